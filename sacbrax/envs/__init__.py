@@ -1,0 +1,54 @@
+"""Environments by name. A new task is one new file and one line in `ENVS`; the same holds for `ENGINES`.
+
+A name with a colon, `my_pkg.my_env:MyEnv`, is imported: any class that implements `brax.envs.Env`.
+"""
+
+import importlib
+import inspect
+from typing import Any
+
+from sacbrax.envs.quiet import Env
+
+ENVS = {
+    "swimmer": "sacbrax.envs.swimmer:Swimmer",
+    "swimmer_rllab": "sacbrax.envs.swimmer:RllabSwimmer",
+}
+ENGINES = {
+    "fused": "sacbrax.envs.fused:Fused",
+    "mjx": "sacbrax.envs.mjx:Mjx",
+}
+
+__all__ = ["ENGINES", "ENVS", "Env", "make_env"]
+
+
+def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
+    """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
+
+    A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
+    brings its own physics, and `engine` does not concern it.
+    """
+    cls = _load("env.name", name, ENVS, imports=True)
+    options = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+    for key in kwargs:
+        if key == "engine" or (key not in options and not open_ended):
+            choices = ", ".join(option for option in options if option != "engine") or "no options"
+            raise ValueError(f"env.{key}: unknown for {name!r}; choose from {choices}")
+    if "engine" in options:
+        kwargs["engine"] = _load("env.engine", engine, ENGINES)
+    return cls(**kwargs)
+
+
+def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:
+    """The class that `known` lists under `name`, or with `imports` the one at `module:Class`."""
+    path = known.get(name, name if imports and ":" in name else None)
+    if path is None:
+        more = ", or module:Class of your own" if imports else ""
+        raise ValueError(f"{key}: unknown {name!r}; choose from {', '.join(known)}{more}")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        if path in known.values():
+            raise  # a fault of ours or of the installation, not of the name
+        raise ValueError(f"{key}: cannot import {name!r}: {error}") from error

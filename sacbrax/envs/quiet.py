@@ -1,0 +1,17 @@
+"""The parts of Brax and MJX this package uses, imported without their chatter.
+
+Importing `mujoco.mjx` prints two "Failed to import warp" lines on standard output, where our commands promise to print
+one JSON object, and Brax's `jaxopt` warns that it is no longer maintained. `brax.envs` imports `mujoco.mjx` as well, so
+whoever needs either imports this module first.
+"""
+
+import contextlib
+import io
+import warnings
+
+with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    from brax.envs.base import Env, State
+    from mujoco import mjx
+
+__all__ = ["Env", "State", "mjx"]
