@@ -1,0 +1,319 @@
+"""Every number a run depends on: frozen nested dataclasses, read from YAML and dotted overrides, checked before use.
+
+Knows nothing of JAX, environments or files other than the YAML it reads. A mistake raises `ConfigError` with one line
+that names the key and what would be valid.
+"""
+
+import dataclasses
+import difflib
+import math
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+class ConfigError(ValueError):
+    """A mistake in the configuration or the arguments; the message is one line for the user."""
+
+
+def option(
+    default: Any,
+    help: str,
+    *,
+    choices: tuple[str, ...] | None = None,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+) -> Any:
+    """A config field: its default, one line of documentation and its valid range (`low` <= x <= `high`, x > `above`)."""
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    name: str = option("swimmer", "task: a registered name, or an import path `package.module:Class` of a Brax Env")
+    engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
+    num_envs: int = option(1024, "environments stepped side by side", low=1)
+    episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
+    links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
+    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig:
+    name: str = option("sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2"))
+    gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0)
+    tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0)
+    learning_rate: float = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
+    reward_scale: float = option(1.0, "factor on every reward", above=0.0)
+    n_step: int = option(1, "environment steps of a return before it bootstraps", low=1)
+    reward_centering: float = option(
+        0.0,
+        "rate per vector step of the running mean reward that is subtracted from every reward; 0 is off. "
+        "Only for tasks that never terminate",
+        low=0.0,
+        high=1.0,
+    )
+    target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
+    policy_q: str = option("min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min"))
+    initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
+    temperature_learning_rate: float | None = option(
+        None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
+    )
+    target_entropy: float | None = option(None, "sac_v2: wanted entropy in nats; minus the action size when null")
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyConfig:
+    kind: str = option("gaussian", "distribution of the pre-tanh action", choices=("gaussian",))
+    log_sigma_min: float = option(-20.0, "lower clip of log sigma")
+    log_sigma_max: float = option(2.0, "upper clip of log sigma")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    hidden_sizes: tuple[int, ...] = option((256, 256), "widths of the hidden layers of every network", low=1)
+    activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
+    critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
+    normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayConfig:
+    capacity: int = option(1_000_000, "transitions kept on the device", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1)
+    batch_size: int = option(256, "transitions per gradient step", low=1)
+    updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
+    exploration_env_steps: int = option(10_000, "environment steps with uniform random actions before learning", low=1)
+    seed: int = option(0, "seed of everything random", low=0, high=2**32 - 1)
+    num_seeds: int = option(1, "independent agents trained side by side, seeds seed, seed+1, ...", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1)
+    episodes: int = option(64, "episodes per evaluation", low=1)
+    deterministic: bool = option(True, "evaluate the mode of the policy instead of samples")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    every_env_steps: int | None = option(None, "environment steps between two checkpoints; each evaluation when null", low=1)
+    keep: int = option(2, "newest checkpoints kept", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
+    compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole configuration of a run; `from_mapping`, `load` and `override` are the ways to make one."""
+
+    env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
+    algorithm: AlgorithmConfig = dataclasses.field(default_factory=AlgorithmConfig)
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check_combinations(self)
+
+    @property
+    def exploration_iterations(self) -> int:
+        """Vector steps of the exploration scan."""
+        return math.ceil(self.train.exploration_env_steps / self.env.num_envs)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Vector steps between two evaluations: `eval.every_env_steps` rounded to whole vector steps."""
+        return max(1, round(self.eval.every_env_steps / self.env.num_envs))
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that reach `train.total_env_steps`, the last one whole."""
+        iterations = math.ceil(self.train.total_env_steps / self.env.num_envs) - self.exploration_iterations
+        return max(1, math.ceil(iterations / self.iterations_per_epoch))
+
+    @property
+    def epochs_per_checkpoint(self) -> int:
+        """Epochs between two checkpoints, at least one."""
+        every = self.checkpoint.every_env_steps or self.eval.every_env_steps
+        return max(1, round(every / (self.iterations_per_epoch * self.env.num_envs)))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain nested dictionary, ready for YAML."""
+        return {
+            section.name: {key: _plain(value) for key, value in vars(getattr(self, section.name)).items()}
+            for section in dataclasses.fields(self)
+        }
+
+    def to_yaml(self) -> str:
+        """The fully resolved configuration as YAML text."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False)
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Config:
+    """Build a `Config` from nested mappings; missing keys take their defaults. Raises `ConfigError`."""
+    return _build(Config, mapping, "")
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file, apply `key.sub=value` overrides and check everything. Raises `ConfigError`."""
+    path = Path(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+    mapping = _parse_yaml(text, str(path))
+    if mapping is None:
+        mapping = {}
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path}: expected sections such as `train:` with keys below them")
+    for override in overrides:
+        _apply_override(mapping, override)
+    return from_mapping(mapping)
+
+
+def _parse_yaml(text: str, where: str) -> Any:
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        raise ConfigError(f"{where}: not valid YAML{line}: {problem}") from None
+
+
+def _apply_override(mapping: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"{override}: expected key.sub=value, for example train.seed=1")
+    target = mapping
+    for part in parts[:-1]:
+        target = target.setdefault(part, {})
+        if not isinstance(target, dict):
+            raise ConfigError(f"{key}: {part} is a value, it has no keys below it")
+    target[parts[-1]] = _parse_yaml(text, key)
+
+
+def _build(cls: Any, mapping: Any, prefix: str) -> Any:
+    if not isinstance(mapping, Mapping):
+        raise ConfigError(f"{prefix or 'configuration'}: expected keys with values below it, got {mapping!r}")
+    fields = {field.name: field for field in dataclasses.fields(cls)}
+    hints = typing.get_type_hints(cls)
+    for key in mapping:
+        if key not in fields:
+            close = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"did you mean {close[0]}? " if close else ""
+            raise ConfigError(f"{_join(prefix, key)}: unknown key; {hint}choose from {', '.join(fields)}")
+    values = {}
+    for key, value in mapping.items():
+        name, hint = _join(prefix, key), hints[key]
+        if dataclasses.is_dataclass(hint):
+            values[key] = _build(hint, {} if value is None else value, name)
+        else:
+            values[key] = _check_range(_coerce(value, hint, name), fields[key].metadata, name)
+    return cls(**values)
+
+
+def _join(prefix: str, key: Any) -> str:
+    return f"{prefix}.{key}" if prefix else str(key)
+
+
+def _coerce(value: Any, hint: Any, name: str) -> Any:
+    """Convert a YAML value to the field's type. PyYAML reads 3e-4 as a string, hence numbers from strings."""
+    if isinstance(hint, types.UnionType):
+        choices = [choice for choice in typing.get_args(hint) if choice is not type(None)]
+        if value is None and type(None) in typing.get_args(hint):
+            return None
+        return _coerce(value, choices[0], name)
+    if typing.get_origin(hint) is tuple:
+        if not isinstance(value, list | tuple) or not value:
+            raise ConfigError(f"{name}: expected a list such as [256, 256], got {value!r}")
+        return tuple(_coerce(item, typing.get_args(hint)[0], name) for item in value)
+    if typing.get_origin(hint) is dict:
+        if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
+            raise ConfigError(f"{name}: expected keys with values, got {value!r}")
+        return dict(value)
+    if hint is bool:
+        if not isinstance(value, bool):
+            raise ConfigError(f"{name}: expected true or false, got {value!r}")
+        return value
+    if hint is str:
+        if not isinstance(value, str):
+            raise ConfigError(f"{name}: expected a text, got {value!r}")
+        return value
+    kind = "a whole number" if hint is int else "a number"
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ConfigError(f"{name}: expected {kind}, got {value!r}")
+    try:
+        number = float(value) if isinstance(value, str) else value
+        if not math.isfinite(number) or (hint is int and number != int(number)):
+            raise ValueError
+        return hint(number)
+    except (ValueError, OverflowError):
+        raise ConfigError(f"{name}: expected {kind}, got {value!r}") from None
+
+
+def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
+    if metadata["choices"] and value not in metadata["choices"]:
+        raise ConfigError(f"{name}: unknown value {value!r}; choose from {', '.join(metadata['choices'])}")
+    for number in value if isinstance(value, tuple) else (value,):
+        if isinstance(number, int | float) and not isinstance(number, bool):
+            if metadata["low"] is not None and number < metadata["low"]:
+                raise ConfigError(f"{name}: must be at least {metadata['low']}, got {number}")
+            if metadata["above"] is not None and number <= metadata["above"]:
+                raise ConfigError(f"{name}: must be above {metadata['above']}, got {number}")
+            if metadata["high"] is not None and number > metadata["high"]:
+                raise ConfigError(f"{name}: must be at most {metadata['high']}, got {number}")
+    return value
+
+
+def _check_combinations(config: Config) -> None:
+    env, train, replay = config.env, config.train, config.replay
+    explored = config.exploration_iterations * env.num_envs
+    if replay.capacity < env.num_envs:
+        raise ConfigError(f"replay.capacity: must hold one row per environment, at least env.num_envs = {env.num_envs}")
+    if replay.capacity < config.algorithm.n_step * env.num_envs:
+        raise ConfigError(
+            f"replay.capacity: must hold one n-step window of every environment, at least algorithm.n_step * "
+            f"env.num_envs = {config.algorithm.n_step * env.num_envs}"
+        )
+    if train.batch_size > min(explored, replay.capacity):
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} is more than the {min(explored, replay.capacity)} transitions that "
+            "train.exploration_env_steps and replay.capacity provide for the first gradient step"
+        )
+    if train.total_env_steps < explored + env.num_envs:
+        raise ConfigError(
+            f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
+        )
+    if config.policy.log_sigma_min >= config.policy.log_sigma_max:
+        raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
+    if config.iterations_per_epoch * config.num_epochs + config.exploration_iterations >= 2**31:
+        raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value

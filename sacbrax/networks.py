@@ -1,0 +1,130 @@
+"""Networks: the multilayer perceptron, an ensemble of critics, the value, and the observation normalizer.
+
+Pure functions of their parameters. Knows configuration and shapes, no losses and no environments.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from sacbrax.config import NetworkConfig
+from sacbrax.types import Array, Key, Params
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "tanh": jnp.tanh,
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+}
+
+
+class MLP(nn.Module):
+    """Hidden layers, then a linear output: [..., I] -> [..., output_size]."""
+
+    hidden_sizes: tuple[int, ...]
+    output_size: int
+    activation: str
+    layer_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        for width in self.hidden_sizes:
+            x = nn.Dense(width)(x)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = ACTIVATIONS[self.activation](x)
+        return nn.Dense(self.output_size)(x)
+
+
+def actor_mlp(config: NetworkConfig, output_size: int) -> MLP:
+    """The network behind a policy: observation [..., O] -> [..., output_size]."""
+    return MLP(config.hidden_sizes, output_size, config.activation)
+
+
+class Critics:
+    """E state-action values as one batched network: every array has a leading ensemble axis [E]."""
+
+    def __init__(self, config: NetworkConfig, num_critics: int):
+        self.num_critics = num_critics
+        self._mlp = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+
+    def init(self, key: Key, observation: Array, action: Array) -> Params:
+        """Independent parameters of each member, leading axis [E]."""
+        x = jnp.concatenate([observation, action], axis=-1)
+        return jax.vmap(lambda k: self._mlp.init(k, x))(jax.random.split(key, self.num_critics))
+
+    def __call__(self, params: Params, observation: Array, action: Array) -> Array:
+        """observation [B, O], action [B, A] -> Q [E, B]."""
+        x = jnp.concatenate([observation, action], axis=-1)
+        return jax.vmap(self._mlp.apply, in_axes=(0, None))(params, x)[..., 0]
+
+
+class Value:
+    """State value V(s)."""
+
+    def __init__(self, config: NetworkConfig):
+        self._mlp = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+
+    def init(self, key: Key, observation: Array) -> Params:
+        """Parameters of one network."""
+        return self._mlp.init(key, observation)
+
+    def __call__(self, params: Params, observation: Array) -> Array:
+        """observation [B, O] -> V [B]."""
+        return self._mlp.apply(params, observation)[..., 0]
+
+
+@struct.dataclass
+class Normalizer:
+    """Running statistics of what the environments emit; every vector step weighs the same.
+
+    The averages move by 1/t, so after t vector steps they are plain means and need no count of samples in float32.
+    """
+
+    mean: Array  # [O]
+    variance: Array  # [O]
+    reward_mean: Array  # []
+    steps: Array  # int32 []
+
+    @classmethod
+    def create(cls, observation_size: int) -> "Normalizer":
+        """Statistics before any data: mean 0, variance 1."""
+        return cls(
+            mean=jnp.zeros(observation_size),
+            variance=jnp.ones(observation_size),
+            reward_mean=jnp.zeros(()),
+            steps=jnp.zeros((), jnp.int32),
+        )
+
+    def update(self, observation: Array, reward: Array, valid: Array, reward_rate: Array) -> "Normalizer":
+        """Take in one vector step: observation [N, O], reward [N], valid [N] (faulty environments do not count)."""
+        weight = valid / jnp.maximum(jnp.sum(valid), 1)  # [N]
+        mean = weight @ jnp.where(valid[:, None], observation, 0.0)
+        variance = weight @ jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0)
+        rate = jnp.where(jnp.any(valid), 1.0 / (self.steps + 1.0), 0.0)
+        delta = mean - self.mean
+        reward_delta = weight @ jnp.where(valid, reward, 0.0) - self.reward_mean
+        # The first steps average plainly (1/t) until the exponential rate is the slower one.
+        reward_step = jnp.where(jnp.any(valid), jnp.maximum(reward_rate, 1.0 / (self.steps + 1.0)), 0.0)
+        return self.replace(
+            mean=self.mean + rate * delta,
+            variance=self.variance + rate * (variance + (1.0 - rate) * delta**2 - self.variance),
+            reward_mean=self.reward_mean + reward_step * reward_delta,
+            steps=self.steps + 1,
+        )
+
+    def __call__(self, observation: Array) -> Array:
+        """Normalized observation, clipped to [-10, 10]. [..., O] -> [..., O]."""
+        shape = (1,) * (observation.ndim - 1) + self.mean.shape
+        scaled = (observation - self.mean.reshape(shape)) * jax.lax.rsqrt(self.variance + 1e-6).reshape(shape)
+        return jnp.clip(scaled, -10.0, 10.0)
+
+
+def parameter_count(params: Any) -> int:
+    """Number of numbers in a pytree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,15 @@
+"""Policies by name. A policy is a network and a distribution; adding one is a new file and a line in `POLICIES`."""
+
+from sacbrax.config import Config
+from sacbrax.policies.base import Policy
+from sacbrax.policies.gaussian import GaussianPolicy
+
+POLICIES: dict[str, type] = {"gaussian": GaussianPolicy}
+
+
+def make_policy(config: Config, action_size: int) -> Policy:
+    """The policy that `policy.kind` names."""
+    return POLICIES[config.policy.kind](config, action_size)
+
+
+__all__ = ["POLICIES", "Policy", "make_policy"]

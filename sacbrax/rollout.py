@@ -1,0 +1,118 @@
+"""Environments side by side: step, time limits, fresh resets, quarantine of faults, and evaluation episodes.
+
+Takes any Brax `Env` (one environment) and vmaps it. Knows no replay, no learning and no files.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from sacbrax.types import Array, Key, Metrics, Transition
+
+
+@struct.dataclass
+class EnvState:
+    """N environments between two steps."""
+
+    state: Any  # Brax State, leading axis [N]
+    episode_step: Array  # int32 [N]
+    episode_return: Array  # [N] sum of rewards of the running episode
+    whole: Array  # bool [N], whether the running episode was there from its first step (clocks start staggered)
+
+
+@struct.dataclass
+class Step:
+    """What one vector step gives: the transitions, how they join the past, and which are sound."""
+
+    transition: Transition  # [N]
+    first: Array  # bool [N], the transition begins an episode
+    valid: Array  # bool [N], False where the physics left the finite numbers
+    metrics: Metrics
+
+
+class VectorEnv:
+    """N copies of `env` with the time limit `episode_length`; a limit truncates, it does not terminate."""
+
+    def __init__(self, env: Any, num_envs: int, episode_length: int):
+        self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
+
+    def reset(self, key: Key) -> EnvState:
+        """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
+        state = self._fresh(key)
+        clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
+        return EnvState(
+            state=state, episode_step=clock, episode_return=jnp.zeros(self.num_envs), whole=clock == 0
+        )
+
+    def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
+        """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
+        transition keeps the observation from before the reset."""
+        previous = env_state.state.obs
+        state = jax.vmap(self.env.step)(env_state.state, action)
+        valid = _all_finite((state.obs, state.reward, state.pipeline_state), self.num_envs)
+        terminated = state.done > 0
+        clock = env_state.episode_step + 1
+        ended = (terminated | (clock >= self.episode_length)) & valid
+        total = env_state.episode_return + state.reward
+        transition = Transition(
+            observation=previous,
+            action=action,
+            reward=state.reward,
+            discount=1.0 - terminated,
+            next_observation=state.obs,
+        )
+        reset = ended | ~valid
+        fresh = self._fresh(key)
+        counted = ended & env_state.whole
+        metrics = {
+            "reward_sum": jnp.sum(state.reward, where=valid),
+            "steps": jnp.sum(valid),
+            "episodes": jnp.sum(counted),
+            "episode_return_sum": jnp.sum(total, where=counted),
+            "faults": jnp.sum(~valid),
+        }
+        after = EnvState(
+            state=jax.tree.map(lambda new, old: _select(reset, new, old), fresh, state),
+            episode_step=jnp.where(reset, 0, clock),
+            episode_return=jnp.where(reset, 0.0, total),
+            whole=env_state.whole | reset,
+        )
+        return after, Step(transition, env_state.episode_step == 0, valid, metrics)
+
+    def _fresh(self, key: Key) -> Any:
+        return jax.vmap(self.env.reset)(jax.random.split(key, self.num_envs))
+
+
+def evaluate(
+    env: Any, policy: Callable[[Array, Key], Array], key: Key, episodes: int, episode_length: int
+) -> dict[str, Array]:
+    """Whole episodes side by side from fresh starts; each counts until it terminates or reaches the time limit.
+
+    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes].
+    """
+    reset_key, key = jax.random.split(key)
+    state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+
+    def body(carry: tuple[Any, Array, Array, Array], step_key: Key) -> tuple[Any, None]:
+        state, alive, total, length = carry
+        state = jax.vmap(env.step)(state, policy(state.obs, step_key))
+        total = total + jnp.where(alive, state.reward, 0.0)
+        length = length + alive
+        return (state, alive & (state.done == 0), total, length), None
+
+    start = (state, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32))
+    (_, _, total, length), _ = jax.lax.scan(body, start, jax.random.split(key, episode_length))
+    return {"return": total, "length": length}
+
+
+def _all_finite(tree: Any, num_envs: int) -> Array:
+    """Which environments hold only finite numbers, [N] bool."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).reshape(num_envs, -1).all(axis=1) for leaf in leaves]).all(axis=0)
+
+
+def _select(mask: Array, new: Array, old: Array) -> Array:
+    return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - 1)), new, old)

@@ -1,0 +1,223 @@
+"""Soft actor-critic: the agent's state, how it acts, and the order of one update, in one visible function each.
+
+Observations arrive normalized and transitions n-step; this module knows neither replay nor environments.
+"""
+
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from sacbrax import losses
+from sacbrax.config import Config
+from sacbrax.networks import Critics, Value
+from sacbrax.policies import Policy, make_policy
+from sacbrax.types import Array, Key, Metrics, Params, Transition
+
+NUM_CRITICS = 2
+
+
+@struct.dataclass
+class Hyper:
+    """The numbers a sweep may vary: traced scalars, so that sweeps are a vmap axis and recompile nothing."""
+
+    learning_rate: Array
+    temperature_learning_rate: Array
+    gamma: Array
+    tau: Array
+    reward_scale: Array
+    reward_centering: Array
+    target_entropy: Array
+
+    @classmethod
+    def create(cls, config: Config, action_size: int) -> "Hyper":
+        """Scalars of a configuration, nulls resolved."""
+        algorithm = config.algorithm
+        rate, entropy = algorithm.temperature_learning_rate, algorithm.target_entropy
+        numbers = {
+            "learning_rate": algorithm.learning_rate,
+            "temperature_learning_rate": algorithm.learning_rate if rate is None else rate,
+            "gamma": algorithm.gamma,
+            "tau": algorithm.tau,
+            "reward_scale": algorithm.reward_scale,
+            "reward_centering": algorithm.reward_centering,
+            "target_entropy": -float(action_size) if entropy is None else entropy,
+        }
+        return cls(**{name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()})
+
+
+@struct.dataclass
+class AgentState:
+    """Everything learnt: one Adam serves all parameters (it is elementwise), with a rate for each group."""
+
+    params: dict[str, Params]
+    target: dict[str, Params]
+    optimizer: Any
+    gradient_steps: Array  # int32 []
+
+
+class Agent(Protocol):
+    """An algorithm bound to its networks; stateless."""
+
+    policy: Policy
+    critics: Critics
+
+    def init(self, key: Key) -> AgentState:
+        """Fresh parameters; targets start as copies."""
+        ...
+
+    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
+        """One gradient step of every loss from the same parameters and minibatch [B], then the target."""
+        ...
+
+
+class _SoftActorCritic:
+    """What both versions share: networks, acting, and the optimizer step."""
+
+    target_group: str  # the parameter group that the target network follows
+
+    def __init__(self, config: Config, observation_size: int, action_size: int):
+        self.policy = make_policy(config, action_size)
+        self.critics = Critics(config.network, NUM_CRITICS)
+        self._algorithm = config.algorithm
+        self._adam = optax.scale_by_adam()
+        self._observation = jnp.zeros((1, observation_size))
+        self._action = jnp.zeros((1, action_size))
+
+    def act(self, agent: AgentState, observation: Array, key: Key) -> Array:
+        """Sampled actions, [N, O] -> [N, A]."""
+        return self.policy.sample(agent.params["actor"], observation, key)[0]
+
+    def act_deterministic(self, agent: AgentState, observation: Array) -> Array:
+        """The policy's mode, [N, O] -> [N, A]."""
+
+        def q_function(obs: Array, action: Array) -> Array:
+            return jnp.min(self.critics(agent.params["critic"], obs, action), axis=0)
+
+        return self.policy.mode(agent.params["actor"], observation, q_function)
+
+    def _create(self, params: dict[str, Params]) -> AgentState:
+        return AgentState(
+            params=params,
+            # A copy in memory too: the state is donated, and two leaves may not share one buffer.
+            target={self.target_group: jax.tree.map(jnp.copy, params[self.target_group])},
+            optimizer=self._adam.init(params),
+            gradient_steps=jnp.zeros((), jnp.int32),
+        )
+
+    def _policy_q(self, q: Array) -> Array:
+        """The Q value the actor climbs, [E, B] -> [B]."""
+        return q[0] if self._algorithm.policy_q == "first" else jnp.min(q, axis=0)
+
+    def _apply(self, agent: AgentState, grads: dict[str, Params], hyper: Hyper) -> AgentState:
+        """Adam on every group, then the target every `target_update_interval`-th step."""
+        directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
+        rates = {name: hyper.learning_rate for name in agent.params} | {
+            "log_temperature": hyper.temperature_learning_rate
+        }
+        params = {
+            name: jax.tree.map(lambda p, d, rate=rates[name]: p - rate * d, group, directions[name])
+            for name, group in agent.params.items()
+        }
+        steps = agent.gradient_steps + 1
+        tau = jnp.where(steps % self._algorithm.target_update_interval == 0, hyper.tau, 0.0)
+        target = jax.tree.map(lambda t, p: t + tau * (p - t), agent.target, {self.target_group: params[self.target_group]})
+        return AgentState(params=params, target=target, optimizer=optimizer, gradient_steps=steps)
+
+
+class SACv1(_SoftActorCritic):
+    """Two critics, a state value and its slow copy; the reward scale sets the weight of entropy ([SAC] algorithm 1)."""
+
+    target_group = "value"
+
+    def __init__(self, config: Config, observation_size: int, action_size: int):
+        super().__init__(config, observation_size, action_size)
+        self.value = Value(config.network)
+
+    def init(self, key: Key) -> AgentState:
+        actor_key, critic_key, value_key = jax.random.split(key, 3)
+        return self._create(
+            {
+                "actor": self.policy.init(actor_key, self._observation),
+                "critic": self.critics.init(critic_key, self._observation, self._action),
+                "value": self.value.init(value_key, self._observation),
+            }
+        )
+
+    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
+        next_value = self.value(agent.target["value"], batch.next_observation)
+        target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
+
+        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
+            action, log_prob, _ = self.policy.sample(params["actor"], batch.observation, key)
+            log_prior = jnp.zeros_like(log_prob)
+            q_fresh = self.critics(losses.stop(params["critic"]), batch.observation, action)
+            q = self.critics(params["critic"], batch.observation, batch.action)
+            value = self.value(params["value"], batch.observation)
+            critic = losses.critic_loss(q, target)
+            state_value = losses.value_loss(value, jnp.min(q_fresh, axis=0), log_prob, log_prior)
+            actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, jnp.ones(()))
+            metrics = {
+                "critic_loss": critic,
+                "value_loss": state_value,
+                "actor_loss": actor,
+                "entropy": -jnp.mean(log_prob),
+                "q_mean": jnp.mean(q),
+            }
+            return critic + state_value + actor, metrics
+
+        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
+        return self._apply(agent, grads, hyper), metrics
+
+
+class SACv2(_SoftActorCritic):
+    """Two critics, their slow copies and a learned temperature ([SAC2])."""
+
+    target_group = "critic"
+
+    def init(self, key: Key) -> AgentState:
+        actor_key, critic_key = jax.random.split(key)
+        return self._create(
+            {
+                "actor": self.policy.init(actor_key, self._observation),
+                "critic": self.critics.init(critic_key, self._observation, self._action),
+                "log_temperature": jnp.log(jnp.asarray(self._algorithm.initial_temperature, jnp.float32)),
+            }
+        )
+
+    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
+        next_key, key = jax.random.split(key)
+        temperature = jnp.exp(agent.params["log_temperature"])
+        next_action, next_log_prob, _ = self.policy.sample(agent.params["actor"], batch.next_observation, next_key)
+        next_q = self.critics(agent.target["critic"], batch.next_observation, next_action)
+        next_value = jnp.min(next_q, axis=0) - temperature * next_log_prob
+        target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
+
+        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
+            action, log_prob, _ = self.policy.sample(params["actor"], batch.observation, key)
+            q_fresh = self.critics(losses.stop(params["critic"]), batch.observation, action)
+            q = self.critics(params["critic"], batch.observation, batch.action)
+            critic = losses.critic_loss(q, target)
+            actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, jnp.zeros_like(log_prob), temperature)
+            dual = losses.temperature_loss(params["log_temperature"], log_prob, hyper.target_entropy)
+            metrics = {
+                "critic_loss": critic,
+                "actor_loss": actor,
+                "temperature": temperature,
+                "entropy": -jnp.mean(log_prob),
+                "q_mean": jnp.mean(q),
+            }
+            return critic + actor + dual, metrics
+
+        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
+        return self._apply(agent, grads, hyper), metrics
+
+
+ALGORITHMS: dict[str, type] = {"sac_v1": SACv1, "sac_v2": SACv2}
+
+
+def make_agent(config: Config, observation_size: int, action_size: int) -> Any:
+    """The algorithm that `algorithm.name` names."""
+    return ALGORITHMS[config.algorithm.name](config, observation_size, action_size)

@@ -1,0 +1,192 @@
+"""The training program: the whole state in one dataclass, exploration as one scan, an epoch as one donated scan.
+
+Functions here are pure and unjitted but for `Programs`, so seeds and sweeps are a `vmap` over them. Knows no files.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from sacbrax import replay as replay_lib
+from sacbrax import rollout
+from sacbrax.config import Config, ConfigError
+from sacbrax.envs import make_env
+from sacbrax.networks import Normalizer
+from sacbrax.replay import ReplayState
+from sacbrax.rollout import EnvState, VectorEnv
+from sacbrax.sac import AgentState, Hyper, make_agent
+from sacbrax.types import Array, Key, Metrics
+
+
+@struct.dataclass
+class TrainState:
+    """The complete resume point of one agent."""
+
+    agent: AgentState
+    replay: ReplayState
+    env: EnvState
+    normalizer: Normalizer
+    key: Key  # never changes: every random number is drawn from (key, iteration)
+    iteration: Array  # int32 [], vector steps taken
+
+
+class Trainer:
+    """A configuration bound to its environment and agent; holds no arrays that change."""
+
+    def __init__(self, config: Config):
+        self.config = config
+        kwargs = dict(config.env.kwargs)
+        if config.env.links is not None:
+            kwargs["links"] = config.env.links
+        try:
+            self.env = make_env(config.env.name, engine=config.env.engine, **kwargs)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(str(error).split("\n")[0]) from error
+        self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
+        self.agent = make_agent(config, self.observation_size, self.action_size)
+        self.vector_env = VectorEnv(self.env, config.env.num_envs, config.env.episode_length)
+
+    def hyper(self) -> Hyper:
+        """The traced hyperparameters of the configuration."""
+        return Hyper.create(self.config, self.action_size)
+
+    def init(self, key: Key) -> TrainState:
+        """A fresh agent with an empty replay."""
+        agent_key, env_key, key = jax.random.split(key, 3)
+        return TrainState(
+            agent=self.agent.init(agent_key),
+            replay=replay_lib.init(
+                self.config.replay.capacity, self.config.env.num_envs, self.observation_size, self.action_size
+            ),
+            env=self.vector_env.reset(env_key),
+            normalizer=Normalizer.create(self.observation_size),
+            key=key,
+            iteration=jnp.zeros((), jnp.int32),
+        )
+
+    def prefill(self, state: TrainState, hyper: Hyper) -> TrainState:
+        """Exploration: uniform actions for exactly `train.exploration_env_steps` env steps; one scan, no learning.
+
+        Where the count is no multiple of the environments, the rest of the last vector step is the policy's.
+        """
+        num_envs, total = self.config.env.num_envs, self.config.train.exploration_env_steps
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, None]:
+            explore_key, act_key, env_key = jax.random.split(jax.random.fold_in(state.key, state.iteration), 3)
+            action = jax.random.uniform(explore_key, (num_envs, self.action_size), minval=-1.0, maxval=1.0)
+            if total % num_envs:
+                steps_left = total - state.iteration * num_envs
+                own = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
+                action = jnp.where((jnp.arange(num_envs) < steps_left)[:, None], action, own)
+            return self._collect(state, action, env_key, hyper)[0], None
+
+        return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
+
+    def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """`iterations_per_epoch` train steps in one scan; metrics are averages over the epoch."""
+        state, stacked = jax.lax.scan(
+            lambda state, _: self.train_step(state, hyper), state, None, self.config.iterations_per_epoch
+        )
+        sums = {name: jnp.sum(values) for name, values in stacked.items()}
+        steps, episodes = sums.pop("steps"), sums.pop("episodes")
+        metrics = {
+            "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
+            "episodes": episodes,
+            "episode_return": sums.pop("episode_return_sum") / episodes,
+            "faults": sums.pop("faults"),
+        }
+        return state, metrics | {name: value / self.config.iterations_per_epoch for name, value in sums.items()}
+
+    def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """One step of every environment, then `train.updates_per_step` gradient steps."""
+        act_key, env_key, sample_key, update_key = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
+        action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
+        state, env_metrics = self._collect(state, action, env_key, hyper)
+
+        # One gather serves all updates of this vector step.
+        updates, batch_size = self.config.train.updates_per_step, self.config.train.batch_size
+        batch = self._sample(state, sample_key, updates * batch_size, hyper)
+        batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+
+        def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
+            batch, key = xs
+            return self.agent.update(agent, batch, hyper, key)
+
+        agent, metrics = jax.lax.scan(update, state.agent, (batches, jax.random.split(update_key, updates)))
+        metrics = {name: jnp.mean(values) for name, values in metrics.items()}
+        return state.replace(agent=agent), env_metrics | metrics
+
+    def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
+        """Evaluation episodes on environments of their own: `return` and `length`, [episodes] each."""
+        config = self.config.eval
+
+        def policy(observation: Array, key: Key) -> Array:
+            observation = self._normalize(state, observation)
+            if config.deterministic:
+                return self.agent.act_deterministic(state.agent, observation)
+            return self.agent.act(state.agent, observation, key)
+
+        key = jax.random.fold_in(key, state.iteration)
+        return rollout.evaluate(self.env, policy, key, config.episodes, self.config.env.episode_length)
+
+    def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        env, step = self.vector_env.step(state.env, action, key)
+        normalizer = state.normalizer.update(
+            step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering
+        )
+        replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
+        state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
+        return state, step.metrics
+
+    def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
+        centered = self.config.algorithm.reward_centering > 0
+        offset = state.normalizer.reward_mean if centered else jnp.zeros(())
+        batch = replay_lib.sample(
+            state.replay, key, batch_size, self.config.algorithm.n_step, hyper.gamma, offset
+        )
+        return batch.replace(
+            observation=self._normalize(state, batch.observation),
+            next_observation=self._normalize(state, batch.next_observation),
+        )
+
+    def _normalize(self, state: TrainState, observation: Array) -> Array:
+        return state.normalizer(observation) if self.config.network.normalize_observations else observation
+
+
+class Programs:
+    """The compiled functions of a run, one compilation each; with S > 1 seeds every function maps over axis [S].
+
+    The training state is donated: replay exists once, and a state passed in is gone afterwards.
+    """
+
+    def __init__(self, trainer: Trainer, num_seeds: int = 1):
+        self.num_seeds = num_seeds
+        wrap = functools.partial(_over_seeds, num_seeds=num_seeds)
+        self.init = jax.jit(wrap(trainer.init, axes=(0,)))
+        self.prefill = jax.jit(wrap(trainer.prefill, axes=(0, None)), donate_argnums=0)
+        self.epoch = jax.jit(wrap(trainer.epoch, axes=(0, None)), donate_argnums=0)
+        self.evaluate = jax.jit(wrap(trainer.evaluate, axes=(0, 0)))
+
+    def keys(self, seed: int) -> tuple[Key, Key]:
+        """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
+        pairs = [jax.random.split(jax.random.key(seed + i)) for i in range(self.num_seeds)]
+        if self.num_seeds == 1:
+            return pairs[0][0], pairs[0][1]
+        return jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
+
+
+def _over_seeds(function: Any, axes: tuple[int | None, ...], num_seeds: int) -> Any:
+    return jax.vmap(function, in_axes=axes) if num_seeds > 1 else function
+
+
+def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
+    """Bytes that the training state will take on the device, by part; computed from shapes alone."""
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    parts = {"replay": state.replay, "environments": state.env, "networks": state.agent}
+    return {
+        name: num_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
+        for name, part in parts.items()
+    }
