@@ -81,6 +81,7 @@ class PolicyConfig:
 class NetworkConfig:
     hidden_sizes: tuple[int, ...] = option((256, 256), "widths of the hidden layers of every network", low=1)
     activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
+    actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
     normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
 

@@ -43,7 +43,7 @@ class MLP(nn.Module):
 
 def actor_mlp(config: NetworkConfig, output_size: int) -> MLP:
     """The network behind a policy: observation [..., O] -> [..., output_size]."""
-    return MLP(config.hidden_sizes, output_size, config.activation)
+    return MLP(config.hidden_sizes, output_size, config.activation, config.actor_layer_norm)
 
 
 class Critics:
