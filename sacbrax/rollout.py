@@ -52,7 +52,7 @@ class VectorEnv:
         transition keeps the observation from before the reset."""
         previous = env_state.state.obs
         state = jax.vmap(self.env.step)(env_state.state, action)
-        valid = _all_finite((state.obs, state.reward, state.pipeline_state), self.num_envs)
+        valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
         terminated = state.done > 0
         clock = env_state.episode_step + 1
         ended = (terminated | (clock >= self.episode_length)) & valid
