@@ -1,0 +1,86 @@
+"""Tiny Brax environments with answers known in advance; a configuration names them `probes:Class`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from sacbrax.envs.quiet import Env, State
+
+
+class Probe(Env):
+    """One number of time and one random number drawn at each reset; subclasses say what a step pays and when it ends."""
+
+    action_count = 1
+
+    @property
+    def backend(self) -> str:
+        return "probe"
+
+    @property
+    def observation_size(self) -> int:
+        return 2
+
+    @property
+    def action_size(self) -> int:
+        return self.action_count
+
+    def reset(self, rng: Any) -> State:
+        obs = jnp.stack([jax.random.uniform(rng, minval=-1.0, maxval=1.0), jnp.zeros(())])
+        return State(obs, obs, jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state: State, action: Any) -> State:
+        draw, time = state.pipeline_state
+        reward, done = self.rule(draw, time, action)
+        obs = jnp.stack([draw, time + 1.0])
+        return state.replace(pipeline_state=obs, obs=obs, reward=reward, done=jnp.asarray(done, jnp.float32))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        """reward [], done [] of the step taken at `time`."""
+        raise NotImplementedError
+
+
+class Cue(Probe):
+    """Pays the time; ends after `terminate_at` steps; where the draw is below `nan_below`, `fault` is NaN after `nan_at`."""
+
+    action_count = 2
+
+    def __init__(self, terminate_at: int = 0, nan_at: int = 0, nan_below: float = 2.0, fault: str = "obs"):
+        self.terminate_at, self.nan_at, self.nan_below, self.fault = terminate_at, nan_at, nan_below, fault
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return time, time + 1 == self.terminate_at
+
+    def step(self, state: State, action: Any) -> State:
+        new = super().step(state, action)
+        faulty = (new.obs[1] == self.nan_at) & (new.obs[0] < self.nan_below)
+        name = "pipeline_state" if self.fault == "physics" else self.fault
+        value = getattr(new, name)
+        return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+
+
+class Bandit(Probe):
+    """One step, best action 0.5."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return -((action[0] - 0.5) ** 2), True
+
+
+class Mirror(Probe):
+    """One step that pays the action times the sign of what is seen."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.sign(draw) * action[0], True
+
+
+class Constant(Probe):
+    """Pays 1 for ever and shows nothing: the value is 1 / (1 - gamma)."""
+
+    def step(self, state: State, action: Any) -> State:
+        return state.replace(reward=jnp.ones(()), done=jnp.zeros(()))
+
+
+class TwoStep(Probe):
+    """Nothing, then 1, then the end."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
