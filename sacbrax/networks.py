@@ -41,7 +41,7 @@ class MLP(nn.Module):
         return nn.Dense(self.output_size)(x)
 
 
-def actor_mlp(config: NetworkConfig, output_size: int) -> MLP:
+def actor_mlp(config: NetworkConfig, output_size: int) -> Any:  # an MLP, whose `apply` flax types too widely
     """The network behind a policy: observation [..., O] -> [..., output_size]."""
     return MLP(config.hidden_sizes, output_size, config.activation, config.actor_layer_norm)
 
@@ -51,7 +51,7 @@ class Critics:
 
     def __init__(self, config: NetworkConfig, num_critics: int):
         self.num_critics = num_critics
-        self._mlp = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+        self._mlp: Any = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array, action: Array) -> Params:
         """Independent parameters of each member, leading axis [E]."""
@@ -68,7 +68,7 @@ class Value:
     """State value V(s)."""
 
     def __init__(self, config: NetworkConfig):
-        self._mlp = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+        self._mlp: Any = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array) -> Params:
         """Parameters of one network."""
@@ -79,8 +79,7 @@ class Value:
         return self._mlp.apply(params, observation)[..., 0]
 
 
-@struct.dataclass
-class Normalizer:
+class Normalizer(struct.PyTreeNode):
     """Running statistics of what the environments emit; every vector step weighs the same.
 
     The averages move by 1/t, so after t vector steps they are plain means and need no count of samples in float32.
@@ -115,7 +114,7 @@ class Normalizer:
             mean=self.mean + rate * delta,
             variance=self.variance + rate * (variance + (1.0 - rate) * delta**2 - self.variance),
             reward_mean=self.reward_mean + reward_step * reward_delta,
-            steps=self.steps + 1,
+            steps=self.steps + jnp.any(valid),
         )
 
     def __call__(self, observation: Array) -> Array:
