@@ -29,7 +29,7 @@ def option(
     high: float | None = None,
     above: float | None = None,
 ) -> Any:
-    """A config field: its default, one line of documentation and its valid range (`low` <= x <= `high`, x > `above`)."""
+    """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above)."""
     metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
@@ -43,12 +43,14 @@ class EnvConfig:
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
-    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
+    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")  # noqa: RUF009 - makes a field
 
 
 @dataclasses.dataclass(frozen=True)
 class AlgorithmConfig:
-    name: str = option("sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2"))
+    name: str = option(
+        "sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2")
+    )
     gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0)
     tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0)
     learning_rate: float = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
@@ -62,7 +64,9 @@ class AlgorithmConfig:
         high=1.0,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
-    policy_q: str = option("min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min"))
+    policy_q: str = option(
+        "min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min")
+    )
     initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
     temperature_learning_rate: float | None = option(
         None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
@@ -110,7 +114,9 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
-    every_env_steps: int | None = option(None, "environment steps between two checkpoints; each evaluation when null", low=1)
+    every_env_steps: int | None = option(
+        None, "environment steps between two checkpoints; each evaluation when null", low=1
+    )
     keep: int = option(2, "newest checkpoints kept", low=1)
 
 
@@ -144,14 +150,18 @@ class Config:
 
     @property
     def iterations_per_epoch(self) -> int:
-        """Vector steps between two evaluations: `eval.every_env_steps` rounded to whole vector steps."""
-        return max(1, round(self.eval.every_env_steps / self.env.num_envs))
+        """Vector steps between two evaluations: `eval.every_env_steps` in whole vector steps, at most the whole run."""
+        return max(1, min(round(self.eval.every_env_steps / self.env.num_envs), self._learning_iterations))
+
+    @property
+    def _learning_iterations(self) -> int:
+        """Vector steps after exploration that reach `train.total_env_steps`."""
+        return math.ceil(self.train.total_env_steps / self.env.num_envs) - self.exploration_iterations
 
     @property
     def num_epochs(self) -> int:
         """Epochs that reach `train.total_env_steps`, the last one whole."""
-        iterations = math.ceil(self.train.total_env_steps / self.env.num_envs) - self.exploration_iterations
-        return max(1, math.ceil(iterations / self.iterations_per_epoch))
+        return max(1, math.ceil(self._learning_iterations / self.iterations_per_epoch))
 
     @property
     def epochs_per_checkpoint(self) -> int:
@@ -212,7 +222,9 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
         raise ConfigError(f"{override}: expected key.sub=value, for example train.seed=1")
     target = mapping
     for part in parts[:-1]:
-        target = target.setdefault(part, {})
+        if target.get(part) is None:  # absent, or a section without keys
+            target[part] = {}
+        target = target[part]
         if not isinstance(target, dict):
             raise ConfigError(f"{key}: {part} is a value, it has no keys below it")
     target[parts[-1]] = _parse_yaml(text, key)
