@@ -24,6 +24,11 @@ def _sigmoid(x: Any) -> Any:
     return 0.5 * (np.tanh(0.5 * x) + 1.0)
 
 
+def _layer_norm(x: Any, scale: Any, bias: Any) -> Any:
+    centred = x - x.mean(axis=-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * scale + bias
+
+
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "relu": lambda x: np.maximum(x, 0.0),
     "silu": lambda x: x * _sigmoid(x),
@@ -43,6 +48,10 @@ class NumpyPolicy:
         self.action_size: int = header["action_size"]
         self._activation = ACTIVATIONS[header["activation"]]
         self._layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(header["num_layers"])]
+        self._norms = [
+            (arrays[f"norm_scale_{i}"], arrays[f"norm_bias_{i}"])
+            for i in range(header["num_layers"] - 1 if header["layer_norm"] else 0)
+        ]
         self._mean, self._scale = arrays["observation_mean"], arrays["observation_scale"]
 
     def __call__(self, observation: Any) -> np.ndarray:
@@ -51,8 +60,9 @@ class NumpyPolicy:
             raise ValueError(f"expected observations of size {self.observation_size}, got shape {x.shape}")
         if self.header["normalize_observations"]:
             x = np.clip((x - self._mean) * self._scale, -10.0, 10.0)
-        for kernel, bias in self._layers[:-1]:
-            x = self._activation(x @ kernel + bias)
+        for i, (kernel, bias) in enumerate(self._layers[:-1]):
+            x = x @ kernel + bias
+            x = self._activation(_layer_norm(x, *self._norms[i]) if self._norms else x)
         kernel, bias = self._layers[-1]
         return np.tanh((x @ kernel + bias)[..., : self.action_size]).astype(np.float32)
 
@@ -87,16 +97,22 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     require(version == FORMAT_VERSION, f"format version {version!r}, this release reads {FORMAT_VERSION}")
     sizes = [header.get(name) for name in ("observation_size", "action_size", "num_layers")]
     require(all(type(size) is int and 0 < size < 2**20 for size in sizes), "sizes are missing")
-    require(header.get("activation") in ACTIVATIONS, "unknown activation")
-    require(isinstance(header.get("normalize_observations"), bool), "normalize_observations is missing")
+    require(header.get("activation") in list(ACTIVATIONS), "unknown activation")  # a list: it may be unhashable
+    for name in ("normalize_observations", "layer_norm"):
+        require(isinstance(header.get(name), bool), f"{name} is missing")
     width, action_size, num_layers = sizes
     for name, value in arrays.items():
-        require(value.dtype == np.float32 and bool(np.all(np.isfinite(value))), f"{name} is not finite float32")
+        sound = isinstance(value, np.ndarray) and value.dtype == np.float32 and bool(np.all(np.isfinite(value)))
+        require(sound, f"{name} is not finite float32")
+    absent = np.zeros(())
     for name in ("observation_mean", "observation_scale"):
-        require(name in arrays and arrays[name].shape == (width,), f"{name} has the wrong shape")
+        require(arrays.get(name, absent).shape == (width,), f"{name} has the wrong shape")
     for i in range(num_layers):
-        kernel, bias = arrays.get(f"kernel_{i}"), arrays.get(f"bias_{i}")
-        fits = kernel is not None and bias is not None and kernel.ndim == 2 and kernel.shape[0] == width
-        require(fits and bias.shape == (kernel.shape[1],), f"layer {i} has the wrong shape")
+        kernel, bias = arrays.get(f"kernel_{i}", absent), arrays.get(f"bias_{i}", absent)
+        fits = kernel.ndim == 2 and kernel.shape[0] == width and bias.shape == kernel.shape[1:]
+        require(fits, f"layer {i} has the wrong shape")
         width = kernel.shape[1]
+        if header["layer_norm"] and i < num_layers - 1:
+            norms = [arrays.get(f"norm_{part}_{i}", absent) for part in ("scale", "bias")]
+            require(all(norm.shape == (width,) for norm in norms), f"norm {i} has the wrong shape")
     require(width >= action_size, "the last layer is too narrow")

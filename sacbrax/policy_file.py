@@ -18,16 +18,20 @@ PRETRAINED = Path(__file__).parent / "pretrained"
 def save(path: Path, config: Config, actor: Any, normalizer: Any, sizes: tuple[int, int], note: dict[str, Any]) -> None:
     """Write the actor and normalizer of one agent; sizes are (O, A), note goes into the header as it is."""
     layers = jax.device_get(actor)["params"]
-    names = sorted(layers, key=lambda name: int(name.removeprefix("Dense_")))
+    num_layers = sum(name.startswith("Dense_") for name in layers)
     arrays = {}
-    for i, name in enumerate(names):
-        arrays[f"kernel_{i}"], arrays[f"bias_{i}"] = layers[name]["kernel"], layers[name]["bias"]
+    for i in range(num_layers):
+        dense, norm = layers[f"Dense_{i}"], layers.get(f"LayerNorm_{i}")
+        arrays[f"kernel_{i}"], arrays[f"bias_{i}"] = dense["kernel"], dense["bias"]
+        if norm is not None:
+            arrays[f"norm_scale_{i}"], arrays[f"norm_bias_{i}"] = norm["scale"], norm["bias"]
     header = {
         "format_version": FORMAT_VERSION,
         "observation_size": sizes[0],
         "action_size": sizes[1],
-        "num_layers": len(names),
+        "num_layers": num_layers,
         "activation": config.network.activation,
+        "layer_norm": config.network.actor_layer_norm,
         "normalize_observations": config.network.normalize_observations,
         "env": config.to_mapping()["env"],
         **note,
