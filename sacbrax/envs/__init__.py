@@ -48,7 +48,7 @@ def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) 
     module, _, attribute = path.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two for names such as .x or ""
         if path in known.values():
             raise  # a fault of ours or of the installation, not of the name
         raise ValueError(f"{key}: cannot import {name!r}: {error}") from error
