@@ -20,8 +20,7 @@ from flax import struct
 from sacbrax.types import Array, Key, Transition
 
 
-@struct.dataclass
-class ReplayState:
+class ReplayState(struct.PyTreeNode):
     """The ring. `num_envs` is static: it is the stride between successive rows of one environment."""
 
     rows: Array  # [capacity, 2 O + A + 3]
@@ -41,7 +40,9 @@ def row_width(observation_size: int, action_size: int) -> int:
     return 2 * observation_size + action_size + 3
 
 
-def init(capacity: int, num_envs: int, observation_size: int, action_size: int, dtype: Any = jnp.float32) -> ReplayState:
+def init(
+    capacity: int, num_envs: int, observation_size: int, action_size: int, dtype: Any = jnp.float32
+) -> ReplayState:
     """An empty ring. Raises ValueError when it cannot hold one row of every environment."""
     if capacity < num_envs:
         raise ValueError(f"replay capacity {capacity} is smaller than num_envs {num_envs}")

@@ -13,8 +13,7 @@ from flax import struct
 from sacbrax.types import Array, Key, Metrics, Transition
 
 
-@struct.dataclass
-class EnvState:
+class EnvState(struct.PyTreeNode):
     """N environments between two steps."""
 
     state: Any  # Brax State, leading axis [N]
@@ -23,8 +22,7 @@ class EnvState:
     whole: Array  # bool [N], whether the running episode was there from its first step (clocks start staggered)
 
 
-@struct.dataclass
-class Step:
+class Step(struct.PyTreeNode):
     """What one vector step gives: the transitions, how they join the past, and which are sound."""
 
     transition: Transition  # [N]
@@ -43,9 +41,7 @@ class VectorEnv:
         """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
         state = self._fresh(key)
         clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
-        return EnvState(
-            state=state, episode_step=clock, episode_return=jnp.zeros(self.num_envs), whole=clock == 0
-        )
+        return EnvState(state=state, episode_step=clock, episode_return=jnp.zeros(self.num_envs), whole=clock == 0)
 
     def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the

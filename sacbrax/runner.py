@@ -153,7 +153,7 @@ class _Run:
     def _evaluate(
         self, compiled: Mapping[str, Any], state: TrainState, keys: Any, train: Mapping[str, Any], seconds: float | None
     ) -> None:
-        """Evaluate, log one line, and keep the policy if it is the best so far. seconds: the epoch's, None before it."""
+        """Evaluate, log one line, and keep the policy if it is the best yet. seconds: the epoch's, None before it."""
         episodes = jax.device_get(compiled["evaluate"](state, keys))
         returns = np.atleast_2d(episodes["return"])  # [S, episodes]
         config, num_envs = self.config, self.config.env.num_envs
@@ -197,9 +197,7 @@ class _Run:
             key: metrics[key] for key in ("env_steps", "gradient_steps", "eval/return_mean")
         }
         sizes = (self.trainer.observation_size, self.trainer.action_size)
-        policy_file.save(
-            self.directory / "checkpoints" / policy_file.BEST, self.config, actor, normalizer, sizes, note
-        )
+        policy_file.save(self.directory / "checkpoints" / policy_file.BEST, self.config, actor, normalizer, sizes, note)
 
     def _write_summary(self) -> dict[str, Any]:
         summary = {

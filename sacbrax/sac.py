@@ -19,8 +19,7 @@ from sacbrax.types import Array, Key, Metrics, Params, Transition
 NUM_CRITICS = 2
 
 
-@struct.dataclass
-class Hyper:
+class Hyper(struct.PyTreeNode):
     """The numbers a sweep may vary: traced scalars, so that sweeps are a vmap axis and recompile nothing."""
 
     learning_rate: Array
@@ -48,8 +47,7 @@ class Hyper:
         return cls(**{name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()})
 
 
-@struct.dataclass
-class AgentState:
+class AgentState(struct.PyTreeNode):
     """Everything learnt: one Adam serves all parameters (it is elementwise), with a rate for each group."""
 
     params: dict[str, Params]
@@ -123,7 +121,9 @@ class _SoftActorCritic:
         }
         steps = agent.gradient_steps + 1
         tau = jnp.where(steps % self._algorithm.target_update_interval == 0, hyper.tau, 0.0)
-        target = jax.tree.map(lambda t, p: t + tau * (p - t), agent.target, {self.target_group: params[self.target_group]})
+        target = jax.tree.map(
+            lambda t, p: t + tau * (p - t), agent.target, {self.target_group: params[self.target_group]}
+        )
         return AgentState(params=params, target=target, optimizer=optimizer, gradient_steps=steps)
 
 

@@ -21,8 +21,7 @@ from sacbrax.sac import AgentState, Hyper, make_agent
 from sacbrax.types import Array, Key, Metrics
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """The complete resume point of one agent."""
 
     agent: AgentState
@@ -144,9 +143,7 @@ class Trainer:
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
         centered = self.config.algorithm.reward_centering > 0
         offset = state.normalizer.reward_mean if centered else jnp.zeros(())
-        batch = replay_lib.sample(
-            state.replay, key, batch_size, self.config.algorithm.n_step, hyper.gamma, offset
-        )
+        batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper.gamma, offset)
         return batch.replace(
             observation=self._normalize(state, batch.observation),
             next_observation=self._normalize(state, batch.next_observation),

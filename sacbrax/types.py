@@ -11,8 +11,7 @@ Params = Any  # a pytree of arrays
 Metrics = dict[str, Array]
 
 
-@struct.dataclass
-class Transition:
+class Transition(struct.PyTreeNode):
     """What one environment step teaches. Leading axes: [N] from a rollout, [B] in a minibatch.
 
     `discount` is 1 - terminated: a time limit leaves it at 1, so the value behind a time limit is bootstrapped from

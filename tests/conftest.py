@@ -1,4 +1,4 @@
-"""What all tests share: JAX made strict, compiled programs kept between runs, and a configuration that compiles fast."""
+"""What all tests share: strict JAX, compiled programs kept between runs, a configuration that compiles fast."""
 
 import copy
 import os

@@ -4,11 +4,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+
 from sacbrax.envs.quiet import Env, State
 
 
 class Probe(Env):
-    """One number of time and one random number drawn at each reset; subclasses say what a step pays and when it ends."""
+    """Shows the time and a number drawn at each reset; subclasses say what a step pays and when it ends."""
 
     action_count = 1
 
@@ -40,7 +41,7 @@ class Probe(Env):
 
 
 class Cue(Probe):
-    """Pays the time; ends after `terminate_at` steps; where the draw is below `nan_below`, `fault` is NaN after `nan_at`."""
+    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is NaN."""
 
     action_count = 2
 

@@ -40,7 +40,7 @@ def test_clocks_start_staggered_and_count_on() -> None:
 
 
 def test_truncation_keeps_discount_one_and_the_true_next_observation() -> None:
-    before, step, after = roll(Cue(), 10)
+    before, step, _ = roll(Cue(), 10)
     assert (step.transition.discount == 1).all()
     np.testing.assert_array_equal(step.transition.observation, before)
     # The observation counts time; at the limit the transition still shows the count, the environment starts anew.
@@ -126,6 +126,6 @@ def test_evaluation_stops_counting_at_a_termination() -> None:
 def test_brax_environments_are_accepted() -> None:
     from brax.envs.fast import Fast
 
-    before, step, _ = roll(Fast(), 10)
+    _, step, _ = roll(Fast(), 10)
     assert step.valid.all()
     assert step.transition.next_observation.shape == (10, NUM_ENVS, 2)

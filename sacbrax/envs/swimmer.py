@@ -26,8 +26,7 @@ class NamedEngine(Engine, Protocol):
 MakeEngine = Callable[[mujoco.MjModel, int], NamedEngine]
 
 
-@struct.dataclass
-class Physics:
+class Physics(struct.PyTreeNode):
     """All that the mechanism carries from one environment step to the next."""
 
     qpos: Array  # [nq] x, y in m, then hinge angles in rad

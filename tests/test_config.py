@@ -1,0 +1,174 @@
+"""Configuration: what is read, what is refused with which key, and the derived sizes."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError
+
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "config.yaml"
+    path.write_text(text)
+    return path
+
+
+def test_numbers_are_coerced_by_the_field(tmp_path: Path) -> None:
+    path = write(tmp_path, "algorithm: {learning_rate: 3e-4, gamma: 1}\nreplay: {capacity: 1e5}\ntrain: {seed: 7.0}\n")
+    config = config_lib.load(path)
+    assert config.algorithm.learning_rate == 3e-4
+    assert config.algorithm.gamma == 1.0
+    assert isinstance(config.algorithm.gamma, float)
+    assert config.replay.capacity == 100_000
+    assert isinstance(config.replay.capacity, int)
+    assert config.train.seed == 7
+
+
+def test_overrides_replace_the_file(tmp_path: Path) -> None:
+    path = write(tmp_path, "train: {seed: 1, batch_size: 32}\nnetwork:\n")
+    config = config_lib.load(path, ["train.seed=2", "network.hidden_sizes=[8, 9]", "env.links=null", "train.seed=3"])
+    assert config.train.seed == 3
+    assert config.train.batch_size == 32
+    assert config.network.hidden_sizes == (8, 9)
+
+
+def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
+    assert config_lib.load(write(tmp_path, "")) == Config()
+
+
+def test_the_resolved_yaml_reads_back_as_itself(tmp_path: Path, tiny: Callable[..., Config]) -> None:
+    config = tiny("env.kwargs={terminate_at: 3}", "algorithm.target_entropy=-0.5")
+    assert config_lib.load(write(tmp_path, config.to_yaml())) == config
+
+
+def test_the_configuration_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        Config().train.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "says"),
+    [
+        ("train.sed=1", "train.sed", "did you mean seed?"),
+        ("trian.seed=1", "trian", "did you mean train?"),
+        ("algorithm.name=ppo", "algorithm.name", "choose from sac_v1, sac_v2"),
+        ("env.engine=warp", "env.engine", "choose from fused, mjx"),
+        ("train.seed=x", "train.seed", "a whole number"),
+        ("train.seed=1.5", "train.seed", "a whole number"),
+        ("train.seed=true", "train.seed", "a whole number"),
+        ("train.seed=-1", "train.seed", "at least 0"),
+        ("algorithm.gamma=1.1", "algorithm.gamma", "at most 1"),
+        ("algorithm.gamma=.nan", "algorithm.gamma", "a number"),
+        ("algorithm.learning_rate=0", "algorithm.learning_rate", "above 0"),
+        ("algorithm.learning_rate=null", "algorithm.learning_rate", "a number"),
+        ("algorithm.learning_rate=[1]", "algorithm.learning_rate", "a number"),
+        ("network.hidden_sizes=256", "network.hidden_sizes", "a list"),
+        ("network.hidden_sizes=[]", "network.hidden_sizes", "a list"),
+        ("network.hidden_sizes=[0]", "network.hidden_sizes", "at least 1"),
+        ("network.critic_layer_norm=1", "network.critic_layer_norm", "true or false"),
+        ("env.name=5", "env.name", "a text"),
+        ("env.kwargs=5", "env.kwargs", "keys"),
+        ("train=5", "train", "keys"),
+        ("train.seed.more=5", "train.seed.more", "is a value"),
+        ("train.seed", "train.seed", "key.sub=value"),
+        ("train.seed=[", "train.seed", "not valid YAML"),
+        ("replay.capacity=3", "replay.capacity", "env.num_envs = 4"),
+        ("replay.capacity=7", "replay.capacity", "algorithm.n_step"),
+        ("train.batch_size=17", "train.batch_size", "train.exploration_env_steps"),
+        ("train.total_env_steps=19", "train.total_env_steps", "at least 20"),
+        ("policy.log_sigma_min=3", "policy.log_sigma_min", "below policy.log_sigma_max"),
+    ],
+)
+def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: str, says: str) -> None:
+    from conftest import TINY
+
+    path = write(tmp_path, yaml.safe_dump(TINY | {"train": TINY["train"] | {"seed": 0}}))
+    with pytest.raises(ConfigError) as caught:
+        config_lib.load(path, [override])
+    message = str(caught.value)
+    assert message.startswith(f"{key}:")
+    assert says in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("train: [1", "not valid YAML at line"),
+        ("- 1\n- 2\n", "expected sections"),
+        ("just words", "expected sections"),
+        ("a\tb: \x00", "not valid YAML"),
+        ("train: !!python/object:os.system {}", "not valid YAML"),
+        ("1: 2", "unknown key"),
+    ],
+)
+def test_bad_files_are_one_line(tmp_path: Path, text: str, says: str) -> None:
+    with pytest.raises(ConfigError, match=says) as caught:
+        config_lib.load(write(tmp_path, text))
+    assert "\n" not in str(caught.value)
+
+
+def test_unreadable_files_are_one_line(tmp_path: Path) -> None:
+    (tmp_path / "latin.yaml").write_bytes(b"env: {name: caf\xe9}")
+    for path, says in [("absent.yaml", "cannot read"), (".", "cannot read"), ("latin.yaml", "UTF-8")]:
+        with pytest.raises(ConfigError, match=says):
+            config_lib.load(tmp_path / path)
+
+
+json_like = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=5,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(st.sampled_from([f.name for f in dataclasses.fields(Config)]), st.data())
+def test_any_value_is_taken_or_refused_in_one_line(section: str, data: st.DataObject) -> None:
+    """Whatever YAML holds, the outcome is a configuration or a ConfigError, nothing else."""
+    section_type: Any = next(f.default_factory for f in dataclasses.fields(Config) if f.name == section)
+    fields = dataclasses.fields(section_type)
+    key = data.draw(st.sampled_from([field.name for field in fields]))
+    value = data.draw(json_like)
+    try:
+        config = config_lib.from_mapping({section: {key: value}})
+    except ConfigError as error:
+        lines = str(error).splitlines()
+        assert len(lines) == 1
+    else:
+        assert config_lib.from_mapping(yaml.safe_load(config.to_yaml())) == config
+
+
+def test_derived_sizes(tiny: Callable[..., Config]) -> None:
+    config = tiny("train.exploration_env_steps=10", "train.total_env_steps=96", "eval.every_env_steps=38")
+    assert config.exploration_iterations == 3  # 10 / 4, rounded up
+    assert config.iterations_per_epoch == 10  # 38 / 4, rounded
+    assert config.num_epochs == 3  # 24 - 3 = 21 vector steps, the last epoch whole
+    reached = (config.exploration_iterations + config.num_epochs * config.iterations_per_epoch) * 4
+    assert 96 <= reached < 96 + 40
+
+
+def test_a_rare_evaluation_does_not_lengthen_the_run(tiny: Callable[..., Config]) -> None:
+    config = tiny("eval.every_env_steps=1_000_000")
+    assert config.num_epochs == 1
+    assert (config.exploration_iterations + config.iterations_per_epoch) * 4 == 96
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files_load(path: Path) -> None:
+    config_lib.load(path)
+
+
+def test_every_option_has_its_line_of_help() -> None:
+    for section in dataclasses.fields(Config):
+        for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
+            assert field.metadata["help"], field.name
