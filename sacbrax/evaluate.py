@@ -1,0 +1,127 @@
+"""Evaluate a trained policy: `python -m sacbrax.evaluate RUN [--engine gymnasium|mjx|fused]`.
+
+RUN is a run directory, a policy file or the name of a pretrained policy. `gymnasium` steps the unmodified Gymnasium
+task in native MuJoCo, one environment per episode, reset with seeds S, S+1, ...: the number to compare with others.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from sacbrax.cli import guarded, prepare_jax
+from sacbrax.config import ConfigError
+from sacbrax.numpy_policy import NumpyPolicy
+from sacbrax.policy_file import load_policy
+
+GYMNASIUM_IDS = {"swimmer": "Swimmer-v5"}
+ENGINES = ("gymnasium", "mjx", "fused")
+
+
+def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[str, np.ndarray]:
+    """Whole episodes in Gymnasium's own task; `return` and `length`, [episodes] each.
+
+    Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
+    """
+    env_config = policy.header["env"]
+    name = GYMNASIUM_IDS.get(env_config["name"])
+    if name is None or env_config["links"] not in (None, 3) or env_config["kwargs"]:
+        raise ConfigError(f"--engine: the task {env_config['name']} has no Gymnasium twin; choose from mjx, fused")
+    try:
+        import gymnasium
+    except ImportError:
+        raise ConfigError("--engine: gymnasium is not installed; pip install 'sacbrax[gymnasium]'") from None
+
+    envs = [gymnasium.make(name) for _ in range(episodes)]
+    observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
+    low, high = envs[0].action_space.low, envs[0].action_space.high
+    total, length = np.zeros(episodes), np.zeros(episodes, np.int64)
+    running = list(range(episodes))
+    while running:
+        actions = low + (policy(observations) + 1.0) * 0.5 * (high - low)
+        for i in list(running):
+            observations[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
+            total[i] += reward
+            length[i] += 1
+            if terminated or truncated:
+                running.remove(i)
+    for env in envs:
+        env.close()
+    return {"return": total, "length": length}
+
+
+def evaluate_engine(policy: NumpyPolicy, engine: str, episodes: int, seed: int) -> dict[str, np.ndarray]:
+    """Whole episodes side by side on one of our engines; `return` and `length`, [episodes] each."""
+    import jax
+
+    from sacbrax import rollout
+    from sacbrax.envs import make_env
+
+    env_config = policy.header["env"]
+    kwargs = dict(env_config["kwargs"]) | ({} if env_config["links"] is None else {"links": env_config["links"]})
+    env = make_env(env_config["name"], engine=engine, **kwargs)
+
+    def act(observation: Any, key: Any) -> Any:
+        shape = jax.ShapeDtypeStruct((*observation.shape[:-1], policy.action_size), np.float32)
+        return jax.pure_callback(policy, shape, observation)
+
+    @jax.jit
+    def run(key: Any) -> dict[str, Any]:
+        return rollout.evaluate(env, act, key, episodes, env_config["episode_length"])
+
+    return {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
+
+
+def parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Arguments of the door."""
+    parser = argparse.ArgumentParser(
+        prog="python -m sacbrax.evaluate",
+        description="Mean return of a trained policy's deterministic actions.",
+        epilog="example: python -m sacbrax.evaluate runs/swimmer/2026-01-31_12-00-00 --engine gymnasium --episodes 100",
+    )
+    parser.add_argument("run", help="run directory, policy file or name of a pretrained policy")
+    parser.add_argument("--engine", choices=ENGINES, help="where to step the task (default: the engine it was trained on)")
+    parser.add_argument("--episodes", type=int, default=100, help="number of episodes (default: 100)")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    args = parser.parse_args(argv)
+    if args.episodes < 1 or args.seed < 0:
+        parser.error("--episodes must be at least 1 and --seed at least 0")
+    return args
+
+
+@guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit status."""
+    args = parse(argv)
+    policy = load_policy(args.run)
+    engine = args.engine or policy.header["env"]["engine"]
+    if engine == "gymnasium":
+        result = evaluate_gymnasium(policy, args.episodes, args.seed)
+    else:
+        prepare_jax()
+        result = evaluate_engine(policy, engine, args.episodes, args.seed)
+    report = {
+        "engine": engine,
+        "episodes": args.episodes,
+        "seed": args.seed,
+        "return_mean": float(result["return"].mean()),
+        "return_std": float(result["return"].std()),
+        "return_min": float(result["return"].min()),
+        "length_mean": float(result["length"].mean()),
+    }
+    if args.json:
+        print(json.dumps(report))
+    else:
+        print(
+            f"{args.run} on {engine}: return {report['return_mean']:.2f} ± {report['return_std']:.2f} "
+            f"(lowest {report['return_min']:.2f}) over {args.episodes} episodes, seeds from {args.seed}"
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
