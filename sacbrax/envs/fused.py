@@ -1,25 +1,27 @@
-"""The fused engine: a planar swimmer's dynamics as plain arithmetic, without matrices, gathers or solver loops.
+"""The fused engine: a planar swimmer stepped by plain arithmetic, the same physics as MuJoCo's and MJX's.
 
-Every quantity is a scalar of one environment; `vmap` turns each into a row over the batch and XLA fuses the lot. The
-derivation is in docs/physics.md. `xp` is `jax.numpy`, or `numpy` where a test or the self-check wants float64.
+Inside, the state is a list of rows, each one number of the mechanism over a block of environments. docs/physics.md says
+how it is derived, tested and made fast.
 """
 
 import copy
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from sacbrax.envs.chain import MAXIMP, MINIMP, MINVAL, Chain, Limit, read_chain, refuse
+from sacbrax.envs.chain import Chain, read_chain, refuse
+from sacbrax.envs.dynamics import Rows, accelerations, motor_torques
+from sacbrax.envs.xla_cpu import compiled_apart, computed_once
 from sacbrax.types import Array
 
-Row = Any  # a scalar under trace, or any array: the operations are elementwise
-Rows = list[Row]
-RK4_STAGES = ((0.5, 1 / 6), (0.5, 1 / 3), (1.0, 1 / 3), (0.0, 1 / 6))  # next stage's offset, weight in the sum
+BLOCK = 128  # environments per block on a CPU: some hundred rows of 512 bytes stay in its caches
+LANES = 16  # a block is a multiple of this: no remainder loop beside the vector loop
+RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
+RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
 
 
 class Fused:
@@ -31,198 +33,100 @@ class Fused:
         self.frame_skip = frame_skip
         self.chain = read_chain(model)
         _compare_with_mujoco(model, self.chain)
+        self._step_many = jax.custom_batching.custom_vmap(self._dispatch)
+        self._step_many.def_vmap(self._merge_axes)
 
     def step(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        chain, h = self.chain, self.chain.timestep
-        torque = motor_torques(chain, list(ctrl))
-        integrate = _rk4 if chain.integrator == "RK4" else _euler
-        q, v = jax.lax.fori_loop(
-            0, self.frame_skip, lambda _, qv: integrate(chain, h, *qv, torque), (list(qpos), list(qvel))
-        )
-        return jnp.stack(q), jnp.stack(v)
+        qpos, qvel = self._step_many(qpos[None], qvel[None], ctrl[None])
+        return qpos[0], qvel[0]
+
+    def _merge_axes(
+        self, size: int, batched: list[bool], *args: Array
+    ) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
+        """Any nest of `vmap`s (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
+        full = [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(args, batched, strict=True)]
+        many = self._step_many(*(x.reshape(-1, x.shape[-1]) for x in full))
+        qpos, qvel = (x.reshape(size, -1, x.shape[-1]) for x in many)
+        return (qpos, qvel), (True, True)
+
+    def _dispatch(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+        """qpos [N, nq], qvel [N, nv], ctrl [N, nu] -> (qpos, qvel), arranged for the platform it is compiled for."""
+        return jax.lax.platform_dependent(qpos, qvel, ctrl, cpu=self._step_blocks, default=self._step_rows)
+
+    def _step_rows(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+        """All environments in one row each, as a GPU wants it: XLA fuses the arithmetic of a stage into few kernels."""
+        return self._integrate(qpos, qvel, ctrl, lambda f: f)
+
+    def _step_blocks(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+        """Block by block, as a CPU wants it: each block is one call of one compiled function."""
+        n = qpos.shape[0]
+        blocks = -(-n // BLOCK)
+        block = -(-n // (blocks * LANES)) * LANES
+
+        def split(x: Array) -> Array:
+            return jnp.pad(x, ((0, blocks * block - n), (0, 0))).reshape(blocks, block, -1)
+
+        @compiled_apart
+        def step(qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+            return self._integrate(qpos, qvel, ctrl, computed_once)
+
+        def join(x: Array) -> Array:
+            return x.reshape(blocks * block, -1)[:n]
+
+        qpos, qvel = jax.lax.map(lambda args: step(*args), (split(qpos), split(qvel), split(ctrl)))
+        return join(qpos), join(qvel)
+
+    def _integrate(
+        self, qpos: Array, qvel: Array, ctrl: Array, once: Callable[[Callable], Callable]
+    ) -> tuple[Array, Array]:
+        """`frame_skip` time steps of [N, ...] arrays; `once` wraps the arithmetic of a stage for the compiler."""
+        q, v = list(qpos.T), list(qvel.T)
+        torque = motor_torques(self.chain, list(ctrl.T))
+        integrate = _rk4 if self.chain.integrator == "RK4" else _euler
+        q, v = integrate(self.chain, self.frame_skip, q, v, torque, once)
+        return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
 
-def _euler(chain: Chain, h: float, q: Rows, v: Rows, torque: Rows) -> tuple[Rows, Rows]:
-    """MuJoCo's semi-implicit Euler step."""
-    a = acceleration(chain, q, v, torque)
-    v = [v + h * a for v, a in zip(v, a, strict=True)]
-    return [q + h * v for q, v in zip(q, v, strict=True)], v
+def _euler(
+    chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: Callable[[Callable], Callable]
+) -> tuple[Rows, Rows]:
+    """MuJoCo's semi-implicit Euler steps."""
+    h = chain.timestep
+
+    @once
+    def step(q: Rows, v: Rows, torque: Rows) -> tuple[Rows, Rows]:
+        a = accelerations(chain, q, v, torque)
+        v = [x + h * y for x, y in zip(v, a, strict=True)]
+        return [x + h * y for x, y in zip(q, v, strict=True)], v
+
+    return jax.lax.fori_loop(0, steps, lambda _, state: step(*state, torque), (q, v))
 
 
-def _rk4(chain: Chain, h: float, q: Rows, v: Rows, torque: Rows) -> tuple[Rows, Rows]:
-    q0, v0, q1, v1 = q, v, q, v
-    for offset, weight in RK4_STAGES:
-        a = acceleration(chain, q, v, torque)
-        q1 = [x + weight * h * y for x, y in zip(q1, v, strict=True)]
-        v1 = [x + weight * h * y for x, y in zip(v1, a, strict=True)]
-        q = [x + offset * h * y for x, y in zip(q0, v, strict=True)]
-        v = [x + offset * h * y for x, y in zip(v0, a, strict=True)]
-    return q1, v1
+def _rk4(
+    chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: Callable[[Callable], Callable]
+) -> tuple[Rows, Rows]:
+    """Classical Runge-Kutta steps, all stages as one loop: a quarter of the code to compile."""
+    offsets, weights = (chain.timestep * jnp.asarray(c, q[0].dtype) for c in (RK4_OFFSET, RK4_WEIGHT))
 
+    @once
+    def stage(
+        offset: Array, weight: Array, last: Array, torque: Rows, start: Rows, total: Rows, now: Rows
+    ) -> tuple[Rows, Rows, Rows]:
+        """Rows of `start` [nq + nv] of this time step, of the weighted sum so far, and of the stage's own state."""
+        q, v = now[: chain.links + 2], now[chain.links + 2 :]
+        rate = [*v, *accelerations(chain, q, v, torque)]
+        total = [x + weight * y for x, y in zip(total, rate, strict=True)]
+        now = [jnp.where(last, z, x + offset * y) for x, y, z in zip(start, rate, total, strict=True)]
+        start = [jnp.where(last, z, x) for x, z in zip(start, total, strict=True)]
+        return start, total, now
 
-def motor_torques(chain: Chain, ctrl: Rows, xp: Any = jnp) -> Rows:
-    """Torque [N m] on each hinge, torso first; controls are clipped to the model's range."""
-    torque: Rows = [0.0] * chain.links
-    for (hinge, gear, low, high), u in zip(chain.motors, ctrl, strict=True):
-        torque[hinge] = torque[hinge] + gear * xp.clip(u, low, high)
-    return torque
+    def body(i: Array, state: tuple[Rows, Rows, Rows]) -> tuple[Rows, Rows, Rows]:
+        k = i % 4
+        return stage(offsets[k], weights[k], k == 3, torque, *state)
 
-
-def acceleration(chain: Chain, q: Rows, v: Rows, torque: Rows, xp: Any = jnp) -> Rows:
-    """MuJoCo's qacc [nv] at positions q, velocities v and hinge torques."""
-    H, F, base = reduced_system(chain, q, v, torque, xp)
-    hinge = solve_with_limits(H, F, [_limit_row(limit, q, v, xp) for limit in chain.limits], xp)
-    return [*base(hinge), *hinge]
-
-
-def reduced_system(chain: Chain, q: Rows, v: Rows, torque: Rows, xp: Any = jnp) -> tuple[list[Rows], Rows, Any]:
-    """Mass matrix and force of the hinges with x and y eliminated, and the function that gives x's and y's back.
-
-    With p_j = P_j (cos, sin) of link j, the part of the chain's first moment that turns with angle j, the base obeys
-    m a = force + sum_j P_j (acceleration_j (sin, -cos) + velocity_j^2 (cos, sin)). Substituting it leaves inertias
-    G_jk cos(angle_j - angle_k) and centrifugal torques -G_jk sin(angle_j - angle_k) velocity_k^2.
-    """
-    n, length, centre = chain.links, chain.length, chain.centre
-    angle, omega = _running_sum(q[2:]), _running_sum(v[2:])
-    cos, sin = [xp.cos(a) for a in angle], [xp.sin(a) for a in angle]
-    total, P, G = _inertias(chain)
-
-    # Drag on each link, from its centre's velocity in its own frame; then back to the plane.
-    vx, vy = v[0], v[1]
-    drag_x, drag_y, turn = [], [], []
-    for b in range(n):
-        along = cos[b] * vx + sin[b] * vy
-        across = cos[b] * vy - sin[b] * vx + centre[b] * omega[b]
-        force_along, force_across = _drag(chain.drag_along[b], along, xp), _drag(chain.drag_across[b], across, xp)
-        drag_x.append(cos[b] * force_along - sin[b] * force_across)
-        drag_y.append(sin[b] * force_along + cos[b] * force_across)
-        turn.append(_drag(chain.drag_turn[b], omega[b], xp) + centre[b] * force_across)
-        vx, vy = vx - length[b] * omega[b] * sin[b], vy + length[b] * omega[b] * cos[b]
-    behind_x, behind_y = _sum_behind(drag_x), _sum_behind(drag_y)  # of the links after b
-    base_x, base_y = drag_x[0] + behind_x[0], drag_y[0] + behind_y[0]
-    if chain.slide_damping:
-        base_x, base_y = base_x - chain.slide_damping * v[0], base_y - chain.slide_damping * v[1]
-    for b in range(n):
-        fx, fy = length[b] * behind_x[b] - P[b] / total * base_x, length[b] * behind_y[b] - P[b] / total * base_y
-        turn[b] = turn[b] + cos[b] * fy - sin[b] * fx
-
-    # Inertia and centrifugal torque between every two angles.
-    spin = [w * w for w in omega]
-    M: list[Rows] = [[0.0] * n for _ in range(n)]
-    for j in range(n):
-        M[j][j] = G[j][j]
-        for k in range(j):
-            M[j][k] = M[k][j] = G[j][k] * (cos[j] * cos[k] + sin[j] * sin[k])
-            twist = G[j][k] * (sin[j] * cos[k] - cos[j] * sin[k])
-            turn[j] = turn[j] - twist * spin[k]
-            turn[k] = turn[k] + twist * spin[j]
-
-    # From the links' absolute angles to the hinges: everything behind a hinge turns with it.
-    for j in reversed(range(n - 1)):
-        turn[j] = turn[j] + turn[j + 1]
-        M[j] = [x + y for x, y in zip(M[j], M[j + 1], strict=True)]
-    for k in reversed(range(n - 1)):
-        for j in range(n):
-            M[j][k] = M[j][k] + M[j][k + 1]
-    for j in range(n):
-        M[j][j] = M[j][j] + chain.armature[j]
-        turn[j] = turn[j] + torque[j] - chain.damping[j] * v[2 + j]
-
-    def base(hinge: Rows) -> tuple[Row, Row]:
-        alpha = _running_sum(hinge)
-        x = base_x + sum(P[b] * (sin[b] * alpha[b] + cos[b] * spin[b]) for b in range(n))
-        y = base_y + sum(P[b] * (sin[b] * spin[b] - cos[b] * alpha[b]) for b in range(n))
-        return x / total, y / total
-
-    return M, turn, base
-
-
-def _inertias(chain: Chain) -> tuple[float, list[float], list[list[float]]]:
-    """Mass at the base, first moments P_j and reduced inertias G_jk (see `reduced_system`)."""
-    n, mass = chain.links, chain.mass
-    behind = [sum(mass[b + 1 :]) for b in range(n)]
-    total = sum(mass) + chain.slide_armature
-    P = [mass[b] * chain.centre[b] + behind[b] * chain.length[b] for b in range(n)]
-    G = [[P[max(j, k)] * chain.length[min(j, k)] - P[j] * P[k] / total for k in range(n)] for j in range(n)]
-    for b in range(n):
-        own = chain.inertia[b] + mass[b] * chain.centre[b] ** 2 + behind[b] * chain.length[b] ** 2
-        G[b][b] = own - P[b] ** 2 / total
-    return total, P, G
-
-
-def _drag(coefficients: tuple[float, float], speed: Row, xp: Any) -> Row:
-    linear, quadratic = coefficients
-    return -speed * (linear + quadratic * xp.abs(speed))
-
-
-def _running_sum(rows: Sequence[Row]) -> Rows:
-    sums = [rows[0]]
-    for row in rows[1:]:
-        sums.append(sums[-1] + row)
-    return sums
-
-
-def _sum_behind(rows: Sequence[Row]) -> Rows:
-    """Sum of the rows after each one."""
-    sums: Rows = [0.0]
-    for row in reversed(rows[1:]):
-        sums.append(sums[-1] + row)
-    return sums[::-1]
-
-
-def _limit_row(limit: Limit, q: Rows, v: Rows, xp: Any) -> tuple[int, Row, Row, Row]:
-    """(hinge, sign, weight, target): the limit pushes with weight * (target - sign * a) where that is positive."""
-    angle, rate = q[2 + limit.hinge], v[2 + limit.hinge]
-    to_low, to_high = angle - limit.low, limit.high - angle
-    sign, distance = xp.where(to_low < to_high, 1.0, -1.0), xp.minimum(to_low, to_high)
-    d = _impedance(limit, distance, xp)
-    weight = xp.where(distance < 0, 1 / xp.maximum(MINVAL, (1 - d) / d * limit.invweight), 0.0)
-    return limit.hinge, sign, weight, -limit.damping * sign * rate - limit.stiffness * d * distance
-
-
-def _impedance(limit: Limit, distance: Row, xp: Any) -> Row:
-    dmin, dmax, width, midpoint, power = limit.impedance
-    if dmin == dmax or width <= MINVAL:
-        return (dmin + dmax) / 2 + 0 * distance
-    x = xp.minimum(xp.abs(distance) / width, 1.0)
-    if power == 1:
-        y = x
-    else:
-        rising = x**power / midpoint ** (power - 1)
-        y = xp.where(x < midpoint, rising, 1 - (1 - x) ** power / (1 - midpoint) ** (power - 1))
-    return xp.clip(dmin + y * (dmax - dmin), MINIMP, MAXIMP)
-
-
-def solve_with_limits(H: list[Rows], F: Rows, limits: list[tuple[int, Row, Row, Row]], xp: Any) -> Rows:
-    """Hinge accelerations: Newton steps on the set of limits that push."""
-    a = _solve(H, F)
-    for _ in range(len(limits) + 1):
-        HL, FL = [row[:] for row in H], F[:]
-        for hinge, sign, weight, target in limits:
-            push = xp.where(sign * a[hinge] < target, weight, 0.0)
-            HL[hinge][hinge], FL[hinge] = HL[hinge][hinge] + push, FL[hinge] + push * sign * target
-        a = _solve(HL, FL)
-    return a
-
-
-def _solve(M: list[Rows], F: Rows) -> Rows:
-    """Solution of a small symmetric positive definite system by unrolled elimination."""
-    n, M, F = len(F), [row[:] for row in M], F[:]
-    inverse: Rows = [0.0] * n
-    for k in range(n):
-        inverse[k] = 1 / M[k][k]
-        for i in range(k + 1, n):
-            factor = M[i][k] * inverse[k]
-            for j in range(k + 1, i + 1):
-                M[i][j] = M[i][j] - factor * M[j][k]
-            F[i] = F[i] - factor * F[k]
-    for k in reversed(range(n)):
-        rest = F[k]
-        for i in range(k + 1, n):
-            rest = rest - M[i][k] * F[i]
-        F[k] = rest * inverse[k]
-    return F
+    start, _, _ = jax.lax.fori_loop(0, 4 * steps, body, ([*q, *v],) * 3)
+    return start[: len(q)], start[len(q) :]
 
 
 def _compare_with_mujoco(model: mujoco.MjModel, chain: Chain) -> None:
@@ -236,6 +140,6 @@ def _compare_with_mujoco(model: mujoco.MjModel, chain: Chain) -> None:
         data.ctrl[:] = rng.uniform(-2, 2, model.nu) * [min(abs(motor[3]), 1e3) for motor in chain.motors]
         mujoco.mj_forward(model, data)
         torque = motor_torques(chain, list(data.ctrl), np)
-        ours = np.array(acceleration(chain, list(data.qpos), list(data.qvel), torque, np))
+        ours = np.array(accelerations(chain, list(data.qpos), list(data.qvel), torque, np))
         if not np.abs(ours - data.qacc).max() <= 1e-6 * np.abs(data.qacc).max():
             refuse("some feature of this model (its accelerations differ from MuJoCo's)")
