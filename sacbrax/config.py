@@ -37,6 +37,22 @@ def option(
 
 
 @dataclasses.dataclass(frozen=True)
+class ScheduleConfig:
+    """A number that changes with the gradient step: `{schedule: linear, values: [5, 50], boundaries: [20_000]}`.
+
+    It starts at the first value and comes to each further one at the boundary of the same place; the last one stays.
+    """
+
+    schedule: str = option(
+        "constant",
+        "way from one value to the next: a straight line, half a cosine, or a jump at the boundary",
+        choices=("constant", "linear", "cosine", "piecewise"),
+    )
+    values: tuple[float, ...] = option((1.0,), "values in their order")
+    boundaries: tuple[int, ...] = option((), "gradient steps, increasing, at which the second value and later ones come")
+
+
+@dataclasses.dataclass(frozen=True)
 class EnvConfig:
     name: str = option("swimmer", "task: a registered name, or an import path `package.module:Class` of a Brax Env")
     engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
@@ -53,8 +69,17 @@ class AlgorithmConfig:
     )
     gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0)
     tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0)
-    learning_rate: float = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
-    reward_scale: float = option(1.0, "factor on every reward", above=0.0)
+    learning_rate: float | ScheduleConfig = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
+    actor_learning_rate: float | ScheduleConfig | None = option(
+        None, "the actor's own; learning_rate when null", above=0.0
+    )
+    critic_learning_rate: float | ScheduleConfig | None = option(
+        None, "the critics' own; learning_rate when null", above=0.0
+    )
+    value_learning_rate: float | ScheduleConfig | None = option(
+        None, "sac_v1: the value's own; learning_rate when null", above=0.0
+    )
+    reward_scale: float | ScheduleConfig = option(1.0, "factor on every reward: a number or a schedule", above=0.0)
     n_step: int = option(1, "environment steps of a return before it bootstraps", low=1)
     reward_centering: float = option(
         0.0,
@@ -64,21 +89,44 @@ class AlgorithmConfig:
         high=1.0,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
+    policy_gradient: str = option(
+        "reparameterized",
+        "gradient of the actor: through the action, or by the score function (likelihood_ratio)",
+        choices=("reparameterized", "likelihood_ratio"),
+    )
     policy_q: str = option(
         "min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min")
     )
+    action_prior: str = option(
+        "uniform", "what the policy's entropy is relative to: uniform, or standard normal", choices=("uniform", "normal")
+    )
     initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
-    temperature_learning_rate: float | None = option(
+    temperature_learning_rate: float | ScheduleConfig | None = option(
         None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
     )
-    target_entropy: float | None = option(None, "sac_v2: wanted entropy in nats; minus the action size when null")
+    target_entropy: float | ScheduleConfig | None = option(
+        None, "sac_v2: wanted entropy in nats; minus the action size when null"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
 class PolicyConfig:
-    kind: str = option("gaussian", "distribution of the pre-tanh action", choices=("gaussian",))
-    log_sigma_min: float = option(-20.0, "lower clip of log sigma")
-    log_sigma_max: float = option(2.0, "upper clip of log sigma")
+    kind: str = option(
+        "gaussian",
+        "distribution of the pre-tanh action: Gaussian, Gaussian mixture, or RealNVP",
+        choices=("gaussian", "gmm", "latent"),
+    )
+    squash: bool = option(True, "actions pass through tanh; without it they are clipped by the environment")
+    regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0)
+    log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
+    log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")
+    components: int = option(2, "gmm: number of Gaussians", low=1)
+    coupling_layers: int = option(2, "latent: affine coupling layers", low=1)
+    coupling_hidden_sizes: tuple[int, ...] = option((64,), "latent: hidden layers of a coupling's network", low=1)
+    feature_size: int | None = option(
+        None, "latent: outputs of the observation's network; twice the action size when null", low=1
+    )
+    candidates: int = option(32, "latent: actions among which the deterministic one is the best by Q", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -260,9 +308,11 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         choices = [choice for choice in typing.get_args(hint) if choice is not type(None)]
         if value is None and type(None) in typing.get_args(hint):
             return None
+        if isinstance(value, Mapping) and dataclasses.is_dataclass(choices[-1]):
+            return _check_schedule(_build(choices[-1], value, name), name)
         return _coerce(value, choices[0], name)
     if typing.get_origin(hint) is tuple:
-        if not isinstance(value, list | tuple) or not value:
+        if not isinstance(value, list | tuple):
             raise ConfigError(f"{name}: expected a list such as [256, 256], got {value!r}")
         return tuple(_coerce(item, typing.get_args(hint)[0], name) for item in value)
     if typing.get_origin(hint) is dict:
@@ -289,10 +339,24 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         raise ConfigError(f"{name}: expected {kind}, got {value!r}") from None
 
 
+def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
+    values, boundaries = schedule.values, schedule.boundaries
+    if len(values) != len(boundaries) + 1:
+        raise ConfigError(f"{name}.boundaries: expected one for each value but the first, got {len(boundaries)}")
+    if not values or any(b <= a for a, b in zip((0, *boundaries), boundaries, strict=False)):
+        raise ConfigError(f"{name}.boundaries: must be positive and increasing, got {list(boundaries)}")
+    if schedule.schedule == "constant" and boundaries:
+        raise ConfigError(f"{name}.values: a constant has one value, got {len(values)}")
+    return schedule
+
+
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
     if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(f"{name}: unknown value {value!r}; choose from {', '.join(metadata['choices'])}")
-    for number in value if isinstance(value, tuple) else (value,):
+    if value == () and metadata["low"] is not None:
+        raise ConfigError(f"{name}: expected a list such as [256, 256], got []")
+    numbers = value.values if isinstance(value, ScheduleConfig) else value
+    for number in numbers if isinstance(numbers, tuple) else (numbers,):
         if isinstance(number, int | float) and not isinstance(number, bool):
             if metadata["low"] is not None and number < metadata["low"]:
                 raise ConfigError(f"{name}: must be at least {metadata['low']}, got {number}")
@@ -329,4 +393,6 @@ def _check_combinations(config: Config) -> None:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, ScheduleConfig):
+        return {key: _plain(part) for key, part in vars(value).items()}
     return list(value) if isinstance(value, tuple) else value

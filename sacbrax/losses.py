@@ -32,10 +32,17 @@ def value_loss(value: Array, min_q: Array, log_prob: Array, log_prior: Array) ->
 
 
 def actor_loss(q: Array, log_prob: Array, log_prior: Array, temperature: Array) -> Array:
-    """mean(alpha log pi(a~|s) - Q(s, a~) - log prior), [SAC] eq. 12, [SAC2] eq. 7, reparameterized: gradients
+    """mean(alpha (log pi(a~|s) - log prior) - Q(s, a~)), [SAC] eq. 12, [SAC2] eq. 7, reparameterized: gradients
     reach the actor through a~. All [B], temperature [] -> []."""
     _ranks(1, q, log_prob, log_prior)
-    return jnp.mean(stop(temperature) * log_prob - q - log_prior)
+    return jnp.mean(stop(temperature) * (log_prob - log_prior) - q)
+
+
+def likelihood_ratio_loss(q: Array, log_prob: Array, log_prior: Array, temperature: Array, baseline: Array) -> Array:
+    """mean(log pi(a~|s) (alpha (log pi - log prior) - Q + baseline)), the score function's gradient of `actor_loss`:
+    a~ and the bracket are constants. The baseline may depend on s alone; [SAC] takes V(s). All [B] -> []."""
+    _ranks(1, q, log_prob, log_prior, baseline)
+    return jnp.mean(log_prob * stop(temperature * (log_prob - log_prior) - q + baseline))
 
 
 def temperature_loss(log_temperature: Array, log_prob: Array, target_entropy: Array) -> Array:

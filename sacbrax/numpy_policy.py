@@ -8,6 +8,7 @@ import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -116,3 +117,13 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
             norms = [arrays.get(f"norm_{part}_{i}", absent) for part in ("scale", "bias")]
             require(all(norm.shape == (width,) for norm in norms), f"norm {i} has the wrong shape")
     require(width >= action_size, "the last layer is too narrow")
+
+
+def spread_latents(count: int, size: int) -> np.ndarray:
+    """Distinct points spread over N(0, I), the first at its centre: [count, size]. An additive recurrence."""
+    ratio = 2.0
+    for _ in range(64):  # the root of x^(size + 1) = x + 1
+        ratio = (1.0 + ratio) ** (1.0 / (size + 1))
+    steps = ratio ** -np.arange(1.0, size + 1.0)
+    uniform = np.clip((0.5 + np.arange(count)[:, None] * steps) % 1.0, 1e-6, 1.0 - 1e-6)
+    return np.vectorize(NormalDist().inv_cdf)(uniform).astype(np.float32)

@@ -45,9 +45,9 @@ class VectorEnv:
 
     def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
-        transition keeps the observation from before the reset."""
+        transition keeps the observation from before the reset, and the action from before it is clipped to [-1, 1]."""
         previous = env_state.state.obs
-        state = jax.vmap(self.env.step)(env_state.state, action)
+        state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
         valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
         terminated = state.done > 0
         clock = env_state.episode_step + 1
@@ -94,7 +94,7 @@ def evaluate(
 
     def body(carry: tuple[Any, Array, Array, Array], step_key: Key) -> tuple[Any, None]:
         state, alive, total, length = carry
-        state = jax.vmap(env.step)(state, policy(state.obs, step_key))
+        state = jax.vmap(env.step)(state, jnp.clip(policy(state.obs, step_key), -1.0, 1.0))
         total = total + jnp.where(alive, state.reward, 0.0)
         length = length + alive
         return (state, alive & (state.done == 0), total, length), None

@@ -12,39 +12,13 @@ from flax import struct
 
 from sacbrax import losses
 from sacbrax.config import Config
+from sacbrax.distributions import standard_normal_log_prob
 from sacbrax.networks import Critics, Value
 from sacbrax.policies import Policy, make_policy
+from sacbrax.schedules import Hyper
 from sacbrax.types import Array, Key, Metrics, Params, Transition
 
 NUM_CRITICS = 2
-
-
-class Hyper(struct.PyTreeNode):
-    """The numbers a sweep may vary: traced scalars, so that sweeps are a vmap axis and recompile nothing."""
-
-    learning_rate: Array
-    temperature_learning_rate: Array
-    gamma: Array
-    tau: Array
-    reward_scale: Array
-    reward_centering: Array
-    target_entropy: Array
-
-    @classmethod
-    def create(cls, config: Config, action_size: int) -> "Hyper":
-        """Scalars of a configuration, nulls resolved."""
-        algorithm = config.algorithm
-        rate, entropy = algorithm.temperature_learning_rate, algorithm.target_entropy
-        numbers = {
-            "learning_rate": algorithm.learning_rate,
-            "temperature_learning_rate": algorithm.learning_rate if rate is None else rate,
-            "gamma": algorithm.gamma,
-            "tau": algorithm.tau,
-            "reward_scale": algorithm.reward_scale,
-            "reward_centering": algorithm.reward_centering,
-            "target_entropy": -float(action_size) if entropy is None else entropy,
-        }
-        return cls(**{name: jnp.asarray(number, jnp.float32) for name, number in numbers.items()})
 
 
 class AgentState(struct.PyTreeNode):
@@ -80,6 +54,7 @@ class _SoftActorCritic:
         self.policy = make_policy(config, action_size)
         self.critics = Critics(config.network, NUM_CRITICS)
         self._algorithm = config.algorithm
+        self._regularized = config.policy.regularization > 0
         self._adam = optax.scale_by_adam()
         self._observation = jnp.zeros((1, observation_size))
         self._action = jnp.zeros((1, action_size))
@@ -109,12 +84,30 @@ class _SoftActorCritic:
         """The Q value the actor climbs, [E, B] -> [B]."""
         return q[0] if self._algorithm.policy_q == "first" else jnp.min(q, axis=0)
 
+    def _fresh_action(self, actor: Params, observation: Array, key: Key) -> tuple[Array, Array]:
+        """An action for the losses and its log-probability. Its gradient is a sample's, or with the likelihood ratio
+        none at all: then the action is a constant, whose probability alone moves with the actor."""
+        action, log_prob, pre_tanh = self.policy.sample(actor, observation, key)
+        if self._algorithm.policy_gradient == "reparameterized":
+            return action, log_prob
+        return losses.stop(action), self.policy.log_prob(actor, observation, losses.stop(pre_tanh))
+
+    def _log_prior(self, action: Array) -> Array:
+        """log p(a) of `algorithm.action_prior`, up to the uniform's constant. [B, A] -> [B]."""
+        if self._algorithm.action_prior == "normal":
+            return standard_normal_log_prob(action)
+        return jnp.zeros_like(action[:, 0])
+
+    def _regularizer(self, actor: Params, observation: Array, hyper: Hyper) -> Array:
+        """The policy's term in the actor loss, []."""
+        if not self._regularized:
+            return jnp.zeros(())
+        return hyper.regularization * self.policy.regularization(actor, observation)
+
     def _apply(self, agent: AgentState, grads: dict[str, Params], hyper: Hyper) -> AgentState:
         """Adam on every group, then the target every `target_update_interval`-th step."""
         directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
-        rates = {name: hyper.learning_rate for name in agent.params} | {
-            "log_temperature": hyper.temperature_learning_rate
-        }
+        rates = hyper.learning_rates
         params = {
             name: jax.tree.map(lambda p, d, rate=rates[name]: p - rate * d, group, directions[name])
             for name, group in agent.params.items()
@@ -147,18 +140,24 @@ class SACv1(_SoftActorCritic):
         )
 
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
+        hyper = hyper.at(agent.gradient_steps)
         next_value = self.value(agent.target["value"], batch.next_observation)
         target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            action, log_prob, _ = self.policy.sample(params["actor"], batch.observation, key)
-            log_prior = jnp.zeros_like(log_prob)
+            action, log_prob = self._fresh_action(params["actor"], batch.observation, key)
+            log_prior = self._log_prior(action)
             q_fresh = self.critics(losses.stop(params["critic"]), batch.observation, action)
             q = self.critics(params["critic"], batch.observation, batch.action)
             value = self.value(params["value"], batch.observation)
             critic = losses.critic_loss(q, target)
             state_value = losses.value_loss(value, jnp.min(q_fresh, axis=0), log_prob, log_prior)
-            actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, jnp.ones(()))
+            if self._algorithm.policy_gradient == "reparameterized":
+                actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, jnp.ones(()))
+            else:
+                one = jnp.ones(())
+                actor = losses.likelihood_ratio_loss(self._policy_q(q_fresh), log_prob, log_prior, one, value)
+            actor += self._regularizer(params["actor"], batch.observation, hyper)
             metrics = {
                 "critic_loss": critic,
                 "value_loss": state_value,
@@ -188,20 +187,29 @@ class SACv2(_SoftActorCritic):
         )
 
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
+        hyper = hyper.at(agent.gradient_steps)
         next_key, key = jax.random.split(key)
         temperature = jnp.exp(agent.params["log_temperature"])
-        next_action, next_log_prob, _ = self.policy.sample(agent.params["actor"], batch.next_observation, next_key)
-        next_q = self.critics(agent.target["critic"], batch.next_observation, next_action)
-        next_value = jnp.min(next_q, axis=0) - temperature * next_log_prob
+        next_value = self._soft_value(agent, agent.target["critic"], batch.next_observation, next_key)
         target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            action, log_prob, _ = self.policy.sample(params["actor"], batch.observation, key)
+            action, log_prob = self._fresh_action(params["actor"], batch.observation, key)
+            log_prior = self._log_prior(action)
             q_fresh = self.critics(losses.stop(params["critic"]), batch.observation, action)
             q = self.critics(params["critic"], batch.observation, batch.action)
             critic = losses.critic_loss(q, target)
-            actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, jnp.zeros_like(log_prob), temperature)
-            dual = losses.temperature_loss(params["log_temperature"], log_prob, hyper.target_entropy)
+            if self._algorithm.policy_gradient == "reparameterized":
+                actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, temperature)
+            else:
+                # There is no V(s): an independent second action estimates it.
+                second_key = jax.random.fold_in(key, 1)
+                baseline = self._soft_value(agent, agent.params["critic"], batch.observation, second_key)
+                actor = losses.likelihood_ratio_loss(
+                    self._policy_q(q_fresh), log_prob, log_prior, temperature, baseline
+                )
+            actor += self._regularizer(params["actor"], batch.observation, hyper)
+            dual = losses.temperature_loss(params["log_temperature"], log_prob - log_prior, hyper.target_entropy)
             metrics = {
                 "critic_loss": critic,
                 "actor_loss": actor,
@@ -213,6 +221,12 @@ class SACv2(_SoftActorCritic):
 
         grads, metrics = jax.grad(total, has_aux=True)(agent.params)
         return self._apply(agent, grads, hyper), metrics
+
+    def _soft_value(self, agent: AgentState, critic: Params, observation: Array, key: Key) -> Array:
+        """One-sample estimate of V(s) = E[min Q - alpha (log pi - log prior)], a constant. [B, O] -> [B]."""
+        action, log_prob, _ = self.policy.sample(agent.params["actor"], observation, key)
+        q = jnp.min(self.critics(critic, observation, action), axis=0)
+        return q - jnp.exp(agent.params["log_temperature"]) * (log_prob - self._log_prior(action))
 
 
 ALGORITHMS: dict[str, type] = {"sac_v1": SACv1, "sac_v2": SACv2}

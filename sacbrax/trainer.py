@@ -17,7 +17,8 @@ from sacbrax.envs import make_env
 from sacbrax.networks import Normalizer
 from sacbrax.replay import ReplayState
 from sacbrax.rollout import EnvState, VectorEnv
-from sacbrax.sac import AgentState, Hyper, make_agent
+from sacbrax.sac import AgentState, make_agent
+from sacbrax.schedules import Hyper
 from sacbrax.types import Array, Key, Metrics
 
 

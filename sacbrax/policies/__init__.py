@@ -3,8 +3,10 @@
 from sacbrax.config import Config
 from sacbrax.policies.base import Policy
 from sacbrax.policies.gaussian import GaussianPolicy
+from sacbrax.policies.gmm import MixturePolicy
+from sacbrax.policies.latent import LatentPolicy
 
-POLICIES: dict[str, type] = {"gaussian": GaussianPolicy}
+POLICIES: dict[str, type[Policy]] = {"gaussian": GaussianPolicy, "gmm": MixturePolicy, "latent": LatentPolicy}
 
 
 def make_policy(config: Config, action_size: int) -> Policy:
