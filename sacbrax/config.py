@@ -49,7 +49,7 @@ class ScheduleConfig:
         choices=("constant", "linear", "cosine", "piecewise"),
     )
     values: tuple[float, ...] = option((1.0,), "values in their order")
-    boundaries: tuple[int, ...] = option((), "gradient steps, increasing, at which the second value and later ones come")
+    boundaries: tuple[int, ...] = option((), "increasing gradient steps at which the second value and later ones come")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +98,9 @@ class AlgorithmConfig:
         "min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min")
     )
     action_prior: str = option(
-        "uniform", "what the policy's entropy is relative to: uniform, or standard normal", choices=("uniform", "normal")
+        "uniform",
+        "what the policy's entropy is relative to: uniform, or standard normal",
+        choices=("uniform", "normal"),
     )
     initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
     temperature_learning_rate: float | ScheduleConfig | None = option(

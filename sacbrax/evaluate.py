@@ -83,7 +83,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         epilog="example: python -m sacbrax.evaluate runs/swimmer/2026-01-31_12-00-00 --engine gymnasium --episodes 100",
     )
     parser.add_argument("run", help="run directory, policy file or name of a pretrained policy")
-    parser.add_argument("--engine", choices=ENGINES, help="where to step the task (default: the engine it was trained on)")
+    parser.add_argument(
+        "--engine", choices=ENGINES, help="where to step the task (default: the engine it was trained on)"
+    )
     parser.add_argument("--episodes", type=int, default=100, help="number of episodes (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
