@@ -59,7 +59,7 @@ class EnvConfig:
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
-    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")  # noqa: RUF009 - makes a field
+    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
 
 
 @dataclasses.dataclass(frozen=True)

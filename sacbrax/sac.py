@@ -107,7 +107,7 @@ class _SoftActorCritic:
     def _apply(self, agent: AgentState, grads: dict[str, Params], hyper: Hyper) -> AgentState:
         """Adam on every group, then the target every `target_update_interval`-th step."""
         directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
-        rates = hyper.learning_rates
+        rates = hyper.rates()
         params = {
             name: jax.tree.map(lambda p, d, rate=rates[name]: p - rate * d, group, directions[name])
             for name, group in agent.params.items()

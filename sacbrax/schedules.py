@@ -38,7 +38,7 @@ class Schedule(struct.PyTreeNode):
         return optax.constant_schedule(first)
 
 
-def create(number: float | ScheduleConfig) -> Array | Schedule:
+def create(number: float | ScheduleConfig) -> Any:
     """A traced scalar, or a schedule of such scalars."""
     if isinstance(number, ScheduleConfig):
         values = tuple(jnp.asarray(value, jnp.float32) for value in number.values)
@@ -47,9 +47,13 @@ def create(number: float | ScheduleConfig) -> Array | Schedule:
 
 
 class Hyper(struct.PyTreeNode):
-    """The numbers of a configuration, nulls resolved. Those that may be schedules are read through `at`."""
+    """The numbers of a configuration. Those typed Any may be schedules, and are read through `at`."""
 
-    learning_rates: dict[str, Any]  # by parameter group
+    learning_rate: Any
+    actor_learning_rate: Any  # these four are None where the group takes learning_rate
+    critic_learning_rate: Any
+    value_learning_rate: Any
+    temperature_learning_rate: Any
     gamma: Array
     tau: Array
     reward_scale: Any
@@ -61,15 +65,10 @@ class Hyper(struct.PyTreeNode):
     def create(cls, config: Config, action_size: int) -> "Hyper":
         """The traced numbers of a configuration."""
         algorithm = config.algorithm
-        rates = {
-            "actor": algorithm.actor_learning_rate,
-            "critic": algorithm.critic_learning_rate,
-            "value": algorithm.value_learning_rate,
-            "log_temperature": algorithm.temperature_learning_rate,
-        }
+        rates = {name: getattr(algorithm, name) for name in cls.__annotations__ if name.endswith("learning_rate")}
         entropy = algorithm.target_entropy
         return cls(
-            learning_rates={n: create(algorithm.learning_rate if r is None else r) for n, r in rates.items()},
+            **{name: None if rate is None else create(rate) for name, rate in rates.items()},
             gamma=create(algorithm.gamma),
             tau=create(algorithm.tau),
             reward_scale=create(algorithm.reward_scale),
@@ -80,12 +79,15 @@ class Hyper(struct.PyTreeNode):
 
     def at(self, step: Array) -> "Hyper":
         """The same numbers with every schedule replaced by its value at a gradient step, int32 []."""
+        numbers = vars(self)
+        return Hyper(**{name: n(step) if isinstance(n, Schedule) else n for name, n in numbers.items()})
 
-        def value(number: Any) -> Any:
-            return number(step) if isinstance(number, Schedule) else number
-
-        return self.replace(
-            learning_rates={name: value(rate) for name, rate in self.learning_rates.items()},
-            reward_scale=value(self.reward_scale),
-            target_entropy=value(self.target_entropy),
-        )
+    def rates(self) -> dict[str, Array]:
+        """Adam step size of each parameter group."""
+        own = {
+            "actor": self.actor_learning_rate,
+            "critic": self.critic_learning_rate,
+            "value": self.value_learning_rate,
+            "log_temperature": self.temperature_learning_rate,
+        }
+        return {group: self.learning_rate if rate is None else rate for group, rate in own.items()}

@@ -52,8 +52,8 @@ def test_hyper_resolves_schedules_and_leaves_numbers_alone():
     plain = Hyper.create(config, action_size=2)
     hyper = plain.at(jnp.asarray(5))
     assert float(hyper.reward_scale) == 1.5
-    assert float(hyper.learning_rates["actor"]) == 1.5
-    assert hyper.learning_rates["critic"] is plain.learning_rates["critic"]
+    assert float(hyper.rates()["actor"]) == 1.5
+    assert hyper.rates()["critic"] is plain.learning_rate
     assert hyper.target_entropy is plain.target_entropy
     assert hyper.gamma is plain.gamma
 

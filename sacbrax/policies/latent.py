@@ -4,6 +4,8 @@ An MLP turns the observation into features; each affine coupling layer keeps eve
 a network of what it kept and the features. f is invertible in h, so every action has an exact log-probability.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,9 +41,8 @@ class LatentPolicy(Policy):
     def _affine(self, params: Params, layer: int, value: Array, features: Array) -> tuple[Array, Array]:
         """Shift and log scale of one coupling, zero where it keeps the dimension; the same for its inverse."""
         kept = self._kept[layer][None]
-        output: Array = self._coupling.apply(
-            params[f"coupling_{layer}"], jnp.concatenate([value * kept, features], axis=-1)
-        )
+        x = jnp.concatenate([value * kept, features], axis=-1)
+        output: Any = self._coupling.apply(params[f"coupling_{layer}"], x)
         shift, log_scale = jnp.split(output, 2, axis=-1)
         return shift * (1.0 - kept), jnp.clip(log_scale, *self._log_sigma_bounds) * (1.0 - kept)
 
