@@ -8,13 +8,15 @@ import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 from sacbrax.config import Config, ConfigError
+from sacbrax.errors import Interrupted, RunError
 from sacbrax.numpy_policy import PolicyFileError
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:
-    """A user's mistake becomes one line on standard error and status 2; an interrupt becomes 130."""
+    """A failure becomes one line on standard error and status 2 (a mistake) or 1; a signal becomes 128 + its number."""
 
     @functools.wraps(main)
     def wrapper(*args: object, **kwargs: object) -> int:
@@ -23,10 +25,24 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
         except (ConfigError, PolicyFileError) as error:
             print(f"error: {error}", file=sys.stderr)
             return 2
+        except RunError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as interrupted:
+            return 128 + interrupted.signal
         except KeyboardInterrupt:
             return 130
 
     return wrapper
+
+
+def leave(status: int) -> NoReturn:
+    """End the process with `status`; after a signal at once, where the interpreter would wait for device threads."""
+    if status > 128:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def prepare_jax(config: Config | None = None) -> None:

@@ -152,6 +152,7 @@ class TrainConfig:
     updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
     exploration_env_steps: int = option(10_000, "environment steps with uniform random actions before learning", low=1)
     seed: int = option(0, "seed of everything random", low=0, high=2**32 - 1)
+    max_bad_updates: int = option(100, "updates in a row with a gradient that is not finite that end the run", low=1)
     num_seeds: int = option(1, "independent agents trained side by side, seeds seed, seed+1, ...", low=1)
 
 
@@ -165,7 +166,9 @@ class EvalConfig:
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
     every_env_steps: int | None = option(
-        None, "environment steps between two checkpoints; each evaluation when null", low=1
+        None,
+        "environment steps between two checkpoints; when null, at evaluations, as often as takes up to 5 % of the time",
+        low=1,
     )
     keep: int = option(2, "newest checkpoints kept", low=1)
 
@@ -214,10 +217,15 @@ class Config:
         return max(1, math.ceil(self._learning_iterations / self.iterations_per_epoch))
 
     @property
-    def epochs_per_checkpoint(self) -> int:
-        """Epochs between two checkpoints, at least one."""
-        every = self.checkpoint.every_env_steps or self.eval.every_env_steps
-        return max(1, round(every / (self.iterations_per_epoch * self.env.num_envs)))
+    def total_iterations(self) -> int:
+        """Vector steps of the whole run."""
+        return self.exploration_iterations + self.num_epochs * self.iterations_per_epoch
+
+    @property
+    def iterations_per_checkpoint(self) -> int | None:
+        """Vector steps between two checkpoints, null if they follow the evaluations."""
+        every = self.checkpoint.every_env_steps
+        return None if every is None else max(1, round(every / self.env.num_envs))
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for YAML."""
@@ -245,11 +253,16 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    mapping = _parse_yaml(text, str(path))
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
+    """The configuration in a YAML text with overrides; `where` names it in messages. Raises `ConfigError`."""
+    mapping = _parse_yaml(text, where)
     if mapping is None:
         mapping = {}
     if not isinstance(mapping, dict):
-        raise ConfigError(f"{path}: expected sections such as `train:` with keys below them")
+        raise ConfigError(f"{where}: expected sections such as `train:` with keys below them")
     for override in overrides:
         _apply_override(mapping, override)
     return from_mapping(mapping)

@@ -3,12 +3,14 @@
 Host side only; takes plain numbers. Knows no JAX and no algorithm.
 """
 
+import contextlib
 import csv
+import io
 import json
 import math
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +24,99 @@ def plain_number(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+class _Lines:
+    """A text file that grows by whole lines: what a full disk refuses is kept and tried again with the next line."""
+
+    def __init__(self, path: Path, text: str):
+        write_atomically(path, text)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+        self._size = len(text.encode())
+        self._pending = b""
+
+    def append(self, text: str) -> None:
+        """Write `text` and all that is pending. Raises OSError; the file then ends with a whole line as before."""
+        self._pending += text.encode()
+        rest = memoryview(self._pending)
+        try:
+            while rest:
+                rest = rest[os.write(self._descriptor, rest) :]
+        except OSError:
+            os.ftruncate(self._descriptor, self._size)
+            raise
+        self._size += len(self._pending)
+        self._pending = b""
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class MetricsFiles:
-    """Streams one object per evaluation to metrics.jsonl and the same row to progress.csv, flushed line by line."""
+    """Streams one object per evaluation to metrics.jsonl and the same row to progress.csv.
 
-    def __init__(self, directory: Path):
-        self._jsonl = (directory / "metrics.jsonl").open("a", encoding="utf-8")
-        self._csv_file = (directory / "progress.csv").open("a", encoding="utf-8", newline="")
-        self._csv: csv.DictWriter | None = None
+    Both begin with the given rows, whatever they held: the rows of a checkpoint, or none.
+    """
 
-    def write(self, metrics: Mapping[str, Any]) -> None:
-        """Append one evaluation."""
-        row = {key: plain_number(value) for key, value in metrics.items()}
-        if self._csv is None:
-            self._csv = csv.DictWriter(self._csv_file, list(row))
-            if self._csv_file.tell() == 0:
-                self._csv.writeheader()
-        self._jsonl.write(json.dumps(row) + "\n")
-        self._csv.writerow(row)
-        for file in (self._jsonl, self._csv_file):
-            file.flush()
+    def __init__(self, directory: Path, rows: Iterable[Mapping[str, Any]] = ()):
+        rows = list(rows)
+        self._directory, self._rows = directory, rows
+        self._jsonl = _Lines(directory / "metrics.jsonl", "".join(_json_line(row) for row in rows))
+        self._columns = _columns(rows)
+        self._csv = _Lines(directory / "progress.csv", _csv_text(rows, self._columns))
+
+    def write(self, row: Mapping[str, Any]) -> None:
+        """Append one evaluation of plain numbers. Raises OSError; the row is not lost, the next call writes it too."""
+        self._rows.append(row)
+        try:
+            self._jsonl.append(_json_line(row))
+        finally:
+            if set(row) <= set(self._columns):
+                self._csv.append(_csv_text([row], self._columns, header=False))
+            else:  # the first row, or one of a newer release
+                columns = _columns(self._rows)
+                new = _Lines(self._directory / "progress.csv", _csv_text(self._rows, columns))
+                self._csv.close()
+                self._csv, self._columns = new, columns
+
+    def flush(self) -> None:
+        """Write what is pending. Raises OSError."""
+        self._jsonl.append("")
+        self._csv.append("")
 
     def close(self) -> None:
         """Close both files."""
         self._jsonl.close()
-        self._csv_file.close()
+        self._csv.close()
+
+
+def _json_line(row: Mapping[str, Any]) -> str:
+    return json.dumps(row) + "\n"
+
+
+def _columns(rows: Iterable[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def _csv_text(rows: Iterable[Mapping[str, Any]], columns: list[str], header: bool = True) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns)
+    if header and columns:
+        writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_atomically(path: Path, text: str) -> None:
     """Replace a small text file so that a reader sees the old or the new one, never half."""
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 class Reporter:
@@ -83,6 +144,18 @@ class Reporter:
         """One line of news."""
         if not self._quiet:
             self._console.print(line, soft_wrap=True, markup=False)
+
+    def warn(self, line: str) -> None:
+        """One line that is shown even to who wants quiet."""
+        self._console.print(f"warning: {line}", soft_wrap=True, markup=False)
+
+    @contextlib.contextmanager
+    def tolerate(self, what: str) -> Iterator[None]:
+        """A disk's refusal to take `what` becomes a warning."""
+        try:
+            yield
+        except OSError as error:
+            self.warn(f"{what} could not be written: {error.strerror}; training goes on")
 
     def evaluation(self, metrics: Mapping[str, Any]) -> None:
         """Show one evaluation."""

@@ -37,17 +37,21 @@ def save(path: Path, config: Config, actor: Any, normalizer: Any, sizes: tuple[i
         **note,
     }
     temporary = path.with_name(path.name + ".tmp")
-    with temporary.open("wb") as file:
-        np.savez(
-            file,
-            header=np.asarray(json.dumps(header)),
-            observation_mean=np.asarray(normalizer.mean, np.float32),
-            observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
-            **arrays,
-        )
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    try:
+        with temporary.open("wb") as file:
+            np.savez(
+                file,
+                header=np.asarray(json.dumps(header)),
+                observation_mean=np.asarray(normalizer.mean, np.float32),
+                observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
+                **arrays,
+            )
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def find(source: str | Path) -> Path:

@@ -1,32 +1,31 @@
-"""One run from configuration to result: compile, explore, train epoch by epoch, evaluate, log.
+"""One run from configuration to result: restore or explore, train, evaluate, log, save.
 
-The host's only loop. It touches the device once per epoch.
+The host's only loop. Training runs on the device in calls of about a second, between which the host listens for
+signals and saves; where the cuts fall changes no bit of the result.
 """
 
 import dataclasses
 import json
-import os
-import platform
-import signal
-import subprocess
-import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime
-from importlib.metadata import version
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
 import numpy as np
 
-import sacbrax
-from sacbrax import policy_file
-from sacbrax.config import Config, ConfigError
+from sacbrax import policy_file, summary
+from sacbrax.config import Config
+from sacbrax.errors import RunError
+from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import MetricsFiles, Reporter, plain_number, write_atomically
-from sacbrax.trainer import Programs, Trainer, TrainState, predicted_bytes
+from sacbrax.rundir import RunDirectory
+from sacbrax.store import Store
+from sacbrax.trainer import Programs, Trainer, TrainState
+
+CALL_SECONDS = 1.0  # of training between two looks at signals
+CALL_GROWTH = 8  # the first calls are short, until the speed is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,153 +42,181 @@ class Result:
         return policy_file.load_policy(self.run_dir)
 
 
-class _Interrupt:
-    """Remembers the first SIGINT or SIGTERM so that the run can end at a whole epoch; a second one ends it at once."""
-
-    def __init__(self) -> None:
-        self.signal: int | None = None
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> "_Interrupt":
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.signal is not None:
-            raise KeyboardInterrupt
-        self.signal = number
-
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-
 def run(config: Config, *, name: str = "run", quiet: bool = False) -> Result:
-    """Train as `config` says and write the run directory.
+    """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
 
     name: the configuration's name, for the default directory runs/<name>/<date-time>.
-    Raises `ConfigError` for what the user can mend; nothing is written then.
+    Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
+    came before there was anything to save.
     """
     started = time.perf_counter()
     trainer = Trainer(config)
-    seeds = config.train.num_seeds
-    _check_memory(trainer, seeds)
-    directory = Path(config.run.dir or Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S"))
-    if (directory / "metrics.jsonl").exists():
-        raise ConfigError(f"run.dir: {directory} already holds a run; choose another directory")
-    try:
-        (directory / "checkpoints").mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"run.dir: cannot create {directory}: {error.strerror}") from None
-    write_atomically(directory / "config.yaml", config.to_yaml())
-
-    total = (config.exploration_iterations + config.num_epochs * config.iterations_per_epoch) * config.env.num_envs
-    reporter, files = Reporter(total, quiet), MetricsFiles(directory)
-    try:
-        reporter.say(f"run directory {directory}")
-        reporter.say(_memory_line(trainer, seeds))
-        with _Interrupt() as interrupt:
-            return _Run(trainer, directory, reporter, files, interrupt, started).loop()
-    finally:
-        reporter.close()
-        files.close()
+    summary.check_memory(trainer, config.train.num_seeds)
+    with Interrupt() as interrupt, RunDirectory.of(config, name) as directory:
+        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet)
+        try:
+            reporter.say(f"run directory {directory.path}")
+            reporter.say(summary.memory_line(trainer, config.train.num_seeds))
+            return _Run(trainer, directory, reporter, interrupt, started).loop()
+        finally:
+            reporter.close()
 
 
 class _Run:
     """The state of a run on the host."""
 
     def __init__(
-        self,
-        trainer: Trainer,
-        directory: Path,
-        reporter: Reporter,
-        files: MetricsFiles,
-        interrupt: _Interrupt,
-        started: float,
+        self, trainer: Trainer, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
     ):
-        self.trainer, self.config, self.directory = trainer, trainer.config, directory
-        self.reporter, self.files, self.interrupt, self.started = reporter, files, interrupt, started
+        self.trainer, self.config, self.directory = trainer, trainer.config, directory.path
+        self.reporter, self.interrupt, self.started = reporter, interrupt, started
         self.programs = Programs(trainer, self.config.train.num_seeds)
-        self.metrics: list[dict[str, Any]] = []
-        self.best_return = -np.inf
+        self.hyper = trainer.hyper()
+        self.train_keys, self.eval_keys = self.programs.keys(self.config.train.seed)
+        state = jax.eval_shape(self.programs.init, self.train_keys)
+        template = {"state": state, "sums": jax.eval_shape(self.programs.zero_sums, state)}
+        self.store = Store(self.config, directory, template, reporter)
         self.compile_seconds = 0.0
-        self.train_seconds = 0.0  # in epochs, without compilation and evaluation
+        self.call_iterations = CALL_GROWTH
 
     def loop(self) -> Result:
-        hyper = self.trainer.hyper()
-        train_keys, eval_keys = self.programs.keys(self.config.train.seed)
-        compiled = self._compile(train_keys, eval_keys, hyper)
-        state = compiled["prefill"](compiled["init"](train_keys), hyper)
-        self._evaluate(compiled, state, eval_keys, {}, None)
-        for _ in range(self.config.num_epochs):
-            if self.interrupt.signal is not None:
-                break
-            begin = time.perf_counter()
-            state, train_metrics = jax.block_until_ready(compiled["epoch"](state, hyper))
-            seconds = time.perf_counter() - begin
-            self.train_seconds += seconds
-            self._evaluate(compiled, state, eval_keys, jax.device_get(train_metrics), seconds)
-        return self._finish()
+        """Train until the end or a signal."""
+        tree, self.progress = self.store.restore()
+        self.wall_before = self.progress.wall_seconds
+        self.files = MetricsFiles(self.directory, self.progress.rows)
+        try:
+            write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+            if not self._finished():
+                self._train(tree)
+            return self._finish()
+        finally:
+            self.store.close()
+            self.files.close()
 
-    def _compile(self, train_keys: Any, eval_keys: Any, hyper: Any) -> dict[str, Any]:
+    def _train(self, tree: Mapping[str, Any] | None) -> None:
+        compiled = self._compile(fresh=tree is None)
+        if tree is None:
+            state = jax.block_until_ready(compiled["prefill"](compiled["init"](self.train_keys), self.hyper))
+            sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
+        else:
+            state, sums = tree["state"], tree["sums"]
+        del tree  # the state is donated to the next call: nothing else may hold it
+        self.interrupt.saves = True
+        while self.interrupt.signal is None:
+            bad_updates = int(np.max(jax.device_get(state.agent.bad_updates)))
+            if bad_updates >= self.config.train.max_bad_updates:
+                self._give_up(bad_updates)
+            evaluation_due = self.progress.iteration >= self._next_evaluation()
+            if evaluation_due:
+                self._evaluate(compiled, state, sums)
+                sums = self.programs.zero_sums(state)
+            # A checkpoint in the middle of bad updates might displace the last good one.
+            if bad_updates == 0 and (self._finished() or self.store.due(self.progress, evaluation_due)):
+                self._save(state, sums)
+            if self._finished():
+                return
+            state, sums = self._advance(compiled, state, sums)
+        self._save(state, sums)
+
+    def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
+        stop = self._next_evaluation()
+        if (checkpoint := self.store.next_iteration) is not None:
+            stop = min(stop, max(checkpoint, self.progress.iteration + 1))
+        iterations = min(self.call_iterations, stop - self.progress.iteration)
+        begin = time.perf_counter()
+        state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
+        seconds = time.perf_counter() - begin
+        self.progress.iteration += iterations
+        self.progress.epoch_seconds += seconds
+        self.progress.train_seconds += seconds
+        fitting = max(1, int(iterations * CALL_SECONDS / max(seconds, 1e-6)))
+        self.call_iterations = min(fitting, max(self.call_iterations, CALL_GROWTH * iterations))
+        return state, sums
+
+    def _next_evaluation(self) -> int:
+        """The iteration of the next evaluation; the first is right after exploration."""
+        if self.progress.evaluated is None:
+            return self.config.exploration_iterations
+        return self.progress.evaluated + self.config.iterations_per_epoch
+
+    def _finished(self) -> bool:
+        evaluated, iteration = self.progress.evaluated, self.progress.iteration
+        return evaluated == iteration and iteration * self.config.env.num_envs >= self.config.train.total_env_steps
+
+    def _save(self, state: TrainState, sums: Any) -> None:
+        self._clock()
+        self.store.save({"state": state, "sums": sums}, self.progress)
+
+    def _clock(self) -> None:
+        self.progress.wall_seconds = self.wall_before + time.perf_counter() - self.started
+
+    def _give_up(self, bad_updates: int) -> None:
+        self.store.close()
+        raise RunError(
+            f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
+            f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
+            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate or reward_scale may help"
+        )
+
+    def _compile(self, fresh: bool) -> dict[str, Any]:
         """Compile every function of the run before it starts, side by side: XLA compiles outside Python's lock."""
         begin = time.perf_counter()
         programs = self.programs
-        state = jax.eval_shape(programs.init, train_keys)
+        state, sums = self.store.template["state"], self.store.template["sums"]
         lowered = {
-            "epoch": programs.epoch.lower(state, hyper),
-            "evaluate": programs.evaluate.lower(state, eval_keys),
-            "prefill": programs.prefill.lower(state, hyper),
-            "init": programs.init.lower(train_keys),
+            "advance": programs.advance.lower(state, sums, self.hyper, np.int32(1)),
+            "evaluate": programs.evaluate.lower(state, self.eval_keys),
         }
-        with ThreadPoolExecutor() as pool:
+        if fresh:
+            lowered["prefill"] = programs.prefill.lower(state, self.hyper)
+            lowered["init"] = programs.init.lower(self.train_keys)
+        pool = ThreadPoolExecutor()
+        try:
             compiled = dict(zip(lowered, pool.map(lambda program: program.compile(), lowered.values()), strict=True))
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled
 
-    def _evaluate(
-        self, compiled: Mapping[str, Any], state: TrainState, keys: Any, train: Mapping[str, Any], seconds: float | None
-    ) -> None:
-        """Evaluate, log one line, and keep the policy if it is the best yet. seconds: the epoch's, None before it."""
-        episodes = jax.device_get(compiled["evaluate"](state, keys))
+    def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Mapping[str, Any]) -> None:
+        """Evaluate, log one line, and keep the policy if it is the best so far."""
+        episodes = jax.device_get(compiled["evaluate"](state, self.eval_keys))
         returns = np.atleast_2d(episodes["return"])  # [S, episodes]
-        config, num_envs = self.config, self.config.env.num_envs
-        iteration = int(np.max(jax.device_get(state.iteration)))
-        updates = (iteration - config.exploration_iterations) * config.train.updates_per_step
-        epoch_iterations = 0 if seconds is None else config.iterations_per_epoch
-        rate = config.train.num_seeds * epoch_iterations / (seconds or np.inf)
+        config, progress, num_envs = self.config, self.progress, self.config.env.num_envs
+        first = progress.evaluated is None  # right after exploration, before any update
+        epoch_iterations = 0 if progress.evaluated is None else progress.iteration - progress.evaluated
+        with np.errstate(divide="ignore", invalid="ignore"):  # no episode ended: NaN, null in the log
+            train = self.trainer.averages(jax.device_get(sums))
+        self._clock()
+        rate = config.train.num_seeds * epoch_iterations / (progress.epoch_seconds or np.inf)
         metrics: dict[str, Any] = {
-            "env_steps": iteration * num_envs,
-            "gradient_steps": updates,
-            "wall_seconds": time.perf_counter() - self.started,
+            "env_steps": progress.iteration * num_envs,
+            "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
+            "wall_seconds": progress.wall_seconds,
             "eval/return_mean": float(returns.mean()),
             "eval/return_std": float(returns.std()),
             "eval/length_mean": float(np.mean(episodes["length"])),
             "time/env_steps_per_second": rate * num_envs,
             "time/gradient_steps_per_second": rate * config.train.updates_per_step,
         }
-        names = sorted(train) or sorted(self._train_names(compiled))
-        metrics |= {f"train/{name}": plain_number(np.mean(train[name])) if train else None for name in names}
+        metrics |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
         if config.train.num_seeds > 1:
             metrics |= {f"seed_{i}/eval/return_mean": float(r.mean()) for i, r in enumerate(returns)}
-        self.metrics.append(metrics)
-        self.files.write(metrics)
+        metrics = {key: plain_number(value) for key, value in metrics.items()}
+        progress.rows.append(metrics)
+        progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
+        with self.reporter.tolerate("a line of the log"):
+            self.files.write(metrics)
         self.reporter.evaluation(metrics)
         self._keep_best(state, returns.mean(axis=1), metrics)
         self._write_summary()
 
-    def _train_names(self, compiled: Mapping[str, Any]) -> list[str]:
-        return list(compiled["epoch"].out_tree.unflatten([0] * compiled["epoch"].out_tree.num_leaves)[1])
-
     def _keep_best(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:
         """Write the policy of the best seed when it beats every policy before it."""
         best = int(np.argmax(returns))
-        if not returns[best] > self.best_return:
+        if not returns[best] > self.progress.best_return:
             return
-        self.best_return = float(returns[best])
         actor, normalizer = jax.device_get((state.agent.params["actor"], state.normalizer))
         if self.config.train.num_seeds > 1:
             actor, normalizer = jax.tree.map(lambda x: x[best], (actor, normalizer))
@@ -197,71 +224,34 @@ class _Run:
             key: metrics[key] for key in ("env_steps", "gradient_steps", "eval/return_mean")
         }
         sizes = (self.trainer.observation_size, self.trainer.action_size)
-        policy_file.save(self.directory / "checkpoints" / policy_file.BEST, self.config, actor, normalizer, sizes, note)
+        with self.reporter.tolerate("the best policy"):
+            path = self.directory / "checkpoints" / policy_file.BEST
+            policy_file.save(path, self.config, actor, normalizer, sizes, note)
+            self.progress.best_return = float(returns[best])
 
     def _write_summary(self) -> dict[str, Any]:
-        summary = {
-            "metrics": {key: plain_number(value) for key, value in self.metrics[-1].items()},
-            "best_return": plain_number(self.best_return),
+        self._clock()
+        content = {
+            "metrics": self.progress.rows[-1],
+            "best_return": plain_number(self.progress.best_return),
             "compile_seconds": self.compile_seconds,
-            "train_seconds": self.train_seconds,
-            "wall_seconds": time.perf_counter() - self.started,
+            "train_seconds": self.progress.train_seconds,
+            "wall_seconds": self.progress.wall_seconds,
             "interrupted": self.interrupt.signal is not None,
             "device": str(jax.devices()[0].device_kind),
-            "versions": _versions(),
-            "git_revision": _git_revision(),
+            "versions": summary.versions(),
+            "git_revision": summary.git_revision(),
         }
-        write_atomically(self.directory / "summary.json", json.dumps(summary, indent=2) + "\n")
-        return summary
+        with self.reporter.tolerate("summary.json"):
+            write_atomically(self.directory / "summary.json", json.dumps(content, indent=2) + "\n")
+        return content
 
     def _finish(self) -> Result:
-        summary = self._write_summary()
-        self.reporter.say(f"best return {self.best_return:.1f}; everything is in {self.directory}")
-        return Result(self.directory, self.metrics, summary, self.interrupt.signal)
-
-
-def _versions() -> dict[str, str]:
-    names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
-    return {"sacbrax": sacbrax.__version__, "python": platform.python_version()} | {n: version(n) for n in names}
-
-
-def _git_revision() -> str | None:
-    """The commit of the source tree, when it is one."""
-    try:
-        return subprocess.run(
-            ["git", "rev-parse", "HEAD"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=5,
-        ).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return None
-
-
-def _memory_line(trainer: Trainer, seeds: int) -> str:
-    parts = predicted_bytes(trainer, seeds)
-    listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
-    return f"memory on the device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
-
-
-def _check_memory(trainer: Trainer, seeds: int) -> None:
-    needed, limit = sum(predicted_bytes(trainer, seeds).values()), _device_bytes()
-    if needed > limit:
-        raise ConfigError(
-            f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB, the device has {limit / 2**30:,.2f} GiB; "
-            "lower replay.capacity, env.num_envs or train.num_seeds"
-        )
-
-
-def _device_bytes() -> int:
-    """Memory of one device; the machine's own for a CPU, or the container's limit."""
-    stats = jax.devices()[0].memory_stats()
-    if stats and "bytes_limit" in stats:
-        return int(stats["bytes_limit"])
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    cgroup = Path("/sys/fs/cgroup/memory.max")
-    if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():
-        limits.append(int(text))
-    return min(limits)
+        content = self._write_summary() if self.progress.rows else {}
+        self.store.finish()
+        try:
+            self.files.flush()
+        except OSError as error:
+            raise RunError(f"the last lines of the log could not be written: {error.strerror}") from None
+        self.reporter.say(f"best return {self.progress.best_return:.1f}; everything is in {self.directory}")
+        return Result(self.directory, self.progress.rows, content, self.interrupt.signal)

@@ -27,7 +27,8 @@ class AgentState(struct.PyTreeNode):
     params: dict[str, Params]
     target: dict[str, Params]
     optimizer: Any
-    gradient_steps: Array  # int32 []
+    gradient_steps: Array  # int32 [], updates applied
+    bad_updates: Array  # int32 [], updates skipped in a row; stays once it has reached `train.max_bad_updates`
 
 
 class Agent(Protocol):
@@ -55,6 +56,7 @@ class _SoftActorCritic:
         self.critics = Critics(config.network, NUM_CRITICS)
         self._algorithm = config.algorithm
         self._regularized = config.policy.regularization > 0
+        self._max_bad_updates = config.train.max_bad_updates
         self._adam = optax.scale_by_adam()
         self._observation = jnp.zeros((1, observation_size))
         self._action = jnp.zeros((1, action_size))
@@ -78,6 +80,7 @@ class _SoftActorCritic:
             target={self.target_group: jax.tree.map(jnp.copy, params[self.target_group])},
             optimizer=self._adam.init(params),
             gradient_steps=jnp.zeros((), jnp.int32),
+            bad_updates=jnp.zeros((), jnp.int32),
         )
 
     def _policy_q(self, q: Array) -> Array:
@@ -104,8 +107,13 @@ class _SoftActorCritic:
             return jnp.zeros(())
         return hyper.regularization * self.policy.regularization(actor, observation)
 
-    def _apply(self, agent: AgentState, grads: dict[str, Params], hyper: Hyper) -> AgentState:
-        """Adam on every group, then the target every `target_update_interval`-th step."""
+    def _apply(
+        self, agent: AgentState, grads: dict[str, Params], metrics: Metrics, hyper: Hyper
+    ) -> tuple[AgentState, Metrics]:
+        """Adam on every group, then the target every `target_update_interval`-th step.
+
+        An update whose gradient is not finite is skipped: nothing moves but the counts.
+        """
         directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
         rates = hyper.rates()
         params = {
@@ -114,10 +122,18 @@ class _SoftActorCritic:
         }
         steps = agent.gradient_steps + 1
         tau = jnp.where(steps % self._algorithm.target_update_interval == 0, hyper.tau, 0.0)
-        target = jax.tree.map(
-            lambda t, p: t + tau * (p - t), agent.target, {self.target_group: params[self.target_group]}
-        )
-        return AgentState(params=params, target=target, optimizer=optimizer, gradient_steps=steps)
+        followed = {self.target_group: params[self.target_group]}
+        target = jax.tree.map(lambda t, p: t + tau * (p - t), agent.target, followed)
+
+        # One sum tells: it is finite only if all gradients are.
+        finite = jnp.isfinite(sum(jnp.sum(grad) for grad in jax.tree.leaves(grads)))
+        stuck = agent.bad_updates >= self._max_bad_updates
+        bad_updates = jnp.where(finite & ~stuck, 0, agent.bad_updates + ~finite)
+        updated = AgentState(params, target, optimizer, steps, bad_updates)
+        unchanged = AgentState(agent.params, agent.target, agent.optimizer, agent.gradient_steps, bad_updates)
+        metrics = {name: jnp.where(finite, value, 0.0) for name, value in metrics.items()}
+        counts = {"applied_updates": finite.astype(jnp.int32), "skipped_updates": (~finite).astype(jnp.int32)}
+        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, unchanged), metrics | counts
 
 
 class SACv1(_SoftActorCritic):
@@ -168,7 +184,7 @@ class SACv1(_SoftActorCritic):
             return critic + state_value + actor, metrics
 
         grads, metrics = jax.grad(total, has_aux=True)(agent.params)
-        return self._apply(agent, grads, hyper), metrics
+        return self._apply(agent, grads, metrics, hyper)
 
 
 class SACv2(_SoftActorCritic):
@@ -220,7 +236,7 @@ class SACv2(_SoftActorCritic):
             return critic + actor + dual, metrics
 
         grads, metrics = jax.grad(total, has_aux=True)(agent.params)
-        return self._apply(agent, grads, hyper), metrics
+        return self._apply(agent, grads, metrics, hyper)
 
     def _soft_value(self, agent: AgentState, critic: Params, observation: Array, key: Key) -> Array:
         """One-sample estimate of V(s) = E[min Q - alpha (log pi - log prior)], a constant. [B, O] -> [B]."""

@@ -1,4 +1,4 @@
-"""The main door: `python -m sacbrax.train CONFIG.yaml [key.sub=value ...]`."""
+"""The main door: `python -m sacbrax.train CONFIG.yaml [key.sub=value ...] [--resume RUN]`."""
 
 import argparse
 import sys
@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.cli import guarded, prepare_jax
+from sacbrax import rundir
+from sacbrax.cli import guarded, leave, prepare_jax
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -18,21 +19,35 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Train soft actor-critic; simulation and learning run as one compiled program.",
         epilog="example: python -m sacbrax.train configs/swimmer.yaml train.seed=1 env.num_envs=4096",
     )
-    parser.add_argument("config", help="YAML file, see configs/")
+    parser.add_argument("config", nargs="?", help="YAML file, see configs/; may be left out with --resume")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    return parser.parse_args(argv)
+    parser.add_argument("--resume", metavar="RUN", help="go on with the run in this directory")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
+    args = parser.parse_args(argv)
+    if args.resume and args.config and "=" in args.config:  # an override in the place of the missing file
+        args.config, args.overrides = None, [args.config, *args.overrides]
+    if not args.resume and not args.config:
+        parser.error("CONFIG.yaml or --resume RUN is needed")
+    return args
+
+
+def configure(args: argparse.Namespace) -> config_lib.Config:
+    """The configuration that the arguments ask for."""
+    if args.resume and not args.config:
+        return rundir.load_for_resume(args.resume, args.overrides)
+    config = config_lib.load(args.config, args.overrides)
+    return rundir.in_directory(config, rundir.existing(args.resume)) if args.resume else config
 
 
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status."""
     args = parse(argv)
-    config = config_lib.load(args.config, args.overrides)
+    config = configure(args)
     prepare_jax(config)
     from sacbrax.runner import run
 
-    result = run(config, name=Path(args.config).stem, quiet=args.quiet)
+    result = run(config, name=Path(args.config or args.resume).stem, quiet=args.quiet)
     return 0 if result.interrupted_by is None else 128 + result.interrupted_by
 
 
@@ -48,4 +63,4 @@ class _CallableModule(types.ModuleType):
 sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

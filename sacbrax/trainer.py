@@ -4,6 +4,7 @@ Functions here are pure and unjitted but for `Programs`, so seeds and sweeps are
 """
 
 import functools
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -47,6 +48,7 @@ class Trainer:
             raise ConfigError(str(error).split("\n")[0]) from error
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.agent = make_agent(config, self.observation_size, self.action_size)
+        self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(self.env, config.env.num_envs, config.env.episode_length)
 
     def hyper(self) -> Hyper:
@@ -86,19 +88,42 @@ class Trainer:
         return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
 
     def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
-        """`iterations_per_epoch` train steps in one scan; metrics are averages over the epoch."""
-        state, stacked = jax.lax.scan(
-            lambda state, _: self.train_step(state, hyper), state, None, self.config.iterations_per_epoch
-        )
-        sums = {name: jnp.sum(values) for name, values in stacked.items()}
-        steps, episodes = sums.pop("steps"), sums.pop("episodes")
+        """A whole epoch in one scan; metrics are averages over it."""
+        state, sums = self.advance(state, self.zero_sums(state), hyper, self.config.iterations_per_epoch)
+        return state, self.averages(sums)
+
+    def advance(
+        self, state: TrainState, sums: Metrics, hyper: Hyper, iterations: int | Array
+    ) -> tuple[TrainState, Metrics]:
+        """`iterations` train steps, whose metrics are added to `sums` one by one.
+
+        One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
+        program and its bits are the same.
+        """
+
+        def body(_: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, sums = carry
+            state, metrics = self._step(state, hyper)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        return jax.lax.fori_loop(0, iterations, body, (state, sums))
+
+    def zero_sums(self, state: TrainState) -> Metrics:
+        """Sums at the start of an epoch; of the state only the shape counts."""
+        _, metrics = jax.eval_shape(self._step, state, self.hyper())
+        return {name: jnp.zeros(metric.shape, metric.dtype) for name, metric in metrics.items()}
+
+    def averages(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
+        sums = dict(sums)
+        steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
+        counts = {"faults": sums.pop("faults"), "skipped_updates": sums.pop("skipped_updates")}
         metrics = {
             "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
             "episodes": episodes,
             "episode_return": sums.pop("episode_return_sum") / episodes,
-            "faults": sums.pop("faults"),
         }
-        return state, metrics | {name: value / self.config.iterations_per_epoch for name, value in sums.items()}
+        return metrics | counts | {name: value / applied for name, value in sums.items()}
 
     def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """One step of every environment, then `train.updates_per_step` gradient steps."""
@@ -116,7 +141,7 @@ class Trainer:
             return self.agent.update(agent, batch, hyper, key)
 
         agent, metrics = jax.lax.scan(update, state.agent, (batches, jax.random.split(update_key, updates)))
-        metrics = {name: jnp.mean(values) for name, values in metrics.items()}
+        metrics = {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
         return state.replace(agent=agent), env_metrics | metrics
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
@@ -166,6 +191,8 @@ class Programs:
         self.init = jax.jit(wrap(trainer.init, axes=(0,)))
         self.prefill = jax.jit(wrap(trainer.prefill, axes=(0, None)), donate_argnums=0)
         self.epoch = jax.jit(wrap(trainer.epoch, axes=(0, None)), donate_argnums=0)
+        self.advance = jax.jit(wrap(trainer.advance, axes=(0, 0, None, None)), donate_argnums=(0, 1))
+        self.zero_sums = jax.jit(wrap(trainer.zero_sums, axes=(0,)))
         self.evaluate = jax.jit(wrap(trainer.evaluate, axes=(0, 0)))
 
     def keys(self, seed: int) -> tuple[Key, Key]:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sacbrax import runner
+from sacbrax import runner, summary
 from sacbrax.config import Config
 from sacbrax.trainer import Programs, Trainer, predicted_bytes
 
@@ -28,10 +28,10 @@ def test_each_function_is_traced_once_in_a_run(tiny: Tiny, tmp_path: Any, monkey
 
         return wrapper
 
-    names = ("init", "prefill", "epoch", "train_step", "evaluate")
+    names = ("init", "prefill", "advance", "train_step", "evaluate")
     for name in names:
         monkeypatch.setattr(Trainer, name, counted(name))
-    monkeypatch.setattr(runner, "predicted_bytes", lambda *_: {})  # it evaluates shapes of `init`, compiling nothing
+    monkeypatch.setattr(summary, "predicted_bytes", lambda *_: {})  # it evaluates shapes of `init`, compiling nothing
     result = runner.run(tiny(f"run.dir={tmp_path / 'run'}"), quiet=True)
     assert len(result.metrics) == 3, "two epochs, so a second trace would show"
     assert calls == dict.fromkeys(names, 1)

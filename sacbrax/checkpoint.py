@@ -1,0 +1,255 @@
+"""Checkpoints: a pytree of arrays and the host's notes, written whole or not at all, and read back with suspicion.
+
+A checkpoint is a directory `<env steps>-<evaluations>` of
+
+    manifest.json   format version, notes of the host, what arrays, size and CRC-32 of every file
+    arrays/         the arrays, by orbax, uncompressed and without pickle
+
+It is written under a hidden name and renamed when everything is on the disk, so a name that matches is a whole one.
+Reading trusts nothing: names, sizes, checksums and shapes are compared before an array is allocated. Knows no training.
+"""
+
+import json
+import os
+import re
+import shutil
+import threading
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacbrax.errors import RunError
+
+FORMAT_VERSION = 1
+NAME = re.compile(r"\d{12}-\d{6}")
+MAX_MANIFEST_BYTES = 256 * 2**20
+Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # what an array must be: shape and dtype by name
+
+
+class CheckpointError(RunError):
+    """A checkpoint cannot be read or written; one line for the user."""
+
+
+class DamagedError(CheckpointError):
+    """This checkpoint is incomplete or altered; an older one may be sound."""
+
+
+def checkpoint_name(env_steps: int, evaluations: int) -> str:
+    """Sorts by progress; the same moment before and after its evaluation are two checkpoints."""
+    return f"{env_steps:012d}-{evaluations:06d}"
+
+
+def names(directory: Path) -> list[str]:
+    """Complete checkpoints in `directory`, oldest first."""
+    try:
+        return sorted(entry.name for entry in directory.iterdir() if NAME.fullmatch(entry.name))
+    except FileNotFoundError:
+        return []
+
+
+def write(directory: Path, name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any], keep: int) -> None:
+    """Write one checkpoint, then remove all but the newest `keep`. Raises `CheckpointError`; nothing is lost then."""
+    target, temporary = directory / name, directory / f".writing-{name}"
+    try:
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        # orbax refuses empty arrays; their shape, in the manifest, says everything.
+        _orbax().save((temporary / "arrays").absolute(), {key: array for key, array in arrays.items() if array.size})
+        body = {
+            "format_version": FORMAT_VERSION,
+            "notes": dict(notes),
+            "arrays": {key: [list(array.shape), array.dtype.name] for key, array in arrays.items()},
+            "files": {file: _fingerprint(temporary / file) for file in _files(temporary)},
+        }
+        text = json.dumps(body, allow_nan=False)
+        _write_synced(temporary / "manifest.json", json.dumps({"crc32": zlib.crc32(text.encode()), "body": text}))
+        _sync_directory(temporary)
+        temporary.rename(target)
+        _sync_directory(directory)
+    except Exception as error:  # orbax and tensorstore have exception types of their own for a full disk
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise CheckpointError(f"checkpoint {name} could not be written: {_one_line(error)}") from error
+    for old in names(directory)[:-keep]:
+        # Out of sight first: a half-removed directory must not pass for a checkpoint.
+        hidden = (directory / old).rename(directory / f".removing-{old}")
+        shutil.rmtree(hidden, ignore_errors=True)
+
+
+def clean(directory: Path) -> None:
+    """Remove what a killed process left half-written; only the holder of the run's lock may call this."""
+    for pattern in (".writing-*", ".removing-*"):
+        for left in directory.glob(pattern):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def set_aside(directory: Path, name: str) -> None:
+    """Take a damaged checkpoint out of the sequence, for whoever wants to look into it."""
+    aside = directory / f"{name}.damaged"
+    shutil.rmtree(aside, ignore_errors=True)
+    try:
+        (directory / name).rename(aside)
+    except OSError as error:
+        raise CheckpointError(f"{directory / name}: damaged, and cannot be renamed: {error.strerror}") from error
+
+
+def read(path: Path, expected: Callable[[dict[str, Any]], Shapes]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Arrays and notes of a checkpoint; `expected(notes)` says what the arrays must be, before any is allocated.
+
+    Raises `DamagedError` when it is not as it was written, `CheckpointError` when it is of another kind.
+    """
+    body = _verified(path)
+    want = {key: [list(shape), dtype] for key, (shape, dtype) in expected(body["notes"]).items()}
+    if body["arrays"] != want:
+        keys = sorted(key for key in {*want, *body["arrays"]} if want.get(key) != body["arrays"].get(key))
+        key = keys[0]
+        raise CheckpointError(
+            f"{path}: {key} is {body['arrays'].get(key)} in the checkpoint, the configuration needs {want.get(key)}"
+        )
+    stored = {key: spec for key, spec in want.items() if 0 not in spec[0]}
+    try:
+        tree = _orbax().metadata((path / "arrays").absolute()).item_metadata.tree
+        found = {key: [list(entry.shape), np.dtype(entry.dtype).name] for key, entry in tree.items()}
+        if found != stored:
+            raise DamagedError(f"{path}: the arrays are not those that the manifest lists")
+        arrays = _orbax().restore((path / "arrays").absolute(), restore_args=_restore_args(stored))
+    except CheckpointError:
+        raise
+    except Exception as error:
+        raise DamagedError(f"{path}: unreadable ({_one_line(error)})") from error
+    empty = {key: np.zeros(shape, dtype) for key, (shape, dtype) in want.items() if key not in stored}
+    return {key: np.asarray(array) for key, array in arrays.items()} | empty, body["notes"]
+
+
+def _verified(path: Path) -> dict[str, Any]:
+    """The manifest of a checkpoint whose every file is as it was written."""
+    try:
+        body = _read_manifest(path)
+        listed = body["files"]
+        found = _files(path)
+        if sorted(found) != sorted(listed):
+            odd = sorted(set(found) ^ set(listed))[0]
+            raise DamagedError(f"{path}: {odd} is {'missing' if odd in listed else 'not part of it'}")
+        for file in found:
+            size, crc = listed[file]
+            if (path / file).stat().st_size != size:
+                raise DamagedError(f"{path}: {file} has another size")
+            if _fingerprint(path / file) != [size, crc]:
+                raise DamagedError(f"{path}: {file} has another checksum")
+    except (OSError, TypeError, ValueError, KeyError) as error:
+        raise DamagedError(f"{path}: unreadable ({_one_line(error)})") from error
+    return body
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    file = path / "manifest.json"
+    if path.is_symlink() or file.is_symlink() or not file.is_file():
+        raise DamagedError(f"{path}: manifest.json is missing")
+    if file.stat().st_size > MAX_MANIFEST_BYTES:
+        raise DamagedError(f"{path}: manifest.json is too large")
+    try:
+        envelope = json.loads(file.read_bytes())
+        if zlib.crc32(envelope["body"].encode()) != envelope["crc32"]:
+            raise DamagedError(f"{path}: manifest.json has another checksum")
+        body = json.loads(envelope["body"])
+        version = body["format_version"]
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise DamagedError(f"{path}: manifest.json is unreadable ({_one_line(error)})") from None
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}")
+    for key in ("notes", "arrays", "files"):
+        if not isinstance(body.get(key), dict):
+            raise DamagedError(f"{path}: manifest.json has no {key}")
+    return body
+
+
+def _files(path: Path) -> list[str]:
+    """Every file below `path` but the manifest, relative. Links and special files have no place in a checkpoint."""
+    found = []
+    for folder, folders, files in os.walk(path):
+        for name in folders + files:
+            entry = Path(folder) / name
+            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
+                raise DamagedError(f"{path}: {name} is neither a file nor a directory")
+        found += [str((Path(folder) / name).relative_to(path)) for name in files]
+    return sorted(set(found) - {"manifest.json"})
+
+
+def _fingerprint(file: Path) -> list[int]:
+    """Size and CRC-32: against accidents. Whoever can write the manifest can write anything that it lists."""
+    size = crc = 0
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            size, crc = size + len(block), zlib.crc32(block, crc)
+    return [size, crc]
+
+
+def _write_synced(path: Path, text: str) -> None:
+    with path.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _one_line(error: BaseException) -> str:
+    return (str(error) or type(error).__name__).split("\n")[0][:200]
+
+
+def _orbax() -> Any:
+    """Uncompressed: training data hardly compress, and a file's size then says how much it unpacks to."""
+    import orbax.checkpoint as ocp  # takes most of a second to import, and readers of policies do not need it
+
+    return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_compression=False))
+
+
+def _restore_args(keys: Mapping[str, Any]) -> dict[str, Any]:
+    import orbax.checkpoint as ocp
+
+    return {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in keys}
+
+
+class Writer:
+    """Writes checkpoints in a thread, one at a time, while training goes on."""
+
+    def __init__(self, directory: Path, keep: int):
+        self._directory, self._keep = directory, keep
+        self._thread: threading.Thread | None = None
+        self.error: CheckpointError | None = None  # of the last write, if it failed
+        self.seconds = 0.0  # that the last write took
+
+    @property
+    def busy(self) -> bool:
+        """Whether a write is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(self, name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
+        """Begin to write; waits for the write before it. The arrays and notes must not change from now on."""
+        self.wait()
+        self.error = None
+        self._thread = threading.Thread(target=self._write, args=(name, arrays, notes), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _write(self, name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any]) -> None:
+        begin = time.perf_counter()
+        try:
+            write(self._directory, name, arrays, notes, self._keep)
+        except CheckpointError as error:
+            self.error = error
+        self.seconds = time.perf_counter() - begin

@@ -1,0 +1,13 @@
+"""Failures that a user reads as one line, beside `ConfigError`. No logic."""
+
+
+class RunError(RuntimeError):
+    """The run cannot go on or cannot be saved, for a reason outside the configuration; one line for the user."""
+
+
+class Interrupted(BaseException):
+    """A signal ended the process before there was anything to save, or a second one did not wait for the saving."""
+
+    def __init__(self, signal_number: int):
+        super().__init__(f"interrupted by signal {signal_number}")
+        self.signal = signal_number

@@ -1,0 +1,94 @@
+"""The directory of a run: made or found, locked for one process, and compared with the configuration on resume."""
+
+import dataclasses
+import fcntl
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Any
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError
+from sacbrax.errors import RunError
+
+# What may change between two parts of one run: nothing that training depends on.
+CHANGEABLE = ("train.total_env_steps", "train.max_bad_updates", "eval.", "checkpoint.", "run.")
+
+
+class RunDirectory:
+    """A run's directory while this process owns it; a context that gives it back.
+
+    The lock is the kernel's, on an open file: it goes with the process, however that ends.
+    """
+
+    def __init__(self, path: Path):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._lock: IO[str] | None = None
+
+    @classmethod
+    def of(cls, config: Config, name: str) -> "RunDirectory":
+        """`run.dir`, or runs/<name>/<date-time>."""
+        default = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return cls(Path(config.run.dir or default))
+
+    def __enter__(self) -> "RunDirectory":
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = (self.path / ".lock").open("a", encoding="utf-8")
+        except OSError as error:
+            raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise RunError(f"{self.path} is in use by another process") from None
+        except OSError as error:
+            self._lock.close()
+            raise ConfigError(f"run.dir: cannot lock {self.path}: {error.strerror}; choose a local directory") from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            self._lock.close()
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """{"section.key": value}."""
+    return {f"{s}.{key}": value for s, section in config.to_mapping().items() for key, value in section.items()}
+
+
+def check_unchanged(stored: Config, config: Config) -> None:
+    """Raise `ConfigError` if `config` differs from a checkpoint's in a key that cannot change."""
+    before, now = flat(stored), flat(config)
+    for key, value in now.items():
+        if value != before[key] and not key.startswith(CHANGEABLE):
+            raise ConfigError(
+                f"{key}: {value!r}, but the run in run.dir has {before[key]!r}; of a run that goes on only "
+                f"{', '.join(key.rstrip('.') for key in CHANGEABLE)} may change"
+            )
+
+
+def load_for_resume(run: str | Path, overrides: list[str]) -> Config:
+    """The configuration of an existing run with overrides, for `--resume RUN`.
+
+    A run directory may come from a stranger, so the class of an environment that it names is not imported unless the
+    user names it too.
+    """
+    directory = existing(run)
+    config = config_lib.load(directory / "config.yaml", overrides)
+    named = any(override.partition("=")[0].strip() == "env.name" for override in overrides)
+    if ":" in config.env.name and not named:
+        raise ConfigError(f"env.name: the run imports {config.env.name}; add env.name={config.env.name} to allow it")
+    return in_directory(config, directory)
+
+
+def existing(run: str | Path) -> Path:
+    """The directory of a run that is there."""
+    if not (Path(run) / "config.yaml").is_file():
+        raise ConfigError(f"--resume: {run} holds no run (no config.yaml)")
+    return Path(run)
+
+
+def in_directory(config: Config, directory: Path) -> Config:
+    """`config` with `run.dir`."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=str(directory)))

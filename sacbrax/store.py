@@ -1,0 +1,184 @@
+"""When a run saves and what it goes on from: the checkpoints of one run directory and the host's share of the state."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sacbrax import checkpoint, snapshot, summary
+from sacbrax import config as config_lib
+from sacbrax.checkpoint import CheckpointError, DamagedError
+from sacbrax.config import Config
+from sacbrax.loggers import Reporter, plain_number
+from sacbrax.rundir import RunDirectory, check_unchanged
+
+TIME_SHARE = 0.05  # of a run's time that checkpoints may take where their interval is not configured
+
+
+@dataclasses.dataclass
+class Progress:
+    """What the host knows of a run; with the training state it is all that a run goes on from."""
+
+    iteration: int = 0  # vector steps taken
+    evaluated: int | None = None  # iteration of the last evaluation
+    rows: list[dict[str, Any]] = dataclasses.field(default_factory=list)  # every evaluation, as in metrics.jsonl
+    best_return: float = -math.inf
+    epoch_seconds: float = 0.0  # of training since the last evaluation
+    train_seconds: float = 0.0  # of training, without compilation and evaluation
+    wall_seconds: float = 0.0
+
+    def to_notes(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return vars(self) | {"rows": list(self.rows), "best_return": plain_number(self.best_return)}
+
+    @classmethod
+    def from_notes(cls, notes: Mapping[str, Any]) -> "Progress":
+        """From a checkpoint's notes, of which nothing is taken on trust. Raises ValueError."""
+        values = {field.name: notes[field.name] for field in dataclasses.fields(cls)}
+        if values["best_return"] is None:
+            values["best_return"] = -math.inf
+        counts = [values["iteration"], 0 if values["evaluated"] is None else values["evaluated"]]
+        numbers = [values[name] for name in ("best_return", "epoch_seconds", "train_seconds", "wall_seconds")]
+        if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
+            raise ValueError("a count is not one")
+        if not all(type(number) in (int, float) for number in numbers):
+            raise ValueError("a number is not one")
+        rows = values["rows"]
+        plain = (int, float, type(None))
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            raise ValueError("the evaluations are not rows")
+        if not all(isinstance(value, plain) for row in rows for value in row.values()):
+            raise ValueError("an evaluation holds more than numbers")
+        return cls(**values)
+
+
+class Store:
+    """The checkpoints of one run. `template`: {"state": TrainState, "sums": ...} as shapes."""
+
+    def __init__(self, config: Config, directory: RunDirectory, template: Any, reporter: Reporter):
+        self.template = template
+        self.newest: str | None = None  # complete checkpoint
+        self._config, self._reporter = config, reporter
+        self._run, self._directory = directory.path, directory.checkpoints
+        self._writer = checkpoint.Writer(self._directory, config.checkpoint.keep)
+        self._writing: str | None = None
+        self._last_iteration: int | None = None  # of the last save
+        self._last_time, self._copy_seconds = 0.0, 0.0
+
+    def restore(self) -> tuple[Any, Progress]:
+        """Tree on the device and progress of the newest sound checkpoint; (None, fresh progress) for a new run.
+
+        Raises `ConfigError` if the configuration belongs to another run, `CheckpointError` when there are checkpoints
+        but none is sound: nothing in the run directory is changed then.
+        """
+        damaged: dict[str, DamagedError] = {}
+        found = checkpoint.names(self._directory)
+        for name in reversed(found):
+            try:
+                arrays, notes = checkpoint.read(self._directory / name, self._expected)
+                break
+            except DamagedError as error:
+                damaged[name] = error
+        else:
+            if found:
+                raise CheckpointError(f"no checkpoint is sound, nothing was changed; the newest: {damaged[found[-1]]}")
+            self._check_new()
+            checkpoint.clean(self._directory)
+            return None, Progress()
+        checkpoint.clean(self._directory)
+        for bad, problem in damaged.items():
+            checkpoint.set_aside(self._directory, bad)
+            self._reporter.warn(f"{problem}; going on from checkpoint {name}")
+        self._reporter.say(f"going on from checkpoint {name}")
+        if notes["versions"] != summary.versions():
+            self._reporter.warn("other versions wrote this checkpoint: numbers may differ in the last bits")
+        progress = Progress.from_notes(notes)
+        self.newest, self._last_iteration, self._last_time = name, progress.iteration, time.perf_counter()
+        return snapshot.put(arrays, self.template), progress
+
+    @property
+    def next_iteration(self) -> int | None:
+        """Where the next checkpoint is due; None when it follows an evaluation."""
+        every = self._config.iterations_per_checkpoint
+        return None if every is None or self._last_iteration is None else self._last_iteration + every
+
+    def due(self, progress: Progress, evaluated_now: bool) -> bool:
+        """Whether to save now."""
+        if self._last_iteration is None:
+            return True
+        if self.next_iteration is not None:
+            return progress.iteration >= self.next_iteration
+        cost = self._copy_seconds + self._writer.seconds
+        return evaluated_now and not self._writer.busy and time.perf_counter() - self._last_time >= cost / TIME_SHARE
+
+    def save(self, tree: Any, progress: Progress) -> None:
+        """Copy the tree to the host and write it in the background; the first one of a run is waited for.
+
+        A write that fails is a warning, and the next one tries again; only `finish` insists.
+        """
+        self._collect()
+        name = checkpoint.checkpoint_name(progress.iteration * self._config.env.num_envs, len(progress.rows))
+        if name == self.newest:
+            return
+        first = self._last_iteration is None
+        begin = time.perf_counter()
+        arrays = snapshot.take(tree)
+        notes = progress.to_notes() | {
+            "fill": arrays[snapshot.ROWS].shape[-2],
+            "config": self._config.to_yaml(),
+            "versions": summary.versions(),
+        }
+        self._writing = name
+        self._writer.start(name, arrays, notes)
+        self._last_iteration, self._last_time = progress.iteration, time.perf_counter()
+        self._copy_seconds = self._last_time - begin
+        if first:  # a run that cannot save at all should say so now
+            self.finish()
+
+    def finish(self) -> None:
+        """Wait for the last write. Raises `CheckpointError` if it failed."""
+        self._writer.wait()
+        if self._writer.error is not None:
+            raise CheckpointError(f"{self._writer.error}; the newest complete one is {self.newest or 'none'}")
+        self._collect()
+
+    def close(self) -> None:
+        """Wait for the last write, whatever becomes of it."""
+        self._writer.wait()
+        self._collect()
+
+    def _collect(self) -> None:
+        self._writer.wait()
+        if self._writer.error is not None:
+            self._reporter.warn(f"{self._writer.error}; training goes on")
+            self._writer.error = None
+        elif self._writing is not None:
+            self.newest = self._writing
+        self._writing = None
+
+    def _expected(self, notes: Mapping[str, Any]) -> checkpoint.Shapes:
+        """What the arrays must be, once the notes are found sound and of this run."""
+        try:
+            stored = config_lib.parse(notes["config"], "the configuration in the checkpoint")
+            Progress.from_notes(notes)
+            fill = notes["fill"]
+            capacity = self.template["state"].replay.capacity
+            if type(fill) is not int or not 0 < fill <= capacity or not isinstance(notes["versions"], dict):
+                raise ValueError("the replay is larger than its capacity")
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
+            raise DamagedError(f"the notes of a checkpoint in {self._directory} are unusable ({error})") from None
+        check_unchanged(stored, self._config)
+        return snapshot.shapes(self.template, fill)
+
+    def _check_new(self) -> None:
+        """A run killed before its first checkpoint has at most one evaluation, and may begin again."""
+        try:
+            lines = (self._run / "metrics.jsonl").read_bytes().count(b"\n")
+        except FileNotFoundError:
+            return
+        if lines > 1:
+            raise CheckpointError(
+                f"{self._run} holds {lines} evaluations but no checkpoint to go on from; nothing was changed, "
+                "choose another run.dir"
+            )

@@ -1,0 +1,63 @@
+"""What a run says about itself: versions, revision, device memory predicted and available."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+import jax
+
+import sacbrax
+from sacbrax.config import ConfigError
+from sacbrax.trainer import Trainer, predicted_bytes
+
+
+def versions() -> dict[str, str]:
+    """Of everything that the numbers depend on."""
+    names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
+    return {"sacbrax": sacbrax.__version__, "python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def git_revision() -> str | None:
+    """The commit of the source tree, when it is one."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+def memory_line(trainer: Trainer, seeds: int) -> str:
+    """What the training state will take, for the log."""
+    parts = predicted_bytes(trainer, seeds)
+    listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
+    return f"memory on the device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
+
+
+def check_memory(trainer: Trainer, seeds: int) -> None:
+    """Raise `ConfigError` if the device cannot hold the training state."""
+    needed, limit = sum(predicted_bytes(trainer, seeds).values()), _device_bytes()
+    if needed > limit:
+        raise ConfigError(
+            f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB, the device has {limit / 2**30:,.2f} GiB; "
+            "lower replay.capacity, env.num_envs or train.num_seeds"
+        )
+
+
+def _device_bytes() -> int:
+    """Memory of one device; the machine's own for a CPU, or the container's limit."""
+    stats = jax.devices()[0].memory_stats()
+    if stats and "bytes_limit" in stats:
+        return int(stats["bytes_limit"])
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    cgroup = Path("/sys/fs/cgroup/memory.max")
+    if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():
+        limits.append(int(text))
+    return min(limits)
