@@ -78,8 +78,9 @@ def relative(ours: Any, theirs: Any) -> float:
 def test_each_stage_of_the_fused_engine_equals_mujoco(task: str, links: int, integrator: str) -> None:
     """Mass matrix and bias + passive + actuator force, both with x and y eliminated, and qacc; relative 1e-9."""
     model, _ = build(task, links, integrator)
-    chain, data, limited = read_chain(model), mujoco.MjData(model), 0
+    chain, data = read_chain(model), mujoco.MjData(model)
     for q, v, u in zip(*random_states(model, 60), strict=True):
+        q[3] = 1.8 * np.sign(q[3])  # one limit violated, often more
         data.qpos[:], data.qvel[:], data.ctrl[:] = q, v * 3, u
         mujoco.mj_forward(model, data)
         M, force = full_mass_matrix(model, data), data.qfrc_passive - data.qfrc_bias + data.qfrc_actuator
@@ -89,8 +90,7 @@ def test_each_stage_of_the_fused_engine_equals_mujoco(task: str, links: int, int
         assert relative(np.array(H, float), M[2:, 2:] - share @ M[:2, 2:]) < 1e-9, "mass matrix"
         assert relative(np.array(F), force[2:] - share @ force[:2]) < 1e-9, "bias and passive force"
         assert relative(accelerations(chain, list(q), list(v * 3), torque, np), data.qacc) < 1e-9, "qacc"
-        limited += data.nefc > 0
-    assert limited > 3
+        assert data.nefc > 0
 
 
 CASES = [
@@ -109,10 +109,14 @@ CASES = [
     ),
 ]
 
+MJX = ("mjx", "gym", 3, "RK4")  # compiles for long: by default in float32 only
+
 
 @functools.cache
 def compiled_step(engine: str, task: str, links: int, integrator: str, x64: bool) -> Any:
     """The engine's step over rows, compiled once for all tests that use it."""
+    if engine == "mjx":
+        jax.clear_caches()  # its nested jits would bring constants of the other precision along
     with jax.enable_x64(x64):
         model, frame_skip = build(task, links, integrator)
         step = jax.jit(jax.vmap(ENGINES[engine](model, frame_skip).step))
@@ -125,7 +129,10 @@ def compiled_step(engine: str, task: str, links: int, integrator: str, x64: bool
     return call
 
 
-@pytest.mark.parametrize(("engine", "task", "links", "integrator"), CASES)
+@pytest.mark.parametrize(
+    ("engine", "task", "links", "integrator"),
+    [pytest.param("mjx", "gym", 3, "RK4", marks=slow) if case.values == MJX else case for case in CASES],
+)
 def test_one_environment_step_in_float64(engine: str, task: str, links: int, integrator: str) -> None:
     model, frame_skip = build(task, links, integrator)
     states = random_states(model, 48)
@@ -156,21 +163,31 @@ def test_one_environment_step_in_float32(engine: str, task: str, links: int, int
     ],
 )
 def test_a_thousand_steps_stay_together(engine: str, task: str, links: int, integrator: str) -> None:
-    """48 environments, random actions, float64: within 1e-6 (m, rad, m/s, rad/s) all the way."""
+    """16 environments from the task's reset, random actions, float64: within 1e-6 (m, rad, m/s, rad/s) all the way.
+
+    The motion is chaotic: MuJoCo itself, started 1e-15 away, can differ by more for a moment when a limit is hit. Where
+    that is so, ten times its own difference is allowed.
+    """
     model, frame_skip = build(task, links, integrator)
-    qpos, qvel, _ = random_states(model, 48)
-    rng, data = np.random.default_rng(1), [mujoco.MjData(model) for _ in qpos]
-    for d, q, v in zip(data, qpos, qvel, strict=True):
-        d.qpos[:], d.qvel[:] = q, v
+    rng = np.random.default_rng(0)
+    qpos, qvel = rng.uniform(-0.1, 0.1, (2, 16, model.nq))
+    data, nudged = ([mujoco.MjData(model) for _ in qpos] for _ in range(2))
+    for i, (q, v) in enumerate(zip(qpos, qvel, strict=True)):
+        data[i].qpos[:], data[i].qvel[:] = q, v
+        nudged[i].qpos[:], nudged[i].qvel[:] = q + 1e-15, v
     step = compiled_step(engine, task, links, integrator, True)
+    ours, theirs = 0.0, 0.0
     for _ in range(1000):
         ctrl = rng.uniform(-1, 1, (len(qpos), model.nu)) * model.actuator_ctrlrange[:, 1]
         qpos, qvel = step(qpos, qvel, ctrl)
-        for d, u in zip(data, ctrl, strict=True):
+        for d, u in zip(data + nudged, [*ctrl, *ctrl], strict=True):
             d.ctrl[:] = u
             mujoco.mj_step(model, d, frame_skip)
-        assert np.abs(qpos - [d.qpos for d in data]).max() < 1e-6
-        assert np.abs(qvel - [d.qvel for d in data]).max() < 1e-6
+        reference = np.array([[*d.qpos, *d.qvel] for d in data])
+        ours = np.maximum(ours, np.abs(np.hstack([qpos, qvel]) - reference).max(axis=1))
+        theirs = np.maximum(theirs, np.abs([[*d.qpos, *d.qvel] for d in nudged] - reference).max(axis=1))
+    assert (ours < np.maximum(1e-6, 10 * theirs)).all(), (ours, theirs)
+    assert np.median(ours) < 1e-7
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -224,7 +241,7 @@ def edited(old: str, new: str, count: int = -1) -> mujoco.MjModel:
         ('<joint armature="0.1"/>', '<joint armature="0.1" frictionloss="1"/>', "frictionloss"),
         ('name="link1" type="capsule"', 'name="link1" type="capsule" fluidshape="ellipsoid"', "geom_fluid"),
         ('pos="-1.0 0 0"', 'pos="-1.0 0.1 0"', "off the link's own x axis"),
-        ('name="hinge1" type="hinge"', 'name="hinge1" type="ball"', "joint"),
+        ('type="hinge" axis="0 0 1" limited="true" range="-100 100"', 'type="slide" axis="0 0 1"', "the joints"),
         ('density="4000"', 'density="4000" wind="1 0 0"', "wind"),
         ("<worldbody>", '<option gravity="1 0 0"/><worldbody>', "gravity"),
         ("<worldbody>", '<option><flag limit="disable"/></option><worldbody>', "option flags"),
@@ -234,11 +251,6 @@ def edited(old: str, new: str, count: int = -1) -> mujoco.MjModel:
     ],
 )
 def test_a_model_it_does_not_cover_is_refused(old: str, new: str, feature: str) -> None:
-    if "ball" in new:  # a ball joint has no scalar range and no axis
-        old, new = 'type="hinge" axis="0 0 1" limited="true" range="-100 100"', 'type="ball"'
-        with pytest.raises(ValueError, match="joint"):
-            Fused(edited(old, new), 4)
-        return
     with pytest.raises(ValueError, match=rf"env\.engine=fused does not cover .*{feature}.*env\.engine=mjx"):
         Fused(edited(old, new), 4)
 
@@ -253,7 +265,7 @@ def test_a_model_it_does_not_cover_is_refused(old: str, new: str, feature: str) 
 )
 def test_limits_of_any_softness(limits: str) -> None:
     """solref in both forms, below its safe minimum too; solimp of any power: qacc equals MuJoCo's, relative 1e-9."""
-    model = edited('limited="true"', f'limited="true" {limits}')
+    model = edited('limited="true" range', f'limited="true" {limits} range')
     model.opt.tolerance = 0
     chain, data = read_chain(model), mujoco.MjData(model)
     for q, v, u in zip(*random_states(model, 200), strict=True):

@@ -86,7 +86,7 @@ def avals(tree: Any) -> Any:
 
 
 def test_a_state_keeps_its_types() -> None:
-    """A step leaves shapes, dtypes and strong typing as reset made them: a scan carries them, nothing compiles twice."""
+    """A step leaves shapes, dtypes and strong typing as reset made them: scans carry them, nothing compiles twice."""
     env = make_env("swimmer")
     state = jax.eval_shape(env.reset, jax.random.key(0))
     after = jax.eval_shape(env.step, state, jax.ShapeDtypeStruct((2,), jnp.float32))

@@ -36,7 +36,8 @@ class Mjx:
         def substep(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
             qpos, qvel, warmstart = carry
             data = template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
-            data = mjx.step(self._model, data)
+            with jax.numpy_rank_promotion("allow"):  # MJX relies on it, whatever the caller's own code is held to
+                data = mjx.step(self._model, data)
             return (data.qpos, data.qvel, data.qacc_warmstart), None
 
         carry = (qpos, qvel, jnp.zeros_like(qvel))
