@@ -1,0 +1,78 @@
+"""A module imports only from smaller layers, read from the source. New modules get a line in `LAYERS`."""
+
+import ast
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent.parent / "sacbrax"
+LAYERS: list[set[str]] = [
+    {"", "config", "types", "errors", "numpy_policy"},
+    {"distributions", "replay", "interrupt", "envs.quiet", "envs.models", "envs.chain", "envs.limits", "envs.xla_cpu"},
+    {"envs.swimmer", "envs.dynamics"},
+    {"envs.fused", "envs.mjx", "networks", "losses"},
+    {"policies.base"},
+    {"policies.gaussian", "policies.gmm", "policies.latent"},
+    {"policies"},
+    {"envs", "sac", "rollout"},
+    {"trainer"},
+    {"parallel", "checkpoint", "loggers", "policy_file", "cli", "rundir", "store", "summary"},
+    {"runner"},
+    {"train", "evaluate", "render", "plot", "report", "export", "sweep"},
+    {"bench.physics", "bench.update", "bench.train", "bench.peers", "bench"},
+    {"bench.__main__", "__main__"},
+]
+
+
+def modules() -> dict[str, Path]:
+    """Dotted name below the package -> file; the package itself is ''."""
+    names = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return names
+
+
+def imported(path: Path, known: set[str]) -> set[str]:
+    """Modules of this package that a file imports, inside functions too."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        else:
+            continue
+        for name in names:
+            if name.partition(".")[0] != "sacbrax":
+                continue
+            inner = name.partition(".")[2]
+            while inner not in known:  # a name inside a module
+                inner = inner.rpartition(".")[0]
+            found.add(inner)
+    return found
+
+
+def test_every_module_has_one_layer() -> None:
+    listed = [name for layer in LAYERS for name in layer]
+    assert len(listed) == len(set(listed))
+    assert set(modules()) - set(listed) == set(), "new modules need a line in LAYERS"
+
+
+def test_imports_point_downwards() -> None:
+    layer = {name: i for i, names in enumerate(LAYERS) for name in names}
+    known, wrong = modules(), []
+    for name, path in known.items():
+        for other in imported(path, set(known)):
+            if layer[other] >= layer[name]:
+                wrong.append(f"{name} (layer {layer[name]}) imports {other or 'sacbrax'} (layer {layer[other]})")
+    assert not wrong
+
+
+def test_the_walk_sees_imports() -> None:
+    known = set(modules())
+    assert {"replay", "rollout", "config", "envs", "sac"} <= imported(PACKAGE / "trainer.py", known)
+
+
+def test_every_module_says_what_it_is_for() -> None:
+    for name, path in modules().items():
+        assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
