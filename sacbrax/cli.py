@@ -3,6 +3,7 @@
 Settings are made here, in the doors, and never on import of the library.
 """
 
+import argparse
 import functools
 import os
 import sys
@@ -13,6 +14,13 @@ from typing import NoReturn
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import Interrupted, RunError
 from sacbrax.numpy_policy import PolicyFileError
+
+
+class Parser(argparse.ArgumentParser):
+    """Options and positional arguments in any order; a mistake in them is one line like every other."""
+
+    def error(self, message: str) -> NoReturn:
+        raise ConfigError(f"{message}; see {self.prog} --help")
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:

@@ -9,12 +9,12 @@ from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax import rundir
-from sacbrax.cli import guarded, leave, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Arguments of the door; argparse itself exits with 2 on a mistake."""
-    parser = argparse.ArgumentParser(
+    """Arguments of the door. Raises `ConfigError` on a mistake."""
+    parser = Parser(
         prog="python -m sacbrax.train",
         description="Train soft actor-critic; simulation and learning run as one compiled program.",
         epilog="example: python -m sacbrax.train configs/swimmer.yaml train.seed=1 env.num_envs=4096",
@@ -23,7 +23,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this directory")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
-    args = parser.parse_args(argv)
+    args = parser.parse_intermixed_args(argv)
     if args.resume and args.config and "=" in args.config:  # an override in the place of the missing file
         args.config, args.overrides = None, [args.config, *args.overrides]
     if not args.resume and not args.config:

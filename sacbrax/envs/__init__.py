@@ -28,6 +28,8 @@ def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
     brings its own physics, and `engine` does not concern it.
     """
     cls = _load("env.name", name, ENVS, imports=True)
+    if not (inspect.isclass(cls) and issubclass(cls, Env)):
+        raise ValueError(f"env.name: {name!r} is no class that implements brax.envs.Env")
     options = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD]
     open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
     for key in kwargs:
