@@ -37,7 +37,8 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
 
     envs = [gymnasium.make(name) for _ in range(episodes)]
     observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
-    low, high = envs[0].action_space.low, envs[0].action_space.high
+    space: Any = envs[0].action_space
+    low, high = space.low, space.high
     total, length = np.zeros(episodes), np.zeros(episodes, np.int64)
     running = list(range(episodes))
     while running:

@@ -164,7 +164,7 @@ MISTAKES = [
     ("env.kwargs={depth: 3}", "env.depth: unknown"),
     ("env.links=5", "env.links: unknown"),
     ("replay.capacity=1_000_000_000_000", "replay.capacity: the run needs"),
-    ("run.dir=tiny.yaml", "run.dir: cannot create"),
+    ("run.dir=tiny.yaml", "run.dir: cannot"),
 ]
 
 

@@ -190,7 +190,6 @@ def test_temperature_falls_when_entropy_is_above_its_target(tiny: Tiny) -> None:
 def test_nulls_are_resolved(tiny: Tiny) -> None:
     hyper = Hyper.create(tiny("algorithm.learning_rate=0.01"), A)
     assert float(hyper.target_entropy) == -A
-    assert hyper.temperature_learning_rate == hyper.learning_rate
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hyper))
 
 

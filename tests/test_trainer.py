@@ -55,17 +55,25 @@ def test_hyperparameters_do_not_recompile(tiny: Tiny) -> None:
 def test_the_epoch_is_one_scan_without_callbacks(tiny: Tiny, algorithm: str) -> None:
     config = tiny(f"algorithm.name={algorithm}")
     trainer = Trainer(config)
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0)), trainer.hyper()
     for function, length in (
         (trainer.epoch, config.iterations_per_epoch),
         (trainer.prefill, config.exploration_iterations),
     ):
-        jaxpr = jax.make_jaxpr(function)(state, trainer.hyper()).jaxpr
+        jaxpr = jax.make_jaxpr(function)(state, hyper).jaxpr
         scans = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
         assert [scan.params["length"] for scan in scans] == [length]
-        names = {equation.primitive.name for equation in equations(jaxpr)}
-        assert "dynamic_update_slice" in names, "the walk reaches the replay"
-        assert not [name for name in names if any(word in name for word in ("callback", "feed", "print", "while"))]
+        assert_stays_on_the_device(jaxpr)
+    # What a run calls: the same loop, of a length that the host chooses at each call.
+    jaxpr = jax.make_jaxpr(trainer.advance)(state, trainer.zero_sums(state), hyper, np.int32(3)).jaxpr
+    assert [equation.primitive.name for equation in jaxpr.eqns].count("while") == 1
+    assert_stays_on_the_device(jaxpr)
+
+
+def assert_stays_on_the_device(jaxpr: Any) -> None:
+    names = {equation.primitive.name for equation in equations(jaxpr)}
+    assert "dynamic_update_slice" in names, "the walk reaches the replay"
+    assert not [name for name in names if any(word in name for word in ("callback", "feed", "print"))]
 
 
 def equations(jaxpr: Any) -> Iterator[Any]:
