@@ -1,12 +1,14 @@
-"""Run a trained policy with NumPy alone: read a policy file, map observations to deterministic actions.
+"""Run a trained policy with NumPy alone: read a policy file, map observations to actions.
 
-A policy file is an .npz without pickled objects: the arrays of the network, the normalizer, and a JSON header. For
-robots, teaching and other simulators; importing this module imports neither JAX nor the rest of the package.
+A policy file is an .npz without pickled objects: the arrays of the actor, of critics and value where they are kept, of
+the normalizer, and a JSON header. For robots, teaching, plots and other simulators; importing this module imports
+neither JAX nor the rest of the package.
 """
 
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -15,6 +17,7 @@ import numpy as np
 
 FORMAT_VERSION = 1
 MAX_BYTES = 256 * 2**20  # a policy is small; a file that claims more is not one
+GAUSSIAN = {"kind": "gaussian", "squash": True, "log_sigma_min": -20.0, "log_sigma_max": 2.0}  # where a header has none
 
 
 class PolicyFileError(ValueError):
@@ -40,32 +43,147 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
 }
 
 
+@dataclass(frozen=True)
+class Shape:
+    """One network in a file: its arrays are `<prefix>kernel_0`, ..., with a leading axis [members] if that is set."""
+
+    prefix: str
+    num_layers: int
+    layer_norm: bool
+    inputs: int
+    outputs: int
+    members: int | None = None
+
+
+def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Shape]:
+    """Every network of a policy file by name; `critic` and `value` only where the file holds them."""
+    o, a, depth, norm = (header[name] for name in ("observation_size", "action_size", "num_layers", "layer_norm"))
+    options, critic_norm = header.get("policy", GAUSSIAN), header.get("critic_layer_norm", False)
+    if options["kind"] == "latent":
+        features = options["feature_size"] or 2 * a
+        found = {"actor": Shape("", depth, norm, o, features)}
+        for i in range(options["coupling_layers"]):
+            name, layers = f"coupling_{i}", len(options["coupling_hidden_sizes"]) + 1
+            found[name] = Shape(f"{name}_", layers, False, a + features, 2 * a)
+    else:
+        outputs = options["components"] * (1 + 2 * a) if options["kind"] == "gmm" else 2 * a
+        found = {"actor": Shape("", depth, norm, o, outputs)}
+    if (critic := arrays.get("critic_kernel_0")) is not None:
+        found["critic"] = Shape("critic_", depth, critic_norm, o + a, 1, len(critic) if critic.ndim else 0)
+    if "value_kernel_0" in arrays:
+        found["value"] = Shape("value_", depth, critic_norm, o, 1)
+    return found
+
+
+class Network:
+    """A multilayer perceptron: [B, I] -> [B, J], or of an ensemble [E, B, J]."""
+
+    def __init__(self, shape: Shape, activation: str, arrays: dict[str, np.ndarray]):
+        self._activation = ACTIVATIONS[activation]
+
+        def row(name: str) -> np.ndarray:  # with a row axis, so that members broadcast against batches
+            return arrays[shape.prefix + name][..., None, :]
+
+        hidden = range(shape.num_layers - 1 if shape.layer_norm else 0)
+        self._layers = [(arrays[f"{shape.prefix}kernel_{i}"], row(f"bias_{i}")) for i in range(shape.num_layers)]
+        self._norms = [(row(f"norm_scale_{i}"), row(f"norm_bias_{i}")) for i in hidden]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        for i, (kernel, bias) in enumerate(self._layers[:-1]):
+            x = x @ kernel + bias
+            x = self._activation(_layer_norm(x, *self._norms[i]) if self._norms else x)
+        kernel, bias = self._layers[-1]
+        return x @ kernel + bias
+
+
 class NumpyPolicy:
-    """policy(observation [O] or [B, O]) -> action [A] or [B, A] in [-1, 1], the policy's mode."""
+    """policy(observation [O] or [..., O]) -> action [A] or [..., A] in [-1, 1], the policy's mode."""
 
     def __init__(self, header: dict[str, Any], arrays: dict[str, np.ndarray]):
-        self.header = header
+        self.header, self.arrays = header, arrays
         self.observation_size: int = header["observation_size"]
         self.action_size: int = header["action_size"]
-        self._activation = ACTIVATIONS[header["activation"]]
-        self._layers = [(arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(header["num_layers"])]
-        self._norms = [
-            (arrays[f"norm_scale_{i}"], arrays[f"norm_bias_{i}"])
-            for i in range(header["num_layers"] - 1 if header["layer_norm"] else 0)
-        ]
+        self._options = header.get("policy", GAUSSIAN)
+        self._kind = self._options["kind"]
+        self._networks = {
+            name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
+        }
         self._mean, self._scale = arrays["observation_mean"], arrays["observation_scale"]
+        if self._kind == "latent":
+            self._latents = spread_latents(self._options["candidates"], self.action_size)
 
     def __call__(self, observation: Any) -> np.ndarray:
+        x, batch = self._see(observation)
+        actions = [self._squash(u) for u in self._candidates(x)]
+        if len(actions) > 1:
+            best = np.argmax([self._q(x, action).min(axis=0) for action in actions], axis=0)
+            actions = [np.stack(actions)[best, np.arange(len(x))]]
+        return self._finish(actions[0], batch)
+
+    def sample(self, observation: Any, rng: np.random.Generator) -> np.ndarray:
+        """Actions drawn from the policy: [..., O] -> [..., A]."""
+        x, batch = self._see(observation)
+        noise = rng.normal(size=(len(x), self.action_size)).astype(np.float32)
+        if self._kind == "latent":
+            u = self._flow(self._networks["actor"](x), noise)
+        else:
+            logits, mean, log_sigma = self._mixture(x)
+            chosen = np.arange(len(x)), np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
+            u = mean[chosen] + np.exp(log_sigma[chosen]) * noise
+        return self._finish(self._squash(u), batch)
+
+    def q(self, observation: Any, action: Any) -> np.ndarray:
+        """The value of each critic: [..., O], [..., A] -> [E, ...]. Raises PolicyFileError if the file has none."""
+        if "critic" not in self._networks:
+            raise PolicyFileError("the policy file holds no critics")
+        x, batch = self._see(observation)
+        q = self._q(x, np.asarray(action, np.float32).reshape(len(x), self.action_size))
+        return q.reshape(len(q), *batch)
+
+    def _see(self, observation: Any) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Observations as the networks see them, [B, O], and the shape of the batch."""
         x = np.asarray(observation, np.float32)
         if x.shape[-1:] != (self.observation_size,):
             raise ValueError(f"expected observations of size {self.observation_size}, got shape {x.shape}")
         if self.header["normalize_observations"]:
             x = np.clip((x - self._mean) * self._scale, -10.0, 10.0)
-        for i, (kernel, bias) in enumerate(self._layers[:-1]):
-            x = x @ kernel + bias
-            x = self._activation(_layer_norm(x, *self._norms[i]) if self._norms else x)
-        kernel, bias = self._layers[-1]
-        return np.tanh((x @ kernel + bias)[..., : self.action_size]).astype(np.float32)
+        return x.reshape(-1, self.observation_size), x.shape[:-1]
+
+    def _finish(self, action: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
+        return np.clip(action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
+
+    def _squash(self, u: np.ndarray) -> np.ndarray:
+        return np.tanh(u) if self._options["squash"] else u
+
+    def _clip(self, log_sigma: np.ndarray) -> np.ndarray:
+        return np.clip(log_sigma, self._options["log_sigma_min"], self._options["log_sigma_max"])
+
+    def _q(self, x: np.ndarray, action: np.ndarray) -> np.ndarray:
+        return self._networks["critic"](np.concatenate([x, action], axis=1))[..., 0]
+
+    def _candidates(self, x: np.ndarray) -> list[np.ndarray]:
+        """The values of u among which Q chooses, [B, A] each."""
+        if self._kind != "latent":
+            return list(np.moveaxis(self._mixture(x)[1], 1, 0))
+        features = self._networks["actor"](x)
+        return [self._flow(features, np.tile(latent, (len(x), 1))) for latent in self._latents]
+
+    def _mixture(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Logits [B, K], means and log sigmas [B, K, A]; a Gaussian is a mixture of one, without a logit."""
+        output, logits = self._networks["actor"](x), np.zeros((len(x), 1), np.float32)
+        if self._kind == "gmm":
+            logits, output = np.split(output, [self._options["components"]], axis=1)
+        mean, log_sigma = np.moveaxis(output.reshape(len(x), 2, -1, self.action_size), 1, 0)
+        return logits, mean, self._clip(log_sigma)
+
+    def _flow(self, features: np.ndarray, latent: np.ndarray) -> np.ndarray:
+        """The latent-space policy's u = f(h; s), [B, A]."""
+        for i in range(self._options["coupling_layers"]):
+            kept = ((i + np.arange(self.action_size)) % 2).astype(np.float32)
+            output = self._networks[f"coupling_{i}"](np.concatenate([latent * kept, features], axis=1))
+            shift, log_scale = np.split(output, 2, axis=1)
+            latent = latent * np.exp(self._clip(log_scale) * (1.0 - kept)) + shift * (1.0 - kept)
+        return latent
 
 
 def load(path: str | Path) -> NumpyPolicy:
@@ -93,30 +211,58 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
         if not condition:
             raise PolicyFileError(f"{path}: {problem}")
 
+    def is_size(value: Any) -> bool:
+        return type(value) is int and 0 < value < 2**20
+
     require(isinstance(header, dict), "header is not a mapping")
     version = header.get("format_version")
     require(version == FORMAT_VERSION, f"format version {version!r}, this release reads {FORMAT_VERSION}")
     sizes = [header.get(name) for name in ("observation_size", "action_size", "num_layers")]
-    require(all(type(size) is int and 0 < size < 2**20 for size in sizes), "sizes are missing")
+    require(all(is_size(size) for size in sizes), "sizes are missing")
     require(header.get("activation") in list(ACTIVATIONS), "unknown activation")  # a list: it may be unhashable
     for name in ("normalize_observations", "layer_norm"):
         require(isinstance(header.get(name), bool), f"{name} is missing")
-    width, action_size, num_layers = sizes
+    require(isinstance(header.get("critic_layer_norm", False), bool), "critic_layer_norm is no truth value")
+    options = header.get("policy", GAUSSIAN)
+    require(isinstance(options, dict), "policy is not a mapping")
+    require(options.get("kind") in ["gaussian", "gmm", "latent"], "unknown policy kind")
+    require(isinstance(options.get("squash"), bool), "policy squash is missing")
+    bounds = [options.get(name) for name in ("log_sigma_min", "log_sigma_max")]
+    require(all(type(b) in (int, float) and np.isfinite(b) for b in bounds), "policy log_sigma bounds are missing")
+    if options["kind"] == "gmm":
+        require(is_size(options.get("components")), "policy components are missing")
+    if options["kind"] == "latent":
+        require(all(is_size(options.get(n)) for n in ("coupling_layers", "candidates")), "policy sizes are missing")
+        require(options["candidates"] * sizes[1] < 2**20, "policy candidates are too many")
+        require("feature_size" in options, "policy feature_size is missing")
+        require(options["feature_size"] is None or is_size(options["feature_size"]), "policy feature_size is wrong")
+        require(isinstance(options.get("coupling_hidden_sizes"), list), "policy coupling_hidden_sizes are missing")
     for name, value in arrays.items():
         sound = isinstance(value, np.ndarray) and value.dtype == np.float32 and bool(np.all(np.isfinite(value)))
         require(sound, f"{name} is not finite float32")
     absent = np.zeros(())
     for name in ("observation_mean", "observation_scale"):
-        require(arrays.get(name, absent).shape == (width,), f"{name} has the wrong shape")
-    for i in range(num_layers):
-        kernel, bias = arrays.get(f"kernel_{i}", absent), arrays.get(f"bias_{i}", absent)
-        fits = kernel.ndim == 2 and kernel.shape[0] == width and bias.shape == kernel.shape[1:]
-        require(fits, f"layer {i} has the wrong shape")
-        width = kernel.shape[1]
-        if header["layer_norm"] and i < num_layers - 1:
-            norms = [arrays.get(f"norm_{part}_{i}", absent) for part in ("scale", "bias")]
-            require(all(norm.shape == (width,) for norm in norms), f"norm {i} has the wrong shape")
-    require(width >= action_size, "the last layer is too narrow")
+        require(arrays.get(name, absent).shape == (sizes[0],), f"{name} has the wrong shape")
+    found = shapes(header, arrays)
+    for shape in found.values():
+        _check_network(shape, arrays, require)
+    choices = {"gaussian": 1, "gmm": options.get("components"), "latent": options.get("candidates")}[options["kind"]]
+    require(choices == 1 or "critic" in found, "no critics, by which this kind of policy chooses its action")
+
+
+def _check_network(shape: Shape, arrays: dict[str, np.ndarray], require: Callable[[bool, str], None]) -> None:
+    lead = () if shape.members is None else (shape.members,)
+    width, absent = shape.inputs, np.zeros(())
+    require(0 not in lead, f"{shape.prefix}kernel_0 has no members")
+    for i in range(shape.num_layers):
+        kernel, bias = (arrays.get(f"{shape.prefix}{part}_{i}", absent) for part in ("kernel", "bias"))
+        fits = kernel.ndim == len(lead) + 2 and kernel.shape[:-1] == (*lead, width)
+        require(fits and bias.shape == (*lead, kernel.shape[-1]), f"{shape.prefix}layer {i} has the wrong shape")
+        width = kernel.shape[-1]
+        if shape.layer_norm and i < shape.num_layers - 1:
+            norms = [arrays.get(f"{shape.prefix}norm_{part}_{i}", absent) for part in ("scale", "bias")]
+            require(all(n.shape == (*lead, width) for n in norms), f"{shape.prefix}norm {i} has the wrong shape")
+    require(width == shape.outputs, f"the last {shape.prefix}layer is too narrow or too wide")
 
 
 def spread_latents(count: int, size: int) -> np.ndarray:

@@ -1,7 +1,11 @@
-"""Write policy files from a trained state, and find them by run, path or name. The format is `numpy_policy`'s."""
+"""Policy files, which are light snapshots of an agent: write them, find them by run, path or name, read parameters.
+
+The format is `numpy_policy`'s.
+"""
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,25 +19,35 @@ BEST = "best_policy.npz"
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
-def save(path: Path, config: Config, actor: Any, normalizer: Any, sizes: tuple[int, int], note: dict[str, Any]) -> None:
-    """Write the actor and normalizer of one agent; sizes are (O, A), note goes into the header as it is."""
-    layers = jax.device_get(actor)["params"]
-    num_layers = sum(name.startswith("Dense_") for name in layers)
-    arrays = {}
-    for i in range(num_layers):
-        dense, norm = layers[f"Dense_{i}"], layers.get(f"LayerNorm_{i}")
-        arrays[f"kernel_{i}"], arrays[f"bias_{i}"] = dense["kernel"], dense["bias"]
-        if norm is not None:
-            arrays[f"norm_scale_{i}"], arrays[f"norm_bias_{i}"] = norm["scale"], norm["bias"]
+def save(
+    path: Path,
+    config: Config,
+    actor: Any,
+    normalizer: Any,
+    sizes: tuple[int, int],
+    note: dict[str, Any],
+    others: Mapping[str, Any] | None = None,
+) -> None:
+    """Write the actor and normalizer of one agent, and its other parameter groups (critic, value, log_temperature).
+
+    sizes are (O, A); note goes into the header as it is. With `others` the file is the light snapshot of an agent.
+    """
+    groups = jax.device_get({"actor": actor, **(others or {})})
+    leaves = jax.tree_util.tree_leaves_with_path(groups)
+    arrays: dict[str, Any] = {_name(path): np.asarray(leaf, np.float32) for path, leaf in leaves}
+    mapping = config.to_mapping()
     header = {
         "format_version": FORMAT_VERSION,
         "observation_size": sizes[0],
         "action_size": sizes[1],
-        "num_layers": num_layers,
+        "num_layers": len(config.network.hidden_sizes) + 1,
         "activation": config.network.activation,
         "layer_norm": config.network.actor_layer_norm,
+        "critic_layer_norm": config.network.critic_layer_norm,
         "normalize_observations": config.network.normalize_observations,
-        "env": config.to_mapping()["env"],
+        "normalizer": {"steps": int(normalizer.steps), "reward_mean": float(normalizer.reward_mean)},
+        "policy": mapping["policy"],
+        "env": mapping["env"],
         **note,
     }
     temporary = path.with_name(path.name + ".tmp")
@@ -52,6 +66,28 @@ def save(path: Path, config: Config, actor: Any, normalizer: Any, sizes: tuple[i
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def parameters(policy: NumpyPolicy, template: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameter groups of a file, arranged like `template`: those whose arrays are all there, in the file's shapes."""
+    found = jax.tree_util.tree_map_with_path(lambda path, _: policy.arrays.get(_name(path), np.nan), dict(template))
+    return {
+        group: tree
+        for group, tree in found.items()
+        if all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(tree))
+    }
+
+
+def _name(path: Sequence[Any]) -> str:
+    """Name in a file of a parameter: critic/params/Dense_0/kernel is critic_kernel_0; the actor's have no prefix."""
+    group, *keys = (entry.key for entry in path)
+    if not keys:
+        return group
+    *inner, _, layer, leaf = keys
+    module, _, index = layer.partition("_")
+    prefix = inner[0] if inner else group
+    part = leaf if module == "Dense" else f"norm_{leaf}"
+    return f"{part}_{index}" if prefix in ("actor", "preprocessor") else f"{prefix}_{part}_{index}"
 
 
 def find(source: str | Path) -> Path:
