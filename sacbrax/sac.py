@@ -45,6 +45,10 @@ class Agent(Protocol):
         """One gradient step of every loss from the same parameters and minibatch [B], then the target."""
         ...
 
+    def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
+        """What to log about a fresh minibatch [B]; moves nothing."""
+        ...
+
 
 class _SoftActorCritic:
     """What both versions share: networks, acting, and the optimizer step."""
@@ -72,6 +76,31 @@ class _SoftActorCritic:
             return jnp.min(self.critics(agent.params["critic"], obs, action), axis=0)
 
         return self.policy.mode(agent.params["actor"], observation, q_function)
+
+    def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
+        """Statistics of critics, state value and Bellman errors, then the policy's own."""
+        next_key, value_key, key = jax.random.split(key, 3)
+        params, observation = agent.params, batch.observation
+        q = self.critics(params["critic"], observation, batch.action)  # [E, B]
+        value = self._state_value(agent, params, observation, value_key)
+        target = self._td_target(agent, batch, hyper.at(agent.gradient_steps), next_key)
+        _, log_prob, _ = self.policy.sample(params["actor"], observation, key)
+        metrics = {"mean_qf_diff": jnp.mean(jnp.abs(q[0] - q[1])), "vf_mean": jnp.mean(value), "vf_std": jnp.std(value)}
+        for i, member in enumerate(q, start=1):
+            metrics[f"qf{i}_mean"], metrics[f"qf{i}_std"] = jnp.mean(member), jnp.std(member)
+            metrics[f"mean_sq_bellman_error{i}"] = losses.critic_loss(member[None], target)
+        metrics["policy_log_prob"] = jnp.mean(log_prob)
+        own = self.policy.diagnostics(params["actor"], observation)
+        return metrics | {f"policy_{name}": value for name, value in own.items()}
+
+    def _td_target(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Array:
+        """What the critics learn, [B], from the target networks."""
+        next_value = self._state_value(agent, agent.target, batch.next_observation, key)
+        return losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
+
+    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
+        """V(s) by the networks in `params`, the trained or the target ones. [B, O] -> [B]."""
+        raise NotImplementedError
 
     def _create(self, params: dict[str, Params]) -> AgentState:
         return AgentState(
@@ -157,8 +186,7 @@ class SACv1(_SoftActorCritic):
 
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
         hyper = hyper.at(agent.gradient_steps)
-        next_value = self.value(agent.target["value"], batch.next_observation)
-        target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
+        target = self._td_target(agent, batch, hyper, key)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
             action, log_prob = self._fresh_action(params["actor"], batch.observation, key)
@@ -186,6 +214,9 @@ class SACv1(_SoftActorCritic):
         grads, metrics = jax.grad(total, has_aux=True)(agent.params)
         return self._apply(agent, grads, metrics, hyper)
 
+    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
+        return self.value(params["value"], observation)
+
 
 class SACv2(_SoftActorCritic):
     """Two critics, their slow copies and a learned temperature ([SAC2])."""
@@ -206,8 +237,7 @@ class SACv2(_SoftActorCritic):
         hyper = hyper.at(agent.gradient_steps)
         next_key, key = jax.random.split(key)
         temperature = jnp.exp(agent.params["log_temperature"])
-        next_value = self._soft_value(agent, agent.target["critic"], batch.next_observation, next_key)
-        target = losses.td_target(batch.reward, batch.discount, next_value, hyper.reward_scale)
+        target = self._td_target(agent, batch, hyper, next_key)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
             action, log_prob = self._fresh_action(params["actor"], batch.observation, key)
@@ -220,7 +250,7 @@ class SACv2(_SoftActorCritic):
             else:
                 # There is no V(s): an independent second action estimates it.
                 second_key = jax.random.fold_in(key, 1)
-                baseline = self._soft_value(agent, agent.params["critic"], batch.observation, second_key)
+                baseline = self._state_value(agent, agent.params, batch.observation, second_key)
                 actor = losses.likelihood_ratio_loss(
                     self._policy_q(q_fresh), log_prob, log_prior, temperature, baseline
                 )
@@ -238,10 +268,10 @@ class SACv2(_SoftActorCritic):
         grads, metrics = jax.grad(total, has_aux=True)(agent.params)
         return self._apply(agent, grads, metrics, hyper)
 
-    def _soft_value(self, agent: AgentState, critic: Params, observation: Array, key: Key) -> Array:
-        """One-sample estimate of V(s) = E[min Q - alpha (log pi - log prior)], a constant. [B, O] -> [B]."""
+    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
+        """One-sample estimate of E[min Q - alpha (log pi - log prior)]."""
         action, log_prob, _ = self.policy.sample(agent.params["actor"], observation, key)
-        q = jnp.min(self.critics(critic, observation, action), axis=0)
+        q = jnp.min(self.critics(params["critic"], observation, action), axis=0)
         return q - jnp.exp(agent.params["log_temperature"]) * (log_prob - self._log_prior(action))
 
 

@@ -157,6 +157,12 @@ class Trainer:
         key = jax.random.fold_in(key, state.iteration)
         return rollout.evaluate(self.env, policy, key, config.episodes, self.config.env.episode_length)
 
+    def diagnose(self, state: TrainState, hyper: Hyper, key: Key) -> Metrics:
+        """The agent's diagnostics on a fresh minibatch; nothing moves."""
+        sample_key, key = jax.random.split(jax.random.fold_in(key, state.iteration))
+        batch = self._sample(state, sample_key, self.config.train.batch_size, hyper)
+        return self.agent.diagnostics(state.agent, batch, hyper, key)
+
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)
         normalizer = state.normalizer.update(
@@ -194,6 +200,7 @@ class Programs:
         self.advance = jax.jit(wrap(trainer.advance, axes=(0, 0, None, None)), donate_argnums=(0, 1))
         self.zero_sums = jax.jit(wrap(trainer.zero_sums, axes=(0,)))
         self.evaluate = jax.jit(wrap(trainer.evaluate, axes=(0, 0)))
+        self.diagnose = jax.jit(wrap(trainer.diagnose, axes=(0, None, 0)))
 
     def keys(self, seed: int) -> tuple[Key, Key]:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
