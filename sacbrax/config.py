@@ -172,6 +172,19 @@ class CheckpointConfig:
     )
     keep: int = option(2, "newest checkpoints kept", low=1)
 
+    full: bool = option(True, "keep the whole state, replay included, to resume from")
+    snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
+
+
+# What may be loaded into a new run, and the parameter group it is.
+PARTS = {"policy": "actor", "critics": "critic", "value": "value", "temperature": "log_temperature"}
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig:
+    from_: str | None = option(None, "run directory or policy file whose networks to start with; none when null")
+    parts: tuple[str, ...] = option(tuple(PARTS), "which of them, as far as both runs have them", choices=tuple(PARTS))
+
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
@@ -191,6 +204,7 @@ class Config:
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:
@@ -230,7 +244,7 @@ class Config:
     def to_mapping(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for YAML."""
         return {
-            section.name: {key: _plain(value) for key, value in vars(getattr(self, section.name)).items()}
+            section.name: {key.rstrip("_"): _plain(value) for key, value in vars(getattr(self, section.name)).items()}
             for section in dataclasses.fields(self)
         }
 
@@ -296,8 +310,8 @@ def _apply_override(mapping: dict[str, Any], override: str) -> None:
 def _build(cls: Any, mapping: Any, prefix: str) -> Any:
     if not isinstance(mapping, Mapping):
         raise ConfigError(f"{prefix or 'configuration'}: expected keys with values below it, got {mapping!r}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
+    fields = {field.name.rstrip("_"): field for field in dataclasses.fields(cls)}  # `from` is a word of Python's
+    hints = {key.rstrip("_"): hint for key, hint in typing.get_type_hints(cls).items()}
     for key in mapping:
         if key not in fields:
             close = difflib.get_close_matches(str(key), fields, n=1)
@@ -309,7 +323,7 @@ def _build(cls: Any, mapping: Any, prefix: str) -> Any:
         if dataclasses.is_dataclass(hint):
             values[key] = _build(hint, {} if value is None else value, name)
         else:
-            values[key] = _check_range(_coerce(value, hint, name), fields[key].metadata, name)
+            values[fields[key].name] = _check_range(_coerce(value, hint, name), fields[key].metadata, name)
     return cls(**values)
 
 
@@ -366,8 +380,9 @@ def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
 
 
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise ConfigError(f"{name}: unknown value {value!r}; choose from {', '.join(metadata['choices'])}")
+    for choice in value if isinstance(value, tuple) else (value,):
+        if metadata["choices"] and choice not in metadata["choices"]:
+            raise ConfigError(f"{name}: unknown value {choice!r}; choose from {', '.join(metadata['choices'])}")
     if value == () and metadata["low"] is not None:
         raise ConfigError(f"{name}: expected a list such as [256, 256], got []")
     numbers = value.values if isinstance(value, ScheduleConfig) else value

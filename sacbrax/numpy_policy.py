@@ -243,6 +243,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     absent = np.zeros(())
     for name in ("observation_mean", "observation_scale"):
         require(arrays.get(name, absent).shape == (sizes[0],), f"{name} has the wrong shape")
+    for name in ("reward_mean", "normalizer_steps", "log_temperature"):
+        require(arrays.get(name, absent).shape == (), f"{name} has the wrong shape")
     found = shapes(header, arrays)
     for shape in found.values():
         _check_network(shape, arrays, require)

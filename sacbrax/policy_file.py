@@ -16,6 +16,7 @@ from sacbrax.config import Config
 from sacbrax.numpy_policy import FORMAT_VERSION, NumpyPolicy, PolicyFileError, load
 
 BEST = "best_policy.npz"
+SNAPSHOT = "snapshot_{:012d}.npz"  # by env steps
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -45,7 +46,6 @@ def save(
         "layer_norm": config.network.actor_layer_norm,
         "critic_layer_norm": config.network.critic_layer_norm,
         "normalize_observations": config.network.normalize_observations,
-        "normalizer": {"steps": int(normalizer.steps), "reward_mean": float(normalizer.reward_mean)},
         "policy": mapping["policy"],
         "env": mapping["env"],
         **note,
@@ -57,6 +57,8 @@ def save(
                 file,
                 header=np.asarray(json.dumps(header)),
                 observation_mean=np.asarray(normalizer.mean, np.float32),
+                reward_mean=np.asarray(normalizer.reward_mean, np.float32),
+                normalizer_steps=np.asarray(normalizer.steps, np.float32),
                 observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
                 **arrays,
             )

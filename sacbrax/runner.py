@@ -15,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax import policy_file, summary
+from sacbrax import policy_file, summary, warm_start
 from sacbrax.config import Config
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
@@ -82,21 +82,23 @@ class _Run:
     def loop(self) -> Result:
         """Train until the end or a signal."""
         tree, self.progress = self.store.restore()
+        initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
         self.wall_before = self.progress.wall_seconds
         self.files = MetricsFiles(self.directory, self.progress.rows)
         try:
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
             if not self._finished():
-                self._train(tree)
+                self._train(tree, initial)
             return self._finish()
         finally:
             self.store.close()
             self.files.close()
 
-    def _train(self, tree: Mapping[str, Any] | None) -> None:
+    def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
-            state = jax.block_until_ready(compiled["prefill"](compiled["init"](self.train_keys), self.hyper))
+            state = warm_start.apply(compiled["init"](self.train_keys), initial)
+            state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
@@ -144,6 +146,8 @@ class _Run:
         return evaluated == iteration and iteration * self.config.env.num_envs >= self.config.train.total_env_steps
 
     def _save(self, state: TrainState, sums: Any) -> None:
+        if not self.config.checkpoint.full:
+            return
         self._clock()
         self.store.save({"state": state, "sums": sums}, self.progress)
 
@@ -166,6 +170,7 @@ class _Run:
         lowered = {
             "advance": programs.advance.lower(state, sums, self.hyper, np.int32(1)),
             "evaluate": programs.evaluate.lower(state, self.eval_keys),
+            "diagnose": programs.diagnose.lower(state, self.hyper, self.eval_keys),
         }
         if fresh:
             lowered["prefill"] = programs.prefill.lower(state, self.hyper)
@@ -182,6 +187,7 @@ class _Run:
     def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Mapping[str, Any]) -> None:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = jax.device_get(compiled["evaluate"](state, self.eval_keys))
+        diagnostics = jax.device_get(compiled["diagnose"](state, self.hyper, self.eval_keys))
         returns = np.atleast_2d(episodes["return"])  # [S, episodes]
         config, progress, num_envs = self.config, self.progress, self.config.env.num_envs
         first = progress.evaluated is None  # right after exploration, before any update
@@ -201,6 +207,7 @@ class _Run:
             "time/gradient_steps_per_second": rate * config.train.updates_per_step,
         }
         metrics |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
+        metrics |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}
         if config.train.num_seeds > 1:
             metrics |= {f"seed_{i}/eval/return_mean": float(r.mean()) for i, r in enumerate(returns)}
         metrics = {key: plain_number(value) for key, value in metrics.items()}
@@ -209,25 +216,31 @@ class _Run:
         with self.reporter.tolerate("a line of the log"):
             self.files.write(metrics)
         self.reporter.evaluation(metrics)
-        self._keep_best(state, returns.mean(axis=1), metrics)
+        self._keep_policies(state, returns.mean(axis=1), metrics)
         self._write_summary()
 
-    def _keep_best(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:
-        """Write the policy of the best seed when it beats every policy before it."""
+    def _keep_policies(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:
+        """Write the best seed's light snapshot: of every evaluation if wanted, and if it beats all policies before."""
         best = int(np.argmax(returns))
-        if not returns[best] > self.progress.best_return:
+        better = returns[best] > self.progress.best_return
+        if not better and not self.config.checkpoint.snapshots:
             return
-        actor, normalizer = jax.device_get((state.agent.params["actor"], state.normalizer))
+        params, normalizer = jax.device_get((state.agent.params, state.normalizer))
         if self.config.train.num_seeds > 1:
-            actor, normalizer = jax.tree.map(lambda x: x[best], (actor, normalizer))
+            params, normalizer = jax.tree.map(lambda x: x[best], (params, normalizer))
         note = {"seed": self.config.train.seed + best} | {
             key: metrics[key] for key in ("env_steps", "gradient_steps", "eval/return_mean")
         }
         sizes = (self.trainer.observation_size, self.trainer.action_size)
-        with self.reporter.tolerate("the best policy"):
-            path = self.directory / "checkpoints" / policy_file.BEST
-            policy_file.save(path, self.config, actor, normalizer, sizes, note)
-            self.progress.best_return = float(returns[best])
+        snapshot = policy_file.SNAPSHOT.format(metrics["env_steps"])
+        names = [snapshot] * self.config.checkpoint.snapshots + [policy_file.BEST] * bool(better)
+        with self.reporter.tolerate("a policy"):
+            actor = params.pop("actor")
+            for name in names:
+                path = self.directory / "checkpoints" / name
+                policy_file.save(path, self.config, actor, normalizer, sizes, note, params)
+            if better:
+                self.progress.best_return = float(returns[best])
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()

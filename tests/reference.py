@@ -1,6 +1,6 @@
-"""One whole SAC-v1 update in NumPy float64, written from the equations; knows nothing of JAX or of the package.
+"""One whole SAC-v1 update in NumPy float64, written from the equations; knows neither JAX nor the package.
 
-Gradients are by complex step: f'(x) = Im f(x + ih) / h is exact in float64, so the losses below are all there is to read.
+Gradients are by complex step: f'(x) = Im f(x + ih) / h is exact in float64, so the losses are all there is to read.
 Everything therefore works on complex numbers: comparisons look at the real part.
 """
 

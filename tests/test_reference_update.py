@@ -1,4 +1,4 @@
-"""The JAX update of SAC-v1 against the NumPy one in `reference`, two updates in a row, for combinations of all options."""
+"""The JAX update of SAC-v1 against the NumPy one in `reference`, two updates in a row, for combinations of options."""
 
 import dataclasses
 import itertools
