@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"envs", "sac", "rollout"},
     {"trainer"},
     {"parallel", "loggers", "policy_file", "cli", "rundir", "summary"},
-    {"store"},
+    {"store", "warm_start"},
     {"runner"},
     {"train", "evaluate", "render", "plot", "report", "export", "sweep"},
     {"bench.physics", "bench.update", "bench.train", "bench.peers", "bench"},
