@@ -30,7 +30,8 @@ LAYERS: list[set[str]] = [
     {"store", "warm_start"},
     {"runner"},
     {"train", "evaluate", "render", "plot", "report", "export", "sweep"},
-    {"bench.physics", "bench.update", "bench.train", "bench.peers", "bench"},
+    {"bench", "bench.timing"},
+    {"bench.physics", "bench.update", "bench.train", "bench.peers"},
     {"bench.__main__", "__main__"},
 ]
 

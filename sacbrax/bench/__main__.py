@@ -1,0 +1,47 @@
+"""The benchmark door: `python -m sacbrax.bench {physics,update,train} [options] [--json]`."""
+
+import contextlib
+import importlib
+import json
+import sys
+from collections.abc import Sequence
+
+from sacbrax.cli import Parser, guarded
+from sacbrax.config import ConfigError
+
+BENCHMARKS = {
+    "physics": "env steps per second of each engine",
+    "update": "gradient steps and floating-point operations per second, beside the machine's matrix product",
+    "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
+}
+USAGE = "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n" + "".join(
+    f"\n  {name:8} {text}" for name, text in BENCHMARKS.items()
+)
+
+
+@guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit status."""
+    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if name in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    if name not in BENCHMARKS:
+        raise ConfigError(f"{name}: unknown benchmark; choose from {', '.join(BENCHMARKS)}")
+    benchmark = importlib.import_module(f"sacbrax.bench.{name}")
+    parser = Parser(prog=f"python -m sacbrax.bench {name}", description=BENCHMARKS[name])
+    benchmark.add_arguments(parser)
+    parser.add_argument("--json", action="store_true", help="print one JSON value on standard output, nothing else")
+    args = parser.parse_intermixed_args(rest)
+    benchmark.prepare(args)
+    with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints, standard output is the result's
+        result = benchmark.main(args)
+    if args.json:
+        print(json.dumps(result))
+    else:
+        benchmark.print_table(result)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

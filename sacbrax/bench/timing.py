@@ -1,0 +1,65 @@
+"""What benchmarks share: a call long enough to time, medians, and the machine's name."""
+
+import argparse
+import functools
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+def positive(text: str) -> int:
+    """A command-line count."""
+    if not text.isdigit() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
+    return int(text)
+
+
+def seconds(function: Callable[[], Any]) -> float:
+    """Wall-clock seconds of one call, waited for on the device."""
+    import jax
+
+    begin = time.perf_counter()
+    jax.block_until_ready(function())
+    return time.perf_counter() - begin
+
+
+def count_that_takes(target: float, function: Callable[[int], Any], most: int = 2**20) -> int:
+    """A count for which `function(count)` takes about `target` seconds; the trials warm it up."""
+    count = 1
+    while True:
+        taken = seconds(functools.partial(function, count))
+        if taken > target / 2 or count >= most:
+            return count
+        count = min(most, count * max(2, min(10, int(target / max(taken, 1e-6)))))
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median and range."""
+    return {"median": statistics.median(values), "lowest": min(values), "highest": max(values)}
+
+
+def machine() -> dict[str, Any]:
+    """Where the numbers come from."""
+    import jax
+
+    device = jax.devices()[0]
+    return {"device": device.device_kind, "platform": device.platform, "cpus": cpus(), "jax": jax.__version__}
+
+
+def cpus() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def peak_rss_bytes() -> int | None:
+    """The most memory this process has held so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,110 @@
+"""Speed of the training program itself: compile seconds and rates apart, and memory predicted and measured.
+
+Nothing is evaluated, logged or saved. The compiled loop takes its length from the host, as in a run.
+"""
+
+import argparse
+import dataclasses
+import time
+from typing import Any
+
+from sacbrax import config as config_lib
+from sacbrax.bench import timing
+from sacbrax.cli import prepare_jax
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("config", help="YAML file, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
+    parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="length of a timed call (default 1)")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    config = config_lib.load(args.config, args.overrides)
+    # A cached program would make the compile seconds a lie.
+    args.loaded = dataclasses.replace(config, run=dataclasses.replace(config.run, compilation_cache=False))
+    prepare_jax(args.loaded)
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    import jax
+    import numpy as np
+
+    from sacbrax.trainer import Programs, Trainer, predicted_bytes
+
+    config = args.loaded
+    trainer, seeds = Trainer(config), config.train.num_seeds
+    programs, hyper = Programs(trainer, seeds), trainer.hyper()
+    keys, _ = programs.keys(config.train.seed)
+    compile_seconds: dict[str, float] = {}
+
+    def compiled(name: str, *arguments: Any) -> Any:
+        begin = time.perf_counter()
+        program = getattr(programs, name).lower(*arguments).compile()
+        compile_seconds[name] = time.perf_counter() - begin
+        return program
+
+    shapes = jax.eval_shape(programs.init, keys)
+    init, prefill = compiled("init", keys), compiled("prefill", shapes, hyper)
+    zero_sums = compiled("zero_sums", shapes)
+    advance = compiled("advance", shapes, jax.eval_shape(programs.zero_sums, shapes), hyper, np.int32(1))
+
+    rss_before = timing.peak_rss_bytes()
+    state = init(keys)
+    sums = zero_sums(state)
+    begin = time.perf_counter()
+    state = jax.block_until_ready(prefill(state, hyper))
+    prefill_seconds = time.perf_counter() - begin
+
+    def train(iterations: int) -> Any:
+        nonlocal state, sums
+        state, sums = advance(state, sums, hyper, np.int32(iterations))
+        return state
+
+    iterations = timing.count_that_takes(args.seconds, train)
+    rates = [iterations / timing.seconds(lambda: train(iterations)) for _ in range(args.repeats)]
+    num_envs, updates = config.env.num_envs, config.train.updates_per_step
+    memory = jax.devices()[0].memory_stats() or {}
+    return {
+        "config": args.config,
+        "overrides": args.overrides,
+        "machine": timing.machine(),
+        "num_envs": num_envs,
+        "batch_size": config.train.batch_size,
+        "updates_per_step": updates,
+        "num_seeds": seeds,
+        "compile_seconds": sum(compile_seconds.values()),
+        "compile_seconds_by_function": compile_seconds,
+        "exploration_env_steps_per_second": seeds * config.exploration_iterations * num_envs / prefill_seconds,
+        "repeats": args.repeats,
+        "vector_steps_per_call": iterations,
+        "env_steps_per_second": timing.spread([seeds * num_envs * rate for rate in rates])["median"],
+        "gradient_steps_per_second": timing.spread([seeds * updates * rate for rate in rates])["median"],
+        "vector_steps_per_second": timing.spread(rates),
+        "predicted_bytes": sum(predicted_bytes(trainer, seeds).values()),
+        "predicted_bytes_by_part": predicted_bytes(trainer, seeds),
+        "peak_rss_bytes": timing.peak_rss_bytes(),
+        "peak_rss_bytes_before_training": rss_before,
+        "peak_device_bytes": memory.get("peak_bytes_in_use"),
+    }
+
+
+def print_table(result: dict[str, Any]) -> None:
+    rates, mebi = result["vector_steps_per_second"], 2**20
+    low, high = (rates[end] / rates["median"] for end in ("lowest", "highest"))
+    print(f"{result['config']}  {' '.join(result['overrides'])}".rstrip())
+    print(
+        f"{result['num_envs']} environments, batch {result['batch_size']}, {result['updates_per_step']} updates a step"
+    )
+    print(f"  compile            {result['compile_seconds']:12.1f} s")
+    print(f"  env steps          {result['env_steps_per_second']:12,.0f} /s   (exploring", end=" ")
+    print(f"{result['exploration_env_steps_per_second']:,.0f} /s)")
+    print(f"  gradient steps     {result['gradient_steps_per_second']:12,.0f} /s")
+    print(f"  spread of {result['repeats']} calls  {low:11.2f} to {high:.2f} times the median")
+    print(f"  memory predicted   {result['predicted_bytes'] / mebi:12,.1f} MiB")
+    if result["peak_device_bytes"]:
+        print(f"  peak on the device {result['peak_device_bytes'] / mebi:12,.1f} MiB")
+    if result["peak_rss_bytes"]:
+        before = result["peak_rss_bytes_before_training"] / mebi
+        print(f"  peak of the process{result['peak_rss_bytes'] / mebi:12,.1f} MiB   ({before:,.1f} before training)")

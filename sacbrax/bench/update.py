@@ -1,0 +1,159 @@
+"""Speed of the gradient step alone, beside what the machine's matrix product allows.
+
+Floating-point operations are counted, not measured: 2 m n k for each matrix product that an update needs and nothing
+for the rest, so `fraction_of_matmul` says what part of the machine's rate goes into useful products.
+"""
+
+import argparse
+import itertools
+from typing import Any
+
+from sacbrax import config as config_lib
+from sacbrax.bench import timing
+from sacbrax.cli import prepare_jax
+
+MATMUL_SIZES = {"cpu": (512, 1024, 2048)}
+LARGE_MATMUL_SIZES = (2048, 4096, 8192)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--algorithm", default="sac_v2", help="sac_v1 or sac_v2 (default)")
+    parser.add_argument("--batch-size", type=timing.positive, default=256, help="rows of a minibatch (default 256)")
+    parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
+    parser.add_argument("--observation-size", type=timing.positive, default=8, help="default 8, the swimmer's")
+    parser.add_argument("--action-size", type=timing.positive, default=2, help="default 2, the swimmer's")
+    parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
+    parser.add_argument("--seconds", type=float, default=0.5, help="length of a timed call (default 0.5)")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    args.loaded = config_lib.from_mapping(
+        {
+            "algorithm": {"name": args.algorithm},
+            "network": {"hidden_sizes": args.hidden.split(",")},
+            "train": {"batch_size": args.batch_size, "exploration_env_steps": max(10_000, args.batch_size)},
+            "replay": {"capacity": max(1_000_000, args.batch_size)},
+            "run": {"compilation_cache": False},
+        }
+    )
+    prepare_jax(args.loaded)
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    import jax
+    import jax.numpy as jnp
+
+    from sacbrax.sac import make_agent
+    from sacbrax.schedules import Hyper
+
+    config, sizes = args.loaded, (args.observation_size, args.action_size)
+    batch_size, hidden = config.train.batch_size, config.network.hidden_sizes
+    agent, hyper = make_agent(config, *sizes), Hyper.create(config, args.action_size)
+    batch = _random_batch(batch_size, *sizes)
+
+    def updates(state: Any, count: Any) -> Any:
+        def body(i: Any, state: Any) -> Any:
+            return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
+
+        return jax.lax.fori_loop(0, count, body, state)
+
+    program = jax.jit(updates, donate_argnums=0)
+    state = jax.jit(agent.init)(jax.random.key(1))
+    compile_seconds = timing.seconds(lambda: program.lower(state, jnp.int32(1)).compile())
+
+    def update(count: int) -> Any:
+        nonlocal state
+        state = program(state, jnp.int32(count))
+        return state
+
+    count = timing.count_that_takes(args.seconds, update)
+    products = [_matmul(size, args.seconds) for size in MATMUL_SIZES.get(jax.default_backend(), LARGE_MATMUL_SIZES)]
+    update_rates, matmul_rates = [], []
+    for _ in range(args.repeats):  # by turns, so that a busy neighbour slows both
+        update_rates.append(count / timing.seconds(lambda: update(count)))
+        matmul_rates.append(max(operations / timing.seconds(call) for operations, call in products))
+    flops = update_flops(config.algorithm.name, batch_size, hidden, *sizes)
+    rate, matmul_rate = timing.spread(update_rates)["median"], timing.spread(matmul_rates)["median"]
+    return {
+        "machine": timing.machine(),
+        "algorithm": config.algorithm.name,
+        "batch_size": batch_size,
+        "hidden_sizes": list(hidden),
+        "compile_seconds": compile_seconds,
+        "repeats": args.repeats,
+        "updates_per_second": rate,
+        "updates_per_second_spread": timing.spread(update_rates),
+        "flops_per_update": flops,
+        "flops_per_second": flops * rate,
+        "matmul_flops_per_second": matmul_rate,
+        "fraction_of_matmul": flops * rate / matmul_rate,
+    }
+
+
+def update_flops(algorithm: str, batch_size: int, hidden: tuple[int, ...], observation: int, action: int) -> int:
+    """Operations in the matrix products that one update needs.
+
+    With f the products of one forward pass of a network and i those of its first layer, a pass costs f, the gradient
+    of its weights f, and the gradient of its hidden layers f - i, to which i is added where the input's is wanted.
+
+    both   actor at s, with its gradient                               3 a - i_a
+           critics at (s, a), with their gradient                      2 (3 q - i_q)
+           critics at (s, a~), with the gradient of the input          2 (2 q)
+    v1     target V at s'; V at s, with its gradient                   v + (3 v - i_v)
+    v2     actor at s', target critics at (s', a')                     a + 2 q
+    """
+
+    def forward(inputs: int, outputs: int) -> tuple[int, int]:
+        widths = (inputs, *hidden, outputs)
+        layers = [2 * batch_size * m * n for m, n in itertools.pairwise(widths)]
+        return sum(layers), layers[0]
+
+    (a, i_a), (q, i_q), (v, i_v) = (
+        forward(observation, 2 * action),
+        forward(observation + action, 1),
+        forward(observation, 1),
+    )
+    both = 3 * a - i_a + 2 * (3 * q - i_q) + 2 * (2 * q)
+    return both + (v + 3 * v - i_v if algorithm == "sac_v1" else a + 2 * q)
+
+
+def _random_batch(batch_size: int, observation: int, action: int) -> Any:
+    import jax
+    import jax.numpy as jnp
+
+    from sacbrax.types import Transition
+
+    keys = jax.random.split(jax.random.key(2), 4)
+    return Transition(
+        observation=jax.random.normal(keys[0], (batch_size, observation)),
+        action=jax.random.uniform(keys[1], (batch_size, action), minval=-1.0, maxval=1.0),
+        reward=jax.random.normal(keys[2], (batch_size,)),
+        discount=jnp.full(batch_size, 0.99),
+        next_observation=jax.random.normal(keys[3], (batch_size, observation)),
+    )
+
+
+def _matmul(size: int, seconds: float) -> tuple[float, Any]:
+    """Operations of a call that multiplies square matrices one after another, and the call."""
+    import jax
+    import jax.numpy as jnp
+
+    matrix = jax.random.normal(jax.random.key(3), (size, size)) / size**0.5  # keeps the length of what it multiplies
+
+    @jax.jit
+    def multiply(count: Any) -> Any:
+        return jax.lax.fori_loop(0, count, lambda _, x: matrix @ x, matrix)
+
+    count = timing.count_that_takes(seconds / 2, lambda count: multiply(jnp.int32(count)))
+    return 2.0 * size**3 * count, lambda: multiply(jnp.int32(count))
+
+
+def print_table(result: dict[str, Any]) -> None:
+    spread, hidden = result["updates_per_second_spread"], "x".join(map(str, result["hidden_sizes"]))
+    print(f"{result['algorithm']}, batch {result['batch_size']}, hidden {hidden}, {result['machine']['device']}")
+    print(f"  compile           {result['compile_seconds']:12.1f} s")
+    print(f"  updates           {result['updates_per_second']:12,.0f} /s   ", end="")
+    print(f"({spread['lowest']:,.0f} to {spread['highest']:,.0f} in {result['repeats']} calls)")
+    print(f"  useful products   {result['flops_per_second'] / 1e9:12,.1f} GFLOP/s")
+    print(f"  matrix product    {result['matmul_flops_per_second'] / 1e9:12,.1f} GFLOP/s")
+    print(f"  fraction          {result['fraction_of_matmul']:12.2f}")
