@@ -98,12 +98,12 @@ def bench(
 
 def _chunk(n: int) -> int:
     """Environment steps in one call: several where they are short, so that dispatch costs little."""
-    return max(1, min(10, 2**15 // n))
+    return max(1, min(10, 2**13 // n))
 
 
 def _warm_up_calls(engine: str, n: int) -> int:
     """To `WARM_UP` steps; to one call where those would take minutes."""
-    return WARM_UP // _chunk(n) if engine == "fused" or n <= 4096 else 1
+    return WARM_UP // _chunk(n) if engine == "fused" or n <= 1024 else 1
 
 
 @functools.cache
