@@ -57,6 +57,7 @@ def write(directory: Path, name: str, arrays: Mapping[str, np.ndarray], notes: M
     try:
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
+        _ask_for_room(temporary / "room", arrays)
         # orbax refuses empty arrays; their shape, in the manifest, says everything.
         _orbax().save((temporary / "arrays").absolute(), {key: array for key, array in arrays.items() if array.size})
         body = {
@@ -187,6 +188,16 @@ def _fingerprint(file: Path) -> list[int]:
     return [size, crc]
 
 
+def _ask_for_room(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Let a full disk or a quota refuse here, in one clear error: in its midst orbax fails at length."""
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    needed = sum(array.nbytes + 1024 for array in arrays.values()) + 64 * 1024
+    with file.open("wb") as stream:
+        os.posix_fallocate(stream.fileno(), 0, needed)
+    file.unlink()
+
+
 def _write_synced(path: Path, text: str) -> None:
     with path.open("w", encoding="utf-8") as file:
         file.write(text)
@@ -203,7 +214,9 @@ def _sync_directory(path: Path) -> None:
 
 
 def _one_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).split("\n")[0][:200]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return (str(error) or type(error).__name__).split("\n")[0][:300]
 
 
 def _orbax() -> Any:

@@ -159,6 +159,7 @@ class Reporter:
 
     def evaluation(self, metrics: Mapping[str, Any]) -> None:
         """Show one evaluation."""
+        metrics = {key: math.nan if value is None else value for key, value in metrics.items()}
         status = (
             f"return {metrics['eval/return_mean']:7.1f} ± {metrics['eval/return_std']:.1f}  "
             f"{metrics['time/env_steps_per_second']:,.0f} env steps/s  "

@@ -113,7 +113,7 @@ class _Run:
                 self._evaluate(compiled, state, sums)
                 sums = self.programs.zero_sums(state)
             # A checkpoint in the middle of bad updates might displace the last good one.
-            if bad_updates == 0 and (self._finished() or self.store.due(self.progress, evaluation_due)):
+            if self._finished() or (bad_updates == 0 and self.store.due(self.progress, evaluation_due)):
                 self._save(state, sums)
             if self._finished():
                 return
@@ -192,16 +192,17 @@ class _Run:
         config, progress, num_envs = self.config, self.progress, self.config.env.num_envs
         first = progress.evaluated is None  # right after exploration, before any update
         epoch_iterations = 0 if progress.evaluated is None else progress.iteration - progress.evaluated
-        with np.errstate(divide="ignore", invalid="ignore"):  # no episode ended: NaN, null in the log
+        with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(jax.device_get(sums))
+            mean, std, by_seed = float(returns.mean()), float(returns.std()), returns.mean(axis=1)
         self._clock()
         rate = config.train.num_seeds * epoch_iterations / (progress.epoch_seconds or np.inf)
         metrics: dict[str, Any] = {
             "env_steps": progress.iteration * num_envs,
             "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
             "wall_seconds": progress.wall_seconds,
-            "eval/return_mean": float(returns.mean()),
-            "eval/return_std": float(returns.std()),
+            "eval/return_mean": mean,
+            "eval/return_std": std,
             "eval/length_mean": float(np.mean(episodes["length"])),
             "time/env_steps_per_second": rate * num_envs,
             "time/gradient_steps_per_second": rate * config.train.updates_per_step,
@@ -209,14 +210,14 @@ class _Run:
         metrics |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
         metrics |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}
         if config.train.num_seeds > 1:
-            metrics |= {f"seed_{i}/eval/return_mean": float(r.mean()) for i, r in enumerate(returns)}
+            metrics |= {f"seed_{i}/eval/return_mean": float(value) for i, value in enumerate(by_seed)}
         metrics = {key: plain_number(value) for key, value in metrics.items()}
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
         with self.reporter.tolerate("a line of the log"):
             self.files.write(metrics)
         self.reporter.evaluation(metrics)
-        self._keep_policies(state, returns.mean(axis=1), metrics)
+        self._keep_policies(state, np.where(np.isfinite(by_seed), by_seed, -np.inf), metrics)
         self._write_summary()
 
     def _keep_policies(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:

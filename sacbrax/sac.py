@@ -141,7 +141,7 @@ class _SoftActorCritic:
     ) -> tuple[AgentState, Metrics]:
         """Adam on every group, then the target every `target_update_interval`-th step.
 
-        An update whose gradient is not finite is skipped: nothing moves but the counts.
+        An update whose gradient or its square is not finite is skipped: nothing moves but the counts.
         """
         directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
         rates = hyper.rates()
@@ -154,8 +154,8 @@ class _SoftActorCritic:
         followed = {self.target_group: params[self.target_group]}
         target = jax.tree.map(lambda t, p: t + tau * (p - t), agent.target, followed)
 
-        # One sum tells: it is finite only if all gradients are.
-        finite = jnp.isfinite(sum(jnp.sum(grad) for grad in jax.tree.leaves(grads)))
+        # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
+        finite = jnp.isfinite(sum(jnp.sum(grad * grad) for grad in jax.tree.leaves(grads)))
         stuck = agent.bad_updates >= self._max_bad_updates
         bad_updates = jnp.where(finite & ~stuck, 0, agent.bad_updates + ~finite)
         updated = AgentState(params, target, optimizer, steps, bad_updates)

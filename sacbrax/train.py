@@ -23,7 +23,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this directory")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
-    args = parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(argv)  # overrides may come before and after options
     if args.resume and args.config and "=" in args.config:  # an override in the place of the missing file
         args.config, args.overrides = None, [args.config, *args.overrides]
     if not args.resume and not args.config:

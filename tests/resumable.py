@@ -30,22 +30,22 @@ checkpoint: {every_env_steps: 80}
 
 
 class Drift(Env):
-    """A point that drifts: pays its speed. From time `bad_from` on it pays `bad_reward` instead."""
+    """A point that drifts and pays its speed. Beyond `bad_above` it pays `bad_reward`, or is not seen any more."""
 
     observation_size, action_size, backend = 2, 1, "probe"
 
-    def __init__(self, bad_from: int = 1000, bad_reward: float = 0.0):
-        self.bad_from, self.bad_reward = bad_from, bad_reward
+    def __init__(self, bad_above: float = 1000.0, bad_reward: float = 0.0, bad_observation: bool = False):
+        self.bad_above, self.bad_reward, self.bad_observation = bad_above, bad_reward, bad_observation
 
     def reset(self, rng: Any) -> State:
         obs = jnp.concatenate([jax.random.normal(rng, (1,)), jnp.zeros(1)])
         return State(obs, obs, jnp.zeros(()), jnp.zeros(()))
 
     def step(self, state: State, action: Any) -> State:
-        position, time = state.obs[0], state.obs[1] + 1
-        position = 0.9 * position + action[0]
-        reward = jnp.where(time >= self.bad_from, self.bad_reward, action[0])
-        obs = jnp.stack([position, time])
+        position, time = 0.9 * state.obs[0] + action[0], state.obs[1] + 1
+        bad = position > self.bad_above
+        reward = jnp.where(bad, self.bad_reward, action[0])
+        obs = jnp.stack([jnp.where(bad & self.bad_observation, jnp.nan, position), time])
         return state.replace(pipeline_state=obs, obs=obs, reward=reward, done=jnp.zeros(()))
 
 
@@ -59,15 +59,13 @@ def train(directory: Path, *overrides: str) -> Result:
     return run(configure(directory, *overrides), quiet=True)
 
 
-def start(directory: Path, *overrides: str, **options: Any) -> subprocess.Popen[str]:
+def start(directory: Path, *overrides: str) -> subprocess.Popen[str]:
     """The same as a process of its own, by the command line."""
     config = directory.parent / "tiny.yaml"
     config.write_text(YAML)
     environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "sacbrax.train", str(config), "--quiet", f"run.dir={directory}", *overrides]
-    return subprocess.Popen(
-        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def newest(directory: Path) -> Path:

@@ -82,7 +82,7 @@ def test_only_harmless_keys_may_change(tmp_path: Path) -> None:
     directory = tmp_path / "run"
     train(directory, "train.total_env_steps=120")
     before = learning(directory)
-    for override in ("train.seed=1", "algorithm.learning_rate=0.1", "env.kwargs={bad_from: 3}", "replay.capacity=500"):
+    for override in ("train.seed=1", "algorithm.learning_rate=0.1", "env.kwargs={bad_above: 3}", "replay.capacity=500"):
         with pytest.raises(ConfigError, match=f"^{override.split('=')[0]}: .* but the run in run.dir has"):
             train(directory, override)
     assert learning(directory) == before
