@@ -16,7 +16,7 @@ import jax
 import numpy as np
 
 from sacbrax import policy_file, summary, warm_start
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import MetricsFiles, Reporter, plain_number, write_atomically
@@ -84,9 +84,12 @@ class _Run:
         tree, self.progress = self.store.restore()
         initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
         self.wall_before = self.progress.wall_seconds
-        self.files = MetricsFiles(self.directory, self.progress.rows)
         try:
+            self.files = MetricsFiles(self.directory, self.progress.rows)
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+        except OSError as error:
+            raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
+        try:
             if not self._finished():
                 self._train(tree, initial)
             return self._finish()
