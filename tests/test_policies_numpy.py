@@ -13,13 +13,14 @@ from sacbrax.numpy_policy import PolicyFileError
 from sacbrax.policies import POLICIES
 from sacbrax.sac import make_agent
 
-O, A = 4, 2
+O, A = 2, 2
 
 
-def saved(path, kind="gmm", norm=False, squash=True, others=True, **options):
+def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, **options):
     """A random agent of SAC-v1 in a file; (agent, parameters, normalizer)."""
     config = from_mapping(
         {
+            "env": {"name": "probes:Cue"},
             "algorithm": {"name": "sac_v1"},
             "policy": {"kind": kind, "squash": squash, "components": 3, "candidates": 8} | options,
             "network": {
@@ -31,7 +32,7 @@ def saved(path, kind="gmm", norm=False, squash=True, others=True, **options):
         }
     )
     agent = make_agent(config, O, A)
-    rng = np.random.default_rng(1)
+    rng = np.random.default_rng(seed)
     params = jax.tree.map(
         lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), agent.init(jax.random.key(0)).params
     )
@@ -66,7 +67,7 @@ def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
 def test_samples_follow_the_same_distribution(tmp_path, kind):
     agent, params, _ = saved(tmp_path / "p.npz", kind)
     policy = policy_file.load_policy(tmp_path / "p.npz")
-    observation = np.repeat(np.asarray([[0.5, -1.0, 0.2, 0.1]], np.float32), 20_000, axis=0)
+    observation = np.repeat(np.asarray([[0.5, -1.0]], np.float32), 20_000, axis=0)
     ours = policy.sample(observation, np.random.default_rng(0))
     theirs = agent.policy.sample(params["actor"], observation, jax.random.key(0))[0]
     np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.03)
