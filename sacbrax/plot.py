@@ -55,6 +55,7 @@ def draw_curves(runs: Sequence[str], out: Path, metric: str = "eval/return_mean"
     axes[0].set(xlabel="environment steps", ylabel="return" if metric == "eval/return_mean" else metric)
     axes[1].set(xlabel="wall time, compilation included [s]")
     for axis in axes:
+        axis.set_xlim(left=0)
         axis.grid(alpha=0.3)
     axes[0].legend(fontsize="small")
     save(out, lambda: figure.savefig(out, dpi=120))

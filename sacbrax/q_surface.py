@@ -69,7 +69,7 @@ def draw_panel(
         axis.set(xlabel=f"action {dims[0]}", ylabel="Q", xlim=(-1.05, 1.05))
         return
     axis.contourf(values, values, q, LEVELS, cmap="viridis")
-    axis.contour(values, values, q, LEVELS, colors="white", linewidths=0.5, alpha=0.6)
+    axis.contour(values, values, q, LEVELS, colors="white", linestyles="solid", linewidths=0.5, alpha=0.6)
     axis.plot(drawn[:, dims[0]], drawn[:, dims[1]], "k.", markersize=3, alpha=0.6)
     axis.plot(star[dims[0]], star[dims[1]], "r*", markersize=12, markeredgecolor="white")
     axis.set(xlabel=f"action {dims[0]}", ylabel=f"action {dims[1]}", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
