@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
 
-SHIPPED = sorted((Path(__file__).parent.parent / "configs").glob("*.yaml"))
+SHIPPED = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
 
 
 def write(tmp_path: Path, text: str) -> Path:

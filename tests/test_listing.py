@@ -287,3 +287,17 @@ def test_a_warm_started_run_begins_where_the_other_ended(finished, tmp_path):
     np.testing.assert_array_equal(first.arrays["kernel_0"], source.arrays["kernel_0"])
     # Without full checkpoints only light snapshots are there.
     assert {path.suffix for path in (result.run_dir / "checkpoints").iterdir()} == {".npz"}
+
+
+def test_the_listings_example_number_by_number():
+    config = config_lib.load("configs/listing.yaml")
+    algorithm, policy, train = config.algorithm, config.policy, config.train
+    assert (config.env.name, config.env.num_envs) == ("swimmer_rllab", 1)
+    assert (algorithm.name, algorithm.learning_rate, algorithm.gamma, algorithm.tau) == ("sac_v1", 3e-4, 0.99, 0.01)
+    assert (algorithm.reward_scale, algorithm.target_update_interval) == (1, 1)
+    assert (algorithm.policy_gradient, algorithm.action_prior) == ("likelihood_ratio", "uniform")
+    assert (policy.kind, policy.components, policy.regularization) == ("gmm", 2, 1e-3)
+    assert config.network.hidden_sizes == (100, 100)
+    assert (config.replay.capacity, train.exploration_env_steps, train.batch_size) == (1_000_000, 1000, 64)
+    assert (train.updates_per_step, config.iterations_per_epoch, config.num_epochs) == (1, 1000, 1000)
+    assert (config.eval.episodes, config.eval.deterministic, config.checkpoint.full) == (1, True, False)

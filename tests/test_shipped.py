@@ -26,7 +26,7 @@ SHRUNK = (
 )
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
 def test_one_epoch(path: Path, tmp_path: Path) -> None:
     result = run(config_lib.load(path, [*SHRUNK, f"run.dir={tmp_path / 'run'}"]), quiet=True)
     assert [row["env_steps"] for row in result.metrics] == [16, 32]
