@@ -34,7 +34,7 @@ def test_every_policy_learns_to_swim(kind, tmp_path):
             "algorithm.name=sac_v1",
             "algorithm.reward_scale=20",
             f"policy.kind={kind}",
-            "train.total_env_steps=320_000",
+            "train.total_env_steps=640_000",
             "eval.every_env_steps=64_000",
             "eval.episodes=8",
             f"run.dir={tmp_path}",
