@@ -301,3 +301,17 @@ def test_the_listings_example_number_by_number():
     assert (config.replay.capacity, train.exploration_env_steps, train.batch_size) == (1_000_000, 1000, 64)
     assert (train.updates_per_step, config.iterations_per_epoch, config.num_epochs) == (1, 1000, 1000)
     assert (config.eval.episodes, config.eval.deterministic, config.checkpoint.full) == (1, True, False)
+
+
+@pytest.mark.parametrize("deterministic", [True, False])
+def test_evaluation_plays_the_mode_or_samples(tiny, deterministic):
+    """At u ~ N(0, 1) the bandit pays -0.25 for the mode, and something else in every sampled episode."""
+    config = tiny("env.name=probes:Bandit", f"eval.deterministic={str(deterministic).lower()}", "eval.episodes=5")
+    trainer = Trainer(config)
+    state = trainer.init(jax.random.key(0))
+    actor = jax.tree.map(jnp.zeros_like, state.agent.params["actor"])
+    state = state.replace(agent=state.agent.replace(params=state.agent.params | {"actor": actor}))
+    returns = np.asarray(trainer.evaluate(state, jax.random.key(1))["return"])
+    assert returns.shape == (5,)
+    assert len(set(returns.tolist())) == (1 if deterministic else 5)
+    assert not deterministic or returns[0] == pytest.approx(-0.25)
