@@ -48,5 +48,5 @@ def make_tiny(*overrides: str) -> Config:
     """The smallest useful configuration: a probe environment, 4 environments, one hidden layer of 8."""
     mapping = copy.deepcopy(TINY)
     for override in overrides:
-        config_lib._apply_override(mapping, override)
+        config_lib.apply_override(mapping, override)
     return config_lib.from_mapping(mapping)

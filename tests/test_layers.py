@@ -5,7 +5,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
-    {"", "config", "types", "errors", "numpy_policy"},
+    {"", "options", "types", "errors", "numpy_policy"},
+    {"config"},
     {
         "distributions",
         "replay",

@@ -22,7 +22,7 @@ def setup(*overrides):
     """(agent, its state, a random minibatch, hyper) of SAC-v1 on networks of one small layer."""
     mapping = {"algorithm": {"name": "sac_v1"}, "network": {"hidden_sizes": [8], "activation": "tanh"}}
     for override in overrides:
-        config_lib._apply_override(mapping, override)
+        config_lib.apply_override(mapping, override)
     config = config_lib.from_mapping(mapping)
     agent = make_agent(config, O, A)
     keys = jax.random.split(jax.random.key(1), 5)
