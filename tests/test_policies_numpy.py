@@ -1,5 +1,6 @@
 """Every policy in NumPy alone equals the JAX one, also where Q chooses the action; files give parameters back whole."""
 
+import json
 from typing import Any
 
 import jax
@@ -16,12 +17,12 @@ from sacbrax.sac import make_agent
 O, A = 2, 2
 
 
-def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, **options):
+def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algorithm="sac_v1", **options):
     """A random agent of SAC-v1 in a file; (agent, parameters, normalizer)."""
     config = from_mapping(
         {
             "env": {"name": "probes:Cue"},
-            "algorithm": {"name": "sac_v1"},
+            "algorithm": {"name": algorithm},
             "policy": {"kind": kind, "squash": squash, "components": 3, "candidates": 8} | options,
             "network": {
                 "hidden_sizes": [16, 16],
@@ -74,9 +75,10 @@ def test_samples_follow_the_same_distribution(tmp_path, kind):
     np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.03)
 
 
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
 @pytest.mark.parametrize("kind", sorted(POLICIES))
-def test_parameters_come_back_as_they_were(tmp_path, kind):
-    agent, params, _ = saved(tmp_path / "p.npz", kind, norm=True)
+def test_parameters_come_back_as_they_were(tmp_path, kind, algorithm):
+    agent, params, _ = saved(tmp_path / "p.npz", kind, norm=True, algorithm=algorithm)
     template = jax.eval_shape(agent.init, jax.random.key(0)).params
     found = policy_file.parameters(policy_file.load_policy(tmp_path / "p.npz"), template)
     jax.tree.map(np.testing.assert_array_equal, found, params)
@@ -91,3 +93,40 @@ def test_without_critics_a_policy_that_needs_them_is_refused(tmp_path):
     policy = policy_file.load_policy(tmp_path / "p.npz")
     with pytest.raises(PolicyFileError, match="no critics"):
         policy.q(np.zeros(O), np.zeros(A))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "arrays", "says"),
+    [
+        ("gmm", {"kind": "oracle"}, {}, "policy kind"),
+        ("gmm", {"kind": ["gmm"]}, {}, "policy kind"),
+        ("gmm", {"squash": 1}, {}, "squash"),
+        ("gmm", {"components": 0}, {}, "components"),
+        ("gmm", {"components": 4}, {}, "too narrow"),
+        ("gmm", {"log_sigma_min": "low"}, {}, "log_sigma"),
+        ("gmm", {"log_sigma_max": float("nan")}, {}, "log_sigma"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((2, 3, 16), np.float32)}, "critic_layer 0"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((), np.float32)}, "critic_kernel_0"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((0, 4, 16), np.float32)}, "critic_kernel_0"),
+        ("gmm", {}, {"value_bias_1": None}, "value_layer 1"),
+        ("gmm", {}, {"log_temperature": np.zeros(3, np.float32)}, "log_temperature"),
+        ("latent", {"candidates": 10**9}, {}, "sizes"),
+        ("latent", {"candidates": 2**19 + 1}, {}, "candidates"),
+        ("latent", {"coupling_layers": 3}, {}, "coupling_2_layer 0"),
+        ("latent", {"coupling_layers": None}, {}, "sizes"),
+        ("latent", {"coupling_hidden_sizes": 5}, {}, "coupling_hidden_sizes"),
+        ("latent", {"feature_size": -1}, {}, "feature_size"),
+    ],
+)
+def test_a_file_that_lies_about_its_policy_is_refused(tmp_path, kind, options, arrays, says):
+    path = tmp_path / "p.npz"
+    saved(path, kind)
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | arrays
+    header = json.loads(str(content["header"]))
+    header["policy"] |= options
+    content["header"] = np.asarray(json.dumps(header))
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+    with pytest.raises(PolicyFileError, match=says) as caught:
+        policy_file.load_policy(path)
+    assert str(path) in str(caught.value)
