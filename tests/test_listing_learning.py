@@ -1,11 +1,13 @@
 """Slow: every policy learns by both gradients, on probe environments to the known best action and on the swimmer."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from test_learning import learn, mode
 
 from sacbrax import runner
-from sacbrax.config import load
+from sacbrax.config import from_mapping
 
 pytestmark = pytest.mark.slow
 KINDS = ["gaussian", "gmm", "latent"]
@@ -25,21 +27,32 @@ def test_every_policy_and_gradient_finds_the_best_actions(tiny, kind, gradient, 
     assert np.all(mode(trainer, state, clear)[:, 0] * np.sign(clear[:, 0]) > 0.8)
 
 
+SWIM: dict[str, Any] = {
+    "env": {"num_envs": 64},
+    "algorithm": {
+        "name": "sac_v1",
+        "gamma": 0.999,
+        "tau": 0.01,
+        "learning_rate": 1e-3,
+        "n_step": 20,
+        "reward_scale": 20,
+        "reward_centering": 0.002,
+    },
+    "network": {
+        "hidden_sizes": [64, 64],
+        "activation": "silu",
+        "critic_layer_norm": True,
+        "normalize_observations": True,
+    },
+    "train": {"total_env_steps": 640_000, "exploration_env_steps": 6_400},
+    "eval": {"every_env_steps": 64_000, "episodes": 8},
+    "checkpoint": {"full": False},
+}
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_policy_learns_to_swim(kind, tmp_path):
     """SAC-v1 on the fused engine passes a return of 30; at rest the swimmer gets 0."""
-    config = load(
-        "configs/swimmer.yaml",
-        [
-            "algorithm.name=sac_v1",
-            "algorithm.reward_scale=20",
-            f"policy.kind={kind}",
-            "train.total_env_steps=640_000",
-            "eval.every_env_steps=64_000",
-            "eval.episodes=8",
-            f"run.dir={tmp_path}",
-            "checkpoint.full=false",
-        ],
-    )
+    config = from_mapping(SWIM | {"policy": {"kind": kind}, "run": {"dir": str(tmp_path)}})
     result = runner.run(config, quiet=True)
     assert result.summary["best_return"] > 30
