@@ -6,6 +6,7 @@ neither JAX nor the rest of the package.
 """
 
 import json
+import math
 import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -190,11 +191,7 @@ def load(path: str | Path) -> NumpyPolicy:
     """Read a policy file. Raises `PolicyFileError` on anything that is not one."""
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
-                raise PolicyFileError(f"{path}: larger than a policy file can be")
-        with np.load(path, allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
+        arrays = _read_arrays(path)
         header = json.loads(str(arrays.pop("header")))
     except PolicyFileError:
         raise
@@ -204,6 +201,24 @@ def load(path: str | Path) -> NumpyPolicy:
         raise PolicyFileError(f"{path}: not a policy file ({type(error).__name__})") from None
     _check(path, header, arrays)
     return NumpyPolicy(header, arrays)
+
+
+def _read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz, each allocated only when its bytes are known to be there; objects are refused."""
+    arrays = {}
+    with zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > MAX_BYTES:
+            raise PolicyFileError(f"{path}: larger than a policy file can be")
+        for info in archive.infolist():
+            with archive.open(info) as file:
+                if np.lib.format.read_magic(file) != (1, 0):
+                    raise PolicyFileError(f"{path}: {info.filename} is no array of format 1.0")
+                shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
+                if dtype.hasobject or math.prod(shape) * dtype.itemsize != info.file_size - file.tell():
+                    raise PolicyFileError(f"{path}: {info.filename} is not the array that it claims to be")
+                array = np.frombuffer(file.read(), dtype).reshape(shape, order="F" if fortran else "C")
+                arrays[info.filename.removesuffix(".npy")] = array
+    return arrays
 
 
 def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:

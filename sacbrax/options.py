@@ -6,6 +6,7 @@ Knows no section and no key: `config` has those.
 import dataclasses
 import difflib
 import math
+import reprlib
 import types
 import typing
 from collections.abc import Mapping
@@ -16,6 +17,9 @@ import yaml
 
 class ConfigError(ValueError):
     """A mistake in the configuration or the arguments; the message is one line for the user."""
+
+    def __init__(self, message: str):
+        super().__init__(" ".join(message.splitlines()))  # what was typed may hold line breaks of any alphabet
 
 
 def option(
@@ -80,7 +84,7 @@ def apply_override(mapping: dict[str, Any], override: str) -> None:
 def build(cls: Any, mapping: Any, prefix: str) -> Any:
     """A dataclass of options from a mapping; `prefix` is its key. Raises `ConfigError` for what is unknown or wrong."""
     if not isinstance(mapping, Mapping):
-        raise ConfigError(f"{prefix or 'configuration'}: expected keys with values below it, got {mapping!r}")
+        raise ConfigError(f"{prefix or 'configuration'}: expected keys with values below it, got {_show(mapping)}")
     fields = {field.name.rstrip("_"): field for field in dataclasses.fields(cls)}  # `from` is a word of Python's
     hints = {key.rstrip("_"): hint for key, hint in typing.get_type_hints(cls).items()}
     for key in mapping:
@@ -102,6 +106,13 @@ def _join(prefix: str, key: Any) -> str:
     return f"{prefix}.{key}" if prefix else str(key)
 
 
+def _show(value: Any) -> str:
+    """A value for a message, cut short: YAML's aliases can make a small file hold more than memory could print."""
+    short = reprlib.Repr()
+    short.maxlevel, short.maxstring, short.maxother = 2, 80, 80
+    return short.repr(value)
+
+
 def _coerce(value: Any, hint: Any, name: str) -> Any:
     """Convert a YAML value to the field's type. PyYAML reads 3e-4 as a string, hence numbers from strings."""
     if isinstance(hint, types.UnionType):
@@ -113,30 +124,30 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         return _coerce(value, choices[0], name)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
-            raise ConfigError(f"{name}: expected a list such as [256, 256], got {value!r}")
+            raise ConfigError(f"{name}: expected a list such as [256, 256], got {_show(value)}")
         return tuple(_coerce(item, typing.get_args(hint)[0], name) for item in value)
     if typing.get_origin(hint) is dict:
         if not isinstance(value, dict) or not all(isinstance(key, str) for key in value):
-            raise ConfigError(f"{name}: expected keys with values, got {value!r}")
+            raise ConfigError(f"{name}: expected keys with values, got {_show(value)}")
         return dict(value)
     if hint is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{name}: expected true or false, got {value!r}")
+            raise ConfigError(f"{name}: expected true or false, got {_show(value)}")
         return value
     if hint is str:
         if not isinstance(value, str):
-            raise ConfigError(f"{name}: expected a text, got {value!r}")
+            raise ConfigError(f"{name}: expected a text, got {_show(value)}")
         return value
     kind = "a whole number" if hint is int else "a number"
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ConfigError(f"{name}: expected {kind}, got {value!r}")
+        raise ConfigError(f"{name}: expected {kind}, got {_show(value)}")
     try:
         number = float(value) if isinstance(value, str) else value
         if not math.isfinite(number) or (hint is int and number != int(number)):
             raise ValueError
         return hint(number)
     except (ValueError, OverflowError):
-        raise ConfigError(f"{name}: expected {kind}, got {value!r}") from None
+        raise ConfigError(f"{name}: expected {kind}, got {_show(value)}") from None
 
 
 def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
@@ -153,7 +164,7 @@ def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
     for choice in value if isinstance(value, tuple) else (value,):
         if metadata["choices"] and choice not in metadata["choices"]:
-            raise ConfigError(f"{name}: unknown value {choice!r}; choose from {', '.join(metadata['choices'])}")
+            raise ConfigError(f"{name}: unknown value {_show(choice)}; choose from {', '.join(metadata['choices'])}")
     if value == () and metadata["low"] is not None:
         raise ConfigError(f"{name}: expected a list such as [256, 256], got []")
     numbers = value.values if isinstance(value, ScheduleConfig) else value

@@ -21,7 +21,7 @@ from sacbrax.config import ConfigError
 from sacbrax.errors import RunError
 from sacbrax.loggers import MetricsFiles
 
-PATIENCE = 120.0  # seconds that a busy machine may take to get anywhere
+PATIENCE = 300.0  # seconds that a busy machine may take to get anywhere
 
 
 def finish(process: subprocess.Popen[str]) -> tuple[int, str]:
@@ -54,7 +54,7 @@ def kill_and_resume(tmp_path: Path, kills: int, total: int) -> dict[str, int]:
     """Kill one run `kills` times at random moments of three kinds, go on each time, and compare with a run that never
     stopped. Returns how many kills fell where."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
-    overrides = [f"train.total_env_steps={total}", "checkpoint.every_env_steps=40"]
+    overrides = [f"train.total_env_steps={total}", "eval.every_env_steps=400", "checkpoint.every_env_steps=120"]
     train(whole, *overrides)
     draw, fell = random.Random(0), dict.fromkeys(("anywhere", "training", "writing"), 0)
     while sum(fell.values()) < kills:
