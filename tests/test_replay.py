@@ -173,7 +173,8 @@ def test_window_stops_at_a_truncation_and_bootstraps() -> None:
 
 
 def test_window_stops_at_a_termination_without_bootstrap() -> None:
-    replay, _ = one_env([(1, True), (0, False), (1, True), (1, False)])
+    # The row behind it is not marked as a beginning here: the discount alone must stop the window.
+    replay, _ = one_env([(1, True), (0, False), (1, False), (1, False)])
     assert windows(replay, 3) == {1: (2, 0.0), 2: (2, 0.0), 3: (4, 0.81), 4: (4, 0.9)}
 
 
