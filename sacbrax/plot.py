@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax.cli import Parser, guarded
+from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.figures import load_matplotlib, save
 
@@ -98,6 +98,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         from sacbrax import q_surface
 
+        if args.observations is None:  # an episode is played
+            prepare_jax()
         q_surface.draw(args.runs[0], out, args)
     print(out)
     return 0
