@@ -13,9 +13,10 @@ from typing import Any
 import numpy as np
 
 from sacbrax.cli import guarded, prepare_jax
-from sacbrax.config import ConfigError
+from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.numpy_policy import NumpyPolicy
-from sacbrax.policy_file import load_policy
+from sacbrax.options import build
+from sacbrax.policy_file import load_policy, task
 
 GYMNASIUM_IDS = {"swimmer": "Swimmer-v5"}
 ENGINES = ("gymnasium", "mjx", "fused")
@@ -26,10 +27,10 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
 
     Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
     """
-    env_config = policy.header["env"]
-    name = GYMNASIUM_IDS.get(env_config["name"])
-    if name is None or env_config["links"] not in (None, 3) or env_config["kwargs"]:
-        raise ConfigError(f"--engine: the task {env_config['name']} has no Gymnasium twin; choose from mjx, fused")
+    config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
+    name = GYMNASIUM_IDS.get(config.name)
+    if name is None or config.links not in (None, 3) or config.kwargs:
+        raise ConfigError(f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused")
     try:
         import gymnasium
     except ImportError:
@@ -54,16 +55,16 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     return {"return": total, "length": length}
 
 
-def evaluate_engine(policy: NumpyPolicy, engine: str, episodes: int, seed: int) -> dict[str, np.ndarray]:
-    """Whole episodes side by side on one of our engines; `return` and `length`, [episodes] each."""
+def evaluate_engine(
+    policy: NumpyPolicy, engine: str | None, episodes: int, seed: int, *, imports: bool = False
+) -> dict[str, np.ndarray]:
+    """Whole episodes side by side on one of our engines, by default that of training; `return` and `length`,
+    [episodes] each. `imports` allows the file to name a class outside the package."""
     import jax
 
     from sacbrax import rollout
-    from sacbrax.envs import make_env
 
-    env_config = policy.header["env"]
-    kwargs = dict(env_config["kwargs"]) | ({} if env_config["links"] is None else {"links": env_config["links"]})
-    env = make_env(env_config["name"], engine=engine, **kwargs)
+    env, config = task(policy, engine, imports=imports)
 
     def act(observation: Any, key: Any) -> Any:
         shape = jax.ShapeDtypeStruct((*observation.shape[:-1], policy.action_size), np.float32)
@@ -71,7 +72,7 @@ def evaluate_engine(policy: NumpyPolicy, engine: str, episodes: int, seed: int) 
 
     @jax.jit
     def run(key: Any) -> dict[str, Any]:
-        return rollout.evaluate(env, act, key, episodes, env_config["episode_length"])
+        return rollout.evaluate(env, act, key, episodes, config.episode_length)
 
     return {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
 
@@ -89,6 +90,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=int, default=100, help="number of episodes (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
+    parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
     if args.episodes < 1 or args.seed < 0:
@@ -101,12 +103,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status."""
     args = parse(argv)
     policy = load_policy(args.run)
-    engine = args.engine or policy.header["env"]["engine"]
+    engine = args.engine or build(EnvConfig, policy.header.get("env"), "env").engine
     if engine == "gymnasium":
         result = evaluate_gymnasium(policy, args.episodes, args.seed)
     else:
         prepare_jax()
-        result = evaluate_engine(policy, engine, args.episodes, args.seed)
+        result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
     report = {
         "engine": engine,
         "episodes": args.episodes,

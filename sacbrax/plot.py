@@ -79,6 +79,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     surface.add_argument("--observations", type=Path, help=".npy of observations [N, O] to look at instead")
     surface.add_argument("--samples", type=int, default=100, help="actions drawn from the policy (100)")
     surface.add_argument("--seed", type=int, default=0, help="seed of the episode and the samples (0)")
+    surface.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)
     if args.kind == "q_surface" and len(args.runs) != 1:
         parser.error("q_surface takes one run")

@@ -12,8 +12,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax.config import Config
+from sacbrax.config import Config, EnvConfig
 from sacbrax.numpy_policy import FORMAT_VERSION, NumpyPolicy, PolicyFileError, load
+from sacbrax.options import build
 
 BEST = "best_policy.npz"
 SNAPSHOT = "snapshot_{:012d}.npz"  # by env steps
@@ -112,3 +113,21 @@ def load_policy(source: str | Path) -> NumpyPolicy:
     Deterministic, NumPy in and out. Raises `PolicyFileError` with one line when there is no such policy.
     """
     return load(find(source))
+
+
+def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = False) -> tuple[Any, EnvConfig]:
+    """The environment that a policy was trained on, or the same on another engine, and its configuration.
+
+    A file may come from a stranger: a class outside the package that it names is imported only with `imports`. Raises
+    `PolicyFileError` if it names none that can be made.
+    """
+    from sacbrax.envs import make_env
+
+    try:
+        config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
+        if ":" in config.name and not imports:
+            raise PolicyFileError(f"the policy file names {config.name}, a class that only --import allows to import")
+        kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
+        return make_env(config.name, engine=engine or config.engine, **kwargs), config
+    except (ValueError, TypeError) as error:
+        raise PolicyFileError(str(error).split("\n")[0]) from None

@@ -14,7 +14,7 @@ import numpy as np
 from sacbrax.config import ConfigError
 from sacbrax.figures import load_matplotlib, save
 from sacbrax.numpy_policy import NumpyPolicy
-from sacbrax.policy_file import load_policy
+from sacbrax.policy_file import load_policy, task
 
 GRID = 61  # points along each action dimension
 LEVELS = 15
@@ -28,7 +28,7 @@ def draw(source: str, out: Path, args: argparse.Namespace) -> None:
     dims = shown_dims(policies[0], args.dims)
     observations = load_observations(args.observations) if args.observations else None
     if observations is None:
-        observations = visited_observations(policies[-1], args.steps, args.seed)
+        observations = visited_observations(policies[-1], args.steps, args.seed, imports=args.imports)
     titles = [f"observation {i}" for i in range(len(observations))] if args.observations else None
     titles = titles or [f"step {step} of an episode" for step in args.steps]
     figure, axes = plt.subplots(1, len(titles), figsize=(4.2 * len(titles), 4.2), squeeze=False, layout="constrained")
@@ -114,20 +114,13 @@ def load_observations(path: Path) -> np.ndarray:
         raise ConfigError(f"--observations: {path} is no .npy file of numbers") from None
 
 
-def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int) -> np.ndarray:
-    """What the policy sees at some steps of an episode of its own, [len(steps), O]."""
+def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int, *, imports: bool = False) -> np.ndarray:
+    """What the policy sees at some steps of an episode of its own, [len(steps), O]; `imports` as in `task`."""
     import jax
 
-    from sacbrax.envs import make_env
-
-    config = policy.header["env"]
-    if max(steps) >= config["episode_length"]:
-        raise ConfigError(f"--steps: an episode has {config['episode_length']} steps, got {max(steps)}")
-    kwargs = dict(config["kwargs"]) | ({} if config["links"] is None else {"links": config["links"]})
-    try:
-        env = make_env(config["name"], engine=config["engine"], **kwargs)
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
+    env, config = task(policy, imports=imports)
+    if max(steps) >= config.episode_length:
+        raise ConfigError(f"--steps: an episode has {config.episode_length} steps, got {max(steps)}")
     state, step = env.reset(jax.random.key(seed)), jax.jit(env.step)
     seen = [np.asarray(state.obs)]
     for _ in range(max(steps)):

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resumable import YAML, configure, newest, train
 
-from sacbrax import checkpoint, numpy_policy
+from sacbrax import checkpoint, evaluate, numpy_policy
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import CheckpointError, DamagedError
 from sacbrax.config import ConfigError
@@ -351,3 +351,9 @@ def test_sizes_are_compared_before_anything_is_allocated(run_directory: Path, st
     seal(tmp_path / "checkpoint", body)
     with pytest.raises(CheckpointError, match="state/iteration is"):
         checkpoint.read(tmp_path / "checkpoint", store._expected)
+
+
+def test_a_policy_file_imports_nothing_unasked(run_directory: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert evaluate.main([str(run_directory), "--episodes", "1"]) == 2
+    assert "names resumable:Drift, a class that only --import allows" in capsys.readouterr().err
+    assert evaluate.main([str(run_directory), "--episodes", "1", "--import"]) == 0

@@ -99,7 +99,7 @@ def test_surface_is_the_smallest_critic_on_the_grid(run):
 
 
 def test_visited_observations_are_those_of_an_episode(run):
-    seen = q_surface.visited_observations(load_policy(run), [0, 2], seed=0)
+    seen = q_surface.visited_observations(load_policy(run), [0, 2], seed=0, imports=True)
     assert seen.shape == (2, O)
     np.testing.assert_array_equal(seen[:, 1], [0.0, 2.0])  # the probe shows the time
 
@@ -111,8 +111,8 @@ def test_visited_observations_are_those_of_an_episode(run):
         (["RUN", "RUN", "--kind", "q_surface"], "one run"),
         (["RUN", "--kind", "q_surface", "--dims", "0", "0"], "--dims"),
         (["RUN", "--kind", "q_surface", "--dims", "0", str(A)], "--dims"),
-        (["RUN", "--kind", "q_surface", "--steps", "-1"], "--steps"),
-        (["RUN", "--kind", "q_surface", "--steps", "99999"], "--steps"),
+        (["RUN", "--kind", "q_surface", "--import", "--steps", "-1"], "--steps"),
+        (["RUN", "--kind", "q_surface", "--import", "--steps", "99999"], "--steps"),
         (["RUN", "--kind", "q_surface", "--observations", "RUN"], "--observations"),
         (["RUN", "--metric", "train/nothing"], "--metric"),
         (["RUN", "--out", "RUN/x.nonsense"], "--out"),
