@@ -84,6 +84,12 @@ class PolicyConfig:
         choices=("gaussian", "gmm", "latent"),
     )
     squash: bool = option(True, "actions pass through tanh; without it they are clipped by the environment")
+    action_gain: float = option(
+        1.0,
+        "the environment gets action_gain times the action, clipped to [-1, 1]. Above 1 the policy can hold a limit "
+        "and keep its entropy, which costs nothing where the clip is flat",
+        above=0.0,
+    )
     regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0)
     log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
     log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")

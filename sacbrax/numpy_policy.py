@@ -106,6 +106,7 @@ class NumpyPolicy:
         self.action_size: int = header["action_size"]
         self._options = header.get("policy", GAUSSIAN)
         self._kind = self._options["kind"]
+        self._gain = self._options.get("action_gain", 1.0)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
         }
@@ -138,7 +139,8 @@ class NumpyPolicy:
         if "critic" not in self._networks:
             raise PolicyFileError("the policy file holds no critics")
         x, batch = self._see(observation)
-        q = self._q(x, np.asarray(action, np.float32).reshape(len(x), self.action_size))
+        before_gain = np.asarray(action, np.float32).reshape(len(x), self.action_size) / self._gain
+        q = self._q(x, before_gain)
         return q.reshape(len(q), *batch)
 
     def _see(self, observation: Any) -> tuple[np.ndarray, tuple[int, ...]]:
@@ -151,7 +153,7 @@ class NumpyPolicy:
         return x.reshape(-1, self.observation_size), x.shape[:-1]
 
     def _finish(self, action: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-        return np.clip(action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
+        return np.clip(self._gain * action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
 
     def _squash(self, u: np.ndarray) -> np.ndarray:
         return np.tanh(u) if self._options["squash"] else u
@@ -242,6 +244,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     require(isinstance(options, dict), "policy is not a mapping")
     require(options.get("kind") in ["gaussian", "gmm", "latent"], "unknown policy kind")
     require(isinstance(options.get("squash"), bool), "policy squash is missing")
+    gain = options.get("action_gain", 1.0)
+    require(type(gain) in (int, float) and np.isfinite(gain) and gain > 0, "policy action_gain is no positive number")
     bounds = [options.get(name) for name in ("log_sigma_min", "log_sigma_max")]
     require(all(type(b) in (int, float) and np.isfinite(b) for b in bounds), "policy log_sigma bounds are missing")
     if options["kind"] == "gmm":

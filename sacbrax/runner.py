@@ -180,7 +180,10 @@ class _Run:
             lowered["init"] = programs.init.lower(self.train_keys)
         pool = ThreadPoolExecutor()
         try:
-            compiled = dict(zip(lowered, pool.map(lambda program: program.compile(), lowered.values()), strict=True))
+            # What runs once is compiled fast instead of well.
+            options = {name: {"xla_backend_optimization_level": 0} if name == "init" else None for name in lowered}
+            jobs = {name: pool.submit(program.compile, options[name]) for name, program in lowered.items()}
+            compiled = {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
         self.compile_seconds = time.perf_counter() - begin

@@ -15,6 +15,7 @@ from sacbrax import replay as replay_lib
 from sacbrax import rollout
 from sacbrax.config import Config, ConfigError
 from sacbrax.envs import make_env
+from sacbrax.envs.gain import ActionGain
 from sacbrax.networks import Normalizer
 from sacbrax.replay import ReplayState
 from sacbrax.rollout import EnvState, VectorEnv
@@ -46,6 +47,8 @@ class Trainer:
             self.env = make_env(config.env.name, engine=config.env.engine, **kwargs)
         except (ValueError, TypeError) as error:
             raise ConfigError(str(error).split("\n")[0]) from error
+        if config.policy.action_gain != 1.0:
+            self.env = ActionGain(self.env, config.policy.action_gain)
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.agent = make_agent(config, self.observation_size, self.action_size)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums

@@ -21,7 +21,7 @@ LAYERS: list[set[str]] = [
     },
     {"envs.swimmer", "envs.limits"},
     {"envs.dynamics"},
-    {"envs.fused", "envs.mjx", "networks", "losses"},
+    {"envs.gain", "envs.fused", "envs.mjx", "networks", "losses"},
     {"policies.base"},
     {"policies.gaussian", "policies.gmm", "policies.latent"},
     {"policies"},

@@ -1,0 +1,45 @@
+"""An environment whose actions are amplified and clipped, `policy.action_gain`.
+
+A squashed policy comes near a limit of the action only with a large pre-tanh mean, which costs it entropy: where the
+best control is bang-bang, as in swimming, maximum entropy keeps it from the limits, and the return down. With a gain
+above 1 a part of the policy's range lies beyond the limits. There all actions are the same to the environment, so the
+policy can spread out and still hold the limit.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+
+from sacbrax.envs.quiet import Env, State
+from sacbrax.types import Array, Key
+
+
+class ActionGain(Env):
+    """`env` with `gain` times the action, clipped to [-1, 1]; everything else passes through."""
+
+    def __init__(self, env: Any, gain: float) -> None:
+        self.env, self.gain = env, gain
+
+    def reset(self, rng: Key) -> State:
+        """As the environment's."""
+        return self.env.reset(rng)
+
+    def step(self, state: State, action: Array) -> State:
+        """action [A] in [-1, 1], before the gain."""
+        return self.env.step(state, jnp.clip(self.gain * action, -1.0, 1.0))
+
+    @property
+    def observation_size(self) -> Any:
+        return self.env.observation_size
+
+    @property
+    def action_size(self) -> int:
+        return self.env.action_size
+
+    @property
+    def backend(self) -> str:
+        return self.env.backend
+
+    @property
+    def unwrapped(self) -> Env:
+        return self.env.unwrapped
