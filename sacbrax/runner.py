@@ -181,7 +181,7 @@ class _Run:
         pool = ThreadPoolExecutor()
         try:
             # What runs once is compiled fast instead of well.
-            options = {name: {"xla_backend_optimization_level": 0} if name == "init" else None for name in lowered}
+            options = {name: {"xla_backend_optimization_level": "0"} if name == "init" else None for name in lowered}
             jobs = {name: pool.submit(program.compile, options[name]) for name, program in lowered.items()}
             compiled = {name: job.result() for name, job in jobs.items()}
         finally:
