@@ -181,8 +181,8 @@ class _Run:
         pool = ThreadPoolExecutor()
         try:
             # What runs once is compiled fast instead of well.
-            options = {name: {"xla_backend_optimization_level": "0"} if name == "init" else None for name in lowered}
-            jobs = {name: pool.submit(program.compile, options[name]) for name, program in lowered.items()}
+            options: dict[str, Any] = {"init": {"xla_backend_optimization_level": 0}}
+            jobs = {name: pool.submit(program.compile, options.get(name)) for name, program in lowered.items()}
             compiled = {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
