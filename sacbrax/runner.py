@@ -76,7 +76,7 @@ class _Run:
         state = jax.eval_shape(self.programs.init, self.train_keys)
         template = {"state": state, "sums": jax.eval_shape(self.programs.zero_sums, state)}
         self.store = Store(self.config, directory, template, reporter)
-        self.compile_seconds = 0.0
+        self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
 
     def loop(self) -> Result:
@@ -152,7 +152,9 @@ class _Run:
         if not self.config.checkpoint.full:
             return
         self._clock()
+        begin = time.perf_counter()
         self.store.save({"state": state, "sums": sums}, self.progress)
+        self.checkpoint_seconds += time.perf_counter() - begin
 
     def _clock(self) -> None:
         self.progress.wall_seconds = self.wall_before + time.perf_counter() - self.started
@@ -256,6 +258,7 @@ class _Run:
             "best_return": plain_number(self.progress.best_return),
             "compile_seconds": self.compile_seconds,
             "train_seconds": self.progress.train_seconds,
+            "checkpoint_seconds": self.checkpoint_seconds,
             "wall_seconds": self.progress.wall_seconds,
             "interrupted": self.interrupt.signal is not None,
             "device": str(jax.devices()[0].device_kind),
