@@ -45,6 +45,20 @@ def random_states(model: mujoco.MjModel, n: int, seed: int = 0) -> tuple[np.ndar
     return qpos, qvel, ctrl
 
 
+def stable_states(model: mujoco.MjModel, n: int, steps: int) -> tuple[np.ndarray, ...]:
+    """Random states that C MuJoCo itself survives for `steps` time steps; long chains are unstable in the wildest."""
+    data, kept = mujoco.MjData(model), []
+    for q, v, u in zip(*random_states(model, 8 * n), strict=True):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = q, v, u
+        mujoco.mj_step(model, data, steps)
+        # A state about to fly apart magnifies rounding errors without saying so yet.
+        calm = np.abs(data.qvel).max() < 20 and not any(warning.number for warning in data.warning)
+        kept += [(q, v, u)] if calm else []
+    assert len(kept) >= n // 2, "hardly any state is stable"
+    return tuple(np.array(x) for x in zip(*kept[:n], strict=True))
+
+
 def mujoco_steps(model: mujoco.MjModel, steps: int, qpos: np.ndarray, qvel: np.ndarray, ctrl: np.ndarray) -> Any:
     """C MuJoCo's states after `steps` time steps from each row."""
     data, ends = mujoco.MjData(model), []
@@ -135,7 +149,7 @@ def compiled_step(engine: str, task: str, links: int, integrator: str, x64: bool
 )
 def test_one_environment_step_in_float64(engine: str, task: str, links: int, integrator: str) -> None:
     model, frame_skip = build(task, links, integrator)
-    states = random_states(model, 48)
+    states = stable_states(model, 48, frame_skip)
     qpos, qvel = mujoco_steps(model, frame_skip, *states)
     ours = compiled_step(engine, task, links, integrator, True)(*states)
     assert relative(ours[0], qpos) < STEP_TOLERANCE[engine], "qpos"
@@ -146,7 +160,7 @@ def test_one_environment_step_in_float64(engine: str, task: str, links: int, int
 def test_one_environment_step_in_float32(engine: str, task: str, links: int, integrator: str) -> None:
     """Within 1e-4 (m, rad, and of the largest velocity) from the same, rounded, state."""
     model, frame_skip = build(task, links, integrator)
-    states = [x.astype(np.float32).astype(float) for x in random_states(model, 48)]
+    states = [x.astype(np.float32).astype(float) for x in stable_states(model, 48, frame_skip)]
     qpos, qvel = mujoco_steps(model, frame_skip, *states)
     ours = compiled_step(engine, task, links, integrator, False)(*states)
     assert ours[0].dtype == np.float32
