@@ -20,9 +20,10 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import MetricsFiles, Reporter, plain_number, write_atomically
+from sacbrax.parallel import Programs
 from sacbrax.rundir import RunDirectory
 from sacbrax.store import Store
-from sacbrax.trainer import Programs, Trainer, TrainState
+from sacbrax.trainer import Trainer, TrainState
 
 CALL_SECONDS = 1.0  # of training between two looks at signals
 CALL_GROWTH = 8  # the first calls are short, until the speed is known

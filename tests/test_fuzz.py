@@ -27,9 +27,10 @@ from sacbrax.checkpoint import CheckpointError, DamagedError
 from sacbrax.config import ConfigError
 from sacbrax.loggers import Reporter
 from sacbrax.numpy_policy import PolicyFileError
+from sacbrax.parallel import Programs
 from sacbrax.rundir import RunDirectory
 from sacbrax.store import Store
-from sacbrax.trainer import Programs, Trainer
+from sacbrax.trainer import Trainer
 
 
 def fuzz(examples: int) -> Any:

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from sacbrax.config import Config
-from sacbrax.trainer import Programs, Trainer
+from sacbrax.parallel import Programs
+from sacbrax.trainer import Trainer
 
 Tiny = Callable[..., Config]
 # Entropy counts little beside the reward: it weighs 0.01 in v2, and 1 beside rewards times 20 in v1.

@@ -11,7 +11,8 @@ import pytest
 
 from sacbrax import runner, summary
 from sacbrax.config import Config
-from sacbrax.trainer import Programs, Trainer, predicted_bytes
+from sacbrax.parallel import Programs
+from sacbrax.trainer import Trainer, predicted_bytes
 
 Tiny = Callable[..., Config]
 

@@ -31,7 +31,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from sacbrax.trainer import Programs, Trainer, predicted_bytes
+    from sacbrax.parallel import Programs
+    from sacbrax.trainer import Trainer, predicted_bytes
 
     config = args.loaded
     trainer, seeds = Trainer(config), config.train.num_seeds
