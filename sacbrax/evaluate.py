@@ -90,6 +90,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--episodes", type=int, default=100, help="number of episodes (default: 100)")
     parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
+    parser.add_argument("--seed-index", type=int, metavar="I", help="of a run of several seeds, which (default: best)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     args = parser.parse_args(argv)
@@ -102,7 +103,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status."""
     args = parse(argv)
-    policy = load_policy(args.run)
+    policy = load_policy(args.run, args.seed_index)
     engine = args.engine or build(EnvConfig, policy.header.get("env"), "env").engine
     if engine == "gymnasium":
         result = evaluate_gymnasium(policy, args.episodes, args.seed)
@@ -113,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "engine": engine,
         "episodes": args.episodes,
         "seed": args.seed,
+        "seed_index": args.seed_index,
         "return_mean": float(result["return"].mean()),
         "return_std": float(result["return"].std()),
         "return_min": float(result["return"].min()),

@@ -18,6 +18,7 @@ from sacbrax.options import build
 
 BEST = "best_policy.npz"
 SNAPSHOT = "snapshot_{:012d}.npz"  # by env steps
+SEED = "seed_{}"  # folder, beside the files of the best seed, of one of several seeds; counted from 0
 PRETRAINED = Path(__file__).parent / "pretrained"
 
 
@@ -93,11 +94,16 @@ def _name(path: Sequence[Any]) -> str:
     return f"{part}_{index}" if prefix in ("actor", "preprocessor") else f"{prefix}_{part}_{index}"
 
 
-def find(source: str | Path) -> Path:
-    """The policy file of a run directory, a file, or the name of a pretrained policy."""
+def find(source: str | Path, seed_index: int | None = None) -> Path:
+    """The policy file of a run directory, a file, or the name of a pretrained policy.
+
+    seed_index: of a run with several seeds, which; the best by evaluation when None.
+    """
     path = Path(source)
     if path.is_dir():
-        return path / "checkpoints" / BEST
+        return path / "checkpoints" / (_folder(path, seed_index) if seed_index is not None else "") / BEST
+    if seed_index is not None:
+        raise PolicyFileError(f"{source}: a seed index chooses among the seeds of a run directory, which this is not")
     if path.is_file():
         return path
     named = PRETRAINED / f"{source}.npz"
@@ -107,12 +113,21 @@ def find(source: str | Path) -> Path:
     raise PolicyFileError(f"{source}: no run directory, policy file or pretrained policy (those are: {known})")
 
 
-def load_policy(source: str | Path) -> NumpyPolicy:
+def _folder(run: Path, seed_index: int) -> str:
+    """Where the files of a seed are; a run of one seed has no folder for it."""
+    count = sum(1 for _ in (run / "checkpoints").glob(SEED.format("[0-9]*")))
+    if not 0 <= seed_index < max(1, count):
+        raise PolicyFileError(f"{run}: no seed index {seed_index}; choose from 0 to {max(1, count) - 1}")
+    return SEED.format(seed_index) if count else ""
+
+
+def load_policy(source: str | Path, seed_index: int | None = None) -> NumpyPolicy:
     """policy(observation [O] or [B, O]) -> action, from a run directory, a policy file or a pretrained name.
 
-    Deterministic, NumPy in and out. Raises `PolicyFileError` with one line when there is no such policy.
+    Deterministic, NumPy in and out. seed_index: of a run with several seeds, which (0, 1, ...); the best when None.
+    Raises `PolicyFileError` with one line when there is no such policy.
     """
-    return load(find(source))
+    return load(find(source, seed_index))
 
 
 def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = False) -> tuple[Any, EnvConfig]:

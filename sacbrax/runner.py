@@ -15,15 +15,15 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax import policy_file, summary, warm_start
+from sacbrax import policy_file, statistics, summary, warm_start
+from sacbrax.cohort import Cohort
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import MetricsFiles, Reporter, plain_number, write_atomically
-from sacbrax.parallel import Programs
 from sacbrax.rundir import RunDirectory
 from sacbrax.store import Store
-from sacbrax.trainer import Trainer, TrainState
+from sacbrax.trainer import TrainState
 
 CALL_SECONDS = 1.0  # of training between two looks at signals
 CALL_GROWTH = 8  # the first calls are short, until the speed is known
@@ -38,27 +38,28 @@ class Result:
     summary: dict[str, Any]
     interrupted_by: int | None = None  # signal number
 
-    def policy(self) -> Any:
-        """The best policy by evaluation, as a NumPy function."""
-        return policy_file.load_policy(self.run_dir)
+    def policy(self, seed_index: int | None = None) -> Any:
+        """The best policy by evaluation, of all seeds or of one, as a NumPy function."""
+        return policy_file.load_policy(self.run_dir, seed_index)
 
 
-def run(config: Config, *, name: str = "run", quiet: bool = False) -> Result:
+def run(config: Config, *, name: str = "run", quiet: bool = False, cohort: Cohort | None = None) -> Result:
     """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
 
     name: the configuration's name, for the default directory runs/<name>/<date-time>.
+    cohort: the agents to train where they are not simply the seeds of `config`.
     Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
     came before there was anything to save.
     """
     started = time.perf_counter()
-    trainer = Trainer(config)
-    summary.check_memory(trainer, config.train.num_seeds)
+    cohort = cohort or Cohort(config)
+    summary.check_memory(cohort.trainer, cohort.size)
     with Interrupt() as interrupt, RunDirectory.of(config, name) as directory:
         reporter = Reporter(config.total_iterations * config.env.num_envs, quiet)
         try:
             reporter.say(f"run directory {directory.path}")
-            reporter.say(summary.memory_line(trainer, config.train.num_seeds))
-            return _Run(trainer, directory, reporter, interrupt, started).loop()
+            reporter.say(summary.memory_line(cohort.trainer, cohort.size))
+            return _Run(cohort, directory, reporter, interrupt, started).loop()
         finally:
             reporter.close()
 
@@ -67,23 +68,25 @@ class _Run:
     """The state of a run on the host."""
 
     def __init__(
-        self, trainer: Trainer, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
+        self, cohort: Cohort, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
     ):
-        self.trainer, self.config, self.directory = trainer, trainer.config, directory.path
+        self.cohort, self.trainer, self.config, self.directory = cohort, cohort.trainer, cohort.config, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
-        self.programs = Programs(trainer, self.config.train.num_seeds)
-        self.hyper = trainer.hyper()
-        self.train_keys, self.eval_keys = self.programs.keys(self.config.train.seed)
+        self.programs, self.hyper = cohort.programs, cohort.hyper
+        self.train_keys, self.eval_keys = cohort.train_keys, cohort.eval_keys
         state = jax.eval_shape(self.programs.init, self.train_keys)
         template = {"state": state, "sums": jax.eval_shape(self.programs.zero_sums, state)}
         self.store = Store(self.config, directory, template, reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
+        self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
     def loop(self) -> Result:
         """Train until the end or a signal."""
         tree, self.progress = self.store.restore()
         initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
+        if tree is not None:
+            self._bad_updates(tree["state"])
         self.wall_before = self.progress.wall_seconds
         try:
             self.files = MetricsFiles(self.directory, self.progress.rows)
@@ -101,7 +104,8 @@ class _Run:
     def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
-            state = warm_start.apply(compiled["init"](self.train_keys), initial)
+            state = warm_start.apply(compiled["init"](self.train_keys), self.cohort.initial)
+            state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
@@ -109,7 +113,7 @@ class _Run:
         del tree  # the state is donated to the next call: nothing else may hold it
         self.interrupt.saves = True
         while self.interrupt.signal is None:
-            bad_updates = int(np.max(jax.device_get(state.agent.bad_updates)))
+            bad_updates = self._bad_updates(state)
             if bad_updates >= self.config.train.max_bad_updates:
                 self._give_up(bad_updates)
             evaluation_due = self.progress.iteration >= self._next_evaluation()
@@ -123,6 +127,12 @@ class _Run:
                 return
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
+
+    def _bad_updates(self, state: TrainState) -> int:
+        """How many updates in a row were skipped, as the cohort counts them."""
+        counts = np.atleast_1d(jax.device_get(state.agent.bad_updates))
+        self.stuck_seeds = np.flatnonzero(counts >= self.config.train.max_bad_updates).tolist()
+        return self.cohort.bad_updates(counts)
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
         stop = self._next_evaluation()
@@ -171,22 +181,26 @@ class _Run:
     def _compile(self, fresh: bool) -> dict[str, Any]:
         """Compile every function of the run before it starts, side by side: XLA compiles outside Python's lock."""
         begin = time.perf_counter()
-        programs = self.programs
+        programs, compiled = self.programs, self.cohort.compiled
         state, sums = self.store.template["state"], self.store.template["sums"]
-        lowered = {
-            "advance": programs.advance.lower(state, sums, self.hyper, np.int32(1)),
-            "evaluate": programs.evaluate.lower(state, self.eval_keys),
-            "diagnose": programs.diagnose.lower(state, self.hyper, self.eval_keys),
+        wanted: dict[str, tuple[Any, ...]] = {
+            "advance": (state, sums, self.hyper, np.int32(1)),
+            "evaluate": (state, self.eval_keys),
+            "diagnose": (state, self.hyper, self.eval_keys),
         }
         if fresh:
-            lowered["prefill"] = programs.prefill.lower(state, self.hyper)
-            lowered["init"] = programs.init.lower(self.train_keys)
+            wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
+        lowered = {
+            name: getattr(programs, name).lower(*arguments)
+            for name, arguments in wanted.items()
+            if name not in compiled
+        }
         pool = ThreadPoolExecutor()
         try:
             # What runs once is compiled fast instead of well.
             options: dict[str, Any] = {"init": {"xla_backend_optimization_level": 0}}
             jobs = {name: pool.submit(program.compile, options.get(name)) for name, program in lowered.items()}
-            compiled = {name: job.result() for name, job in jobs.items()}
+            compiled |= {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
         self.compile_seconds = time.perf_counter() - begin
@@ -205,7 +219,7 @@ class _Run:
             train = self.trainer.averages(jax.device_get(sums))
             mean, std, by_seed = float(returns.mean()), float(returns.std()), returns.mean(axis=1)
         self._clock()
-        rate = config.train.num_seeds * epoch_iterations / (progress.epoch_seconds or np.inf)
+        rate = self.cohort.size * epoch_iterations / (progress.epoch_seconds or np.inf)
         metrics: dict[str, Any] = {
             "env_steps": progress.iteration * num_envs,
             "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
@@ -218,8 +232,14 @@ class _Run:
         }
         metrics |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
         metrics |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}
-        if config.train.num_seeds > 1:
-            metrics |= {f"seed_{i}/eval/return_mean": float(value) for i, value in enumerate(by_seed)}
+        if self.cohort.size > 1:
+            own = {"eval/return_mean": by_seed, "eval/return_std": returns.std(axis=1)}
+            own["eval/length_mean"] = np.mean(episodes["length"], axis=1)
+            own |= {f"train/{name}": value for name, value in train.items() if not first}
+            metrics |= statistics.over_seeds(by_seed)
+            metrics |= {
+                f"seed_{i}/{name}": float(value[i]) for i in range(self.cohort.size) for name, value in own.items()
+            }
         metrics = {key: plain_number(value) for key, value in metrics.items()}
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
@@ -230,27 +250,36 @@ class _Run:
         self._write_summary()
 
     def _keep_policies(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:
-        """Write the best seed's light snapshot: of every evaluation if wanted, and if it beats all policies before."""
+        """Write light snapshots: of every evaluation if wanted, and of a policy that beats all before it.
+
+        The best seed's are the run's; with several seeds each has its own too, below `seed_I`.
+        """
+        progress, size = self.progress, self.cohort.size
         best = int(np.argmax(returns))
-        better = returns[best] > self.progress.best_return
-        if not better and not self.config.checkpoint.snapshots:
+        kept = {"": (best, progress.best_return)}  # folder: whose policies, and the return to beat
+        if size > 1:
+            progress.best_by_seed = progress.best_by_seed or [-np.inf] * size
+            kept |= {policy_file.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
+        snapshots = [policy_file.SNAPSHOT.format(metrics["env_steps"])] * self.config.checkpoint.snapshots
+        better = {folder: bool(returns[i] > before) for folder, (i, before) in kept.items()}
+        if not snapshots and not any(better.values()):
             return
         params, normalizer = jax.device_get((state.agent.params, state.normalizer))
-        if self.config.train.num_seeds > 1:
-            params, normalizer = jax.tree.map(lambda x: x[best], (params, normalizer))
-        note = {"seed": self.config.train.seed + best} | {
-            key: metrics[key] for key in ("env_steps", "gradient_steps", "eval/return_mean")
-        }
-        sizes = (self.trainer.observation_size, self.trainer.action_size)
-        snapshot = policy_file.SNAPSHOT.format(metrics["env_steps"])
-        names = [snapshot] * self.config.checkpoint.snapshots + [policy_file.BEST] * bool(better)
-        with self.reporter.tolerate("a policy"):
-            actor = params.pop("actor")
-            for name in names:
-                path = self.directory / "checkpoints" / name
-                policy_file.save(path, self.config, actor, normalizer, sizes, note, params)
-            if better:
-                self.progress.best_return = float(returns[best])
+        for folder, (i, _) in kept.items():
+            own, scale = jax.tree.map(lambda x, i=i: x[i] if size > 1 else x, (params, normalizer))
+            note = {"seed": self.cohort.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}
+            note |= {key: metrics[key] for key in ("env_steps", "gradient_steps")}
+            actor = own.pop("actor")
+            with self.reporter.tolerate("a policy"):
+                for name in snapshots + [policy_file.BEST] * better[folder]:
+                    path = self.directory / "checkpoints" / folder / name
+                    path.parent.mkdir(exist_ok=True)
+                    sizes = (self.trainer.observation_size, self.trainer.action_size)
+                    policy_file.save(path, self.config, actor, scale, sizes, note, own)
+                if better[folder] and folder:
+                    progress.best_by_seed[i] = float(returns[i])
+                elif better[folder]:
+                    progress.best_return = float(returns[i])
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()
@@ -262,6 +291,7 @@ class _Run:
             "checkpoint_seconds": self.checkpoint_seconds,
             "wall_seconds": self.progress.wall_seconds,
             "interrupted": self.interrupt.signal is not None,
+            "stuck_seeds": self.stuck_seeds,
             "device": str(jax.devices()[0].device_kind),
             "versions": summary.versions(),
             "git_revision": summary.git_revision(),

@@ -14,6 +14,7 @@ LAYERS: list[set[str]] = [
         "interrupt",
         "checkpoint",
         "snapshot",
+        "statistics",
         "envs.quiet",
         "envs.models",
         "envs.chain",
@@ -28,13 +29,17 @@ LAYERS: list[set[str]] = [
     {"envs", "sac", "rollout"},
     {"trainer"},
     {"figures", "parallel", "loggers", "policy_file", "cli", "rundir", "summary"},
-    {"store", "warm_start"},
+    {"store", "warm_start", "cohort"},
     {"runner"},
     {"q_surface"},
-    {"train", "evaluate", "render", "plot", "report", "export", "sweep"},
+    {"train", "evaluate", "render", "plot", "report", "export"},
     {"bench", "bench.timing"},
     {"bench.physics", "bench.update", "bench.train", "bench.peers"},
-    {"bench.__main__", "__main__"},
+    {"sweep", "sweep.spec"},
+    {"sweep.journal", "sweep.trials"},
+    {"sweep.execute", "sweep.search", "sweep.results"},
+    {"sweep.run"},
+    {"bench.__main__", "sweep.__main__", "__main__"},
 ]
 
 
