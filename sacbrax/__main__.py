@@ -1,6 +1,14 @@
-"""`python -m sacbrax`: the commands, one line each."""
+"""`sacbrax COMMAND ...` and `python -m sacbrax COMMAND ...`: the commands, one line each, and the way to each of them.
+
+Knows their names alone: `sacbrax train` is `python -m sacbrax.train`.
+"""
 
 import importlib.util
+import runpy
+import sys
+from collections.abc import Sequence
+
+import sacbrax
 
 COMMANDS = {
     "train": "train a policy: CONFIG.yaml [key.sub=value ...] [--resume RUN]",
@@ -14,13 +22,30 @@ COMMANDS = {
 }
 
 
-def main() -> None:
-    """Print the commands that this installation has."""
-    print("usage: python -m sacbrax.COMMAND ...; COMMAND --help tells more\n")
-    for name, text in COMMANDS.items():
-        if importlib.util.find_spec(f"sacbrax.{name}") is not None:
+def available() -> dict[str, str]:
+    """The commands that this installation has: name -> text."""
+    return {name: text for name, text in COMMANDS.items() if importlib.util.find_spec(f"sacbrax.{name}") is not None}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name as `python -m sacbrax.COMMAND` does; without one, list them."""
+    arguments = sys.argv[1:] if argv is None else list(argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: sacbrax COMMAND ...; sacbrax COMMAND --help tells more\n")
+        for name, text in available().items():
             print(f"  {name:9} {text}")
+        return 0
+    if arguments[0] == "--version":
+        print(f"sacbrax {sacbrax.__version__}")
+        return 0
+    if arguments[0] not in available():
+        print(f"error: unknown command {arguments[0]!r}; choose from {', '.join(available())}", file=sys.stderr)
+        return 2
+    sys.argv[1:] = arguments[1:]
+    sys.path.insert(0, "")  # as `python -m` does: env.name may name a class in the working directory
+    runpy.run_module(f"sacbrax.{arguments[0]}", run_name="__main__", alter_sys=True)
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

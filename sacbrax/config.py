@@ -14,11 +14,26 @@ import yaml
 
 from sacbrax.options import ConfigError, ScheduleConfig, apply_override, build, option, parse_yaml, plain
 
-__all__ = ["Config", "ConfigError", "ScheduleConfig", "apply_override", "from_mapping", "load", "parse"]
+# Where the configurations that come with the package are: in a wheel inside it, in a source tree beside it.
+SHIPPED = (Path(__file__).parent / "configs", Path(__file__).parents[1] / "configs")
+
+__all__ = [
+    "Config",
+    "ConfigError",
+    "ScheduleConfig",
+    "apply_override",
+    "find",
+    "from_mapping",
+    "load",
+    "parse",
+    "shipped_configs",
+]
 
 
 @dataclasses.dataclass(frozen=True)
 class EnvConfig:
+    """The task, its physics engine and how many run side by side."""
+
     name: str = option("swimmer", "task: a registered name, or an import path `package.module:Class` of a Brax Env")
     engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
     num_envs: int = option(1024, "environments stepped side by side", low=1)
@@ -29,6 +44,8 @@ class EnvConfig:
 
 @dataclasses.dataclass(frozen=True)
 class AlgorithmConfig:
+    """Soft actor-critic's own numbers."""
+
     name: str = option(
         "sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2")
     )
@@ -78,6 +95,8 @@ class AlgorithmConfig:
 
 @dataclasses.dataclass(frozen=True)
 class PolicyConfig:
+    """The distribution of actions."""
+
     kind: str = option(
         "gaussian",
         "distribution of the pre-tanh action: Gaussian, Gaussian mixture, or RealNVP",
@@ -104,6 +123,8 @@ class PolicyConfig:
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
+    """What all networks share."""
+
     hidden_sizes: tuple[int, ...] = option((256, 256), "widths of the hidden layers of every network", low=1)
     activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
     actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
@@ -113,11 +134,15 @@ class NetworkConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ReplayConfig:
+    """The transitions that are kept."""
+
     capacity: int = option(1_000_000, "transitions kept on the device", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainConfig:
+    """How long, how much at once, and from which seed."""
+
     total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1)
     batch_size: int = option(256, "transitions per gradient step", low=1)
     updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
@@ -129,6 +154,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class EvalConfig:
+    """How the policy is evaluated."""
+
     every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1)
     episodes: int = option(64, "episodes per evaluation", low=1)
     deterministic: bool = option(True, "evaluate the mode of the policy instead of samples")
@@ -136,13 +163,14 @@ class EvalConfig:
 
 @dataclasses.dataclass(frozen=True)
 class CheckpointConfig:
+    """What is kept on disk to go on from."""
+
     every_env_steps: int | None = option(
         None,
         "environment steps between two checkpoints; when null, at evaluations, as often as takes up to 5 % of the time",
         low=1,
     )
     keep: int = option(2, "newest checkpoints kept", low=1)
-
     full: bool = option(True, "keep the whole state, replay included, to resume from")
     snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
 
@@ -153,12 +181,16 @@ PARTS = {"policy": "actor", "critics": "critic", "value": "value", "temperature"
 
 @dataclasses.dataclass(frozen=True)
 class InitConfig:
+    """What a run starts with, instead of fresh networks."""
+
     from_: str | None = option(None, "run directory or policy file whose networks to start with; none when null")
     parts: tuple[str, ...] = option(tuple(PARTS), "which of them, as far as both runs have them", choices=tuple(PARTS))
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
+    """Where a run lives."""
+
     dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
     compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")
 
@@ -229,11 +261,32 @@ def from_mapping(mapping: Mapping[str, Any]) -> Config:
     return build(Config, mapping, "")
 
 
+def find(name: str | Path) -> Path:
+    """The file of this name, or else the shipped configuration: `swimmer` and `configs/swimmer.yaml` are the same."""
+    path = Path(name)
+    key = path.with_suffix("").as_posix().removeprefix("configs/")
+    shipped = {} if path.is_file() or path.suffix not in ("", ".yaml") else shipped_configs()
+    return shipped.get(key, path)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The configurations that come with the package: name -> file."""
+    folder = next((folder for folder in SHIPPED if folder.is_dir()), None)
+    files = sorted(folder.rglob("*.yaml")) if folder else []
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+
+
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
-    """Read a YAML file, apply `key.sub=value` overrides and check everything. Raises `ConfigError`."""
-    path = Path(path)
+    """Read a YAML file or a shipped configuration (see `find`), apply `key.sub=value` overrides and check everything.
+
+    Raises `ConfigError`.
+    """
+    path = find(path)
     try:
         text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        shipped = ", ".join(shipped_configs())
+        raise ConfigError(f"{path}: cannot read the configuration: No such file; shipped are {shipped}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:

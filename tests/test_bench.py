@@ -103,7 +103,7 @@ def test_the_overviews_list_what_exists(capsys: pytest.CaptureFixture[str]) -> N
     assert main([]) == 0
     out = capsys.readouterr().out
     assert all(f"  {name} " in out for name in BENCHMARKS)
-    overview.main()
+    assert overview.main([]) == 0
     out = capsys.readouterr().out
     assert "train " in out
     package = Path(overview.__file__).parent

@@ -20,6 +20,7 @@ WARM_UP = 40  # environment steps before the clock, so that joint limits are in 
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's options."""
     parser.add_argument("--engines", nargs="+", choices=ENGINES, default=list(ENGINES), help="what to measure")
     parser.add_argument("--num-envs", nargs="+", type=int, default=list(NUM_ENVS), help="batch sizes")
     parser.add_argument("--links", type=int, default=3, help="links of the swimmer")
@@ -34,6 +35,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure; the result is printed as one JSON object or by `print_table`."""
     rows = bench(args.engines, args.num_envs, args.links, args.repeats, args.seconds)
     import jax
     import mujoco

@@ -14,6 +14,7 @@ from sacbrax.cli import prepare_jax
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's options."""
     parser.add_argument("config", help="YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
     parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
@@ -21,6 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
+    """Before anything is measured: check the arguments, set up JAX."""
     config = config_lib.load(args.config, args.overrides)
     # A cached program would make the compile seconds a lie.
     args.loaded = dataclasses.replace(config, run=dataclasses.replace(config.run, compilation_cache=False))
@@ -28,6 +30,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
     import numpy as np
 
@@ -92,6 +95,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def print_table(result: dict[str, Any]) -> None:
+    """The result for people."""
     rates, mebi = result["vector_steps_per_second"], 2**20
     low, high = (rates[end] / rates["median"] for end in ("lowest", "highest"))
     print(f"{result['config']}  {' '.join(result['overrides'])}".rstrip())

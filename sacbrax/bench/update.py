@@ -17,6 +17,7 @@ LARGE_MATMUL_SIZES = (2048, 4096, 8192)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's options."""
     parser.add_argument("--algorithm", default="sac_v2", help="sac_v1 or sac_v2 (default)")
     parser.add_argument("--batch-size", type=timing.positive, default=256, help="rows of a minibatch (default 256)")
     parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
+    """Before anything is measured: check the arguments, set up JAX."""
     args.loaded = config_lib.from_mapping(
         {
             "algorithm": {"name": args.algorithm},
@@ -40,6 +42,7 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
+    """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
     import jax.numpy as jnp
 
@@ -96,11 +99,11 @@ def update_flops(algorithm: str, batch_size: int, hidden: tuple[int, ...], obser
     With f the products of one forward pass of a network and i those of its first layer, a pass costs f, the gradient
     of its weights f, and the gradient of its hidden layers f - i, to which i is added where the input's is wanted.
 
-    both   actor at s, with its gradient                               3 a - i_a
-           critics at (s, a), with their gradient                      2 (3 q - i_q)
-           critics at (s, a~), with the gradient of the input          2 (2 q)
-    v1     target V at s'; V at s, with its gradient                   v + (3 v - i_v)
-    v2     actor at s', target critics at (s', a')                     a + 2 q
+        both   actor at s, with its gradient                               3 a - i_a
+               critics at (s, a), with their gradient                      2 (3 q - i_q)
+               critics at (s, a~), with the gradient of the input          2 (2 q)
+        v1     target V at s'; V at s, with its gradient                   v + (3 v - i_v)
+        v2     actor at s', target critics at (s', a')                     a + 2 q
     """
 
     def forward(inputs: int, outputs: int) -> tuple[int, int]:
@@ -149,6 +152,7 @@ def _matmul(size: int, seconds: float) -> tuple[float, Any]:
 
 
 def print_table(result: dict[str, Any]) -> None:
+    """The result for people."""
     spread, hidden = result["updates_per_second_spread"], "x".join(map(str, result["hidden_sizes"]))
     print(f"{result['algorithm']}, batch {result['batch_size']}, hidden {hidden}, {result['machine']['device']}")
     print(f"  compile           {result['compile_seconds']:12.1f} s")

@@ -56,10 +56,12 @@ class Chain:
 
     @property
     def links(self) -> int:
+        """Links of the chain, the torso included."""
         return len(self.mass)
 
 
 def refuse(feature: str) -> None:
+    """Raise the ValueError of a model that has what a planar swimmer has not."""
     raise ValueError(f"env.engine=fused does not cover {feature}; use env.engine=mjx")
 
 

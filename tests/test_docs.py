@@ -1,0 +1,155 @@
+"""The documentation: it builds without a warning, its pages are current, and what it tells a reader to do works."""
+
+import ast
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from test_layers import modules
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+FENCE = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(page: Path) -> list[tuple[str, str]]:
+    """(language, text) of every fenced block."""
+    return FENCE.findall(page.read_text(encoding="utf-8"))
+
+
+def test_the_reference_has_every_module() -> None:
+    listed = set(re.findall(r"automodule:: sacbrax\.(\S+)", (ROOT / "docs/api.md").read_text(encoding="utf-8")))
+    assert listed == set(modules()) - {"", "__main__", "bench.__main__"}
+
+
+def test_every_page_is_in_the_menu() -> None:
+    menu = "".join(text for language, text in blocks(ROOT / "docs/index.md") if language == "{toctree}")
+    pages = {page.stem for page in (ROOT / "docs").glob("*.md")} - {"index"}
+    assert pages == set(re.findall(r"^([a-z_]+)$", menu, re.MULTILINE))
+
+
+def public_names(tree: ast.Module) -> list[tuple[str, ast.AST]]:
+    """Functions, classes and methods without a leading underscore."""
+    found: list[tuple[str, ast.AST]] = []
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+                found.append((prefix + child.name, child))
+                if isinstance(child, ast.ClassDef):
+                    visit(child, f"{prefix}{child.name}.")
+
+    visit(tree, "")
+    return found
+
+
+def overrides(tree: ast.Module) -> set[str]:
+    """Methods of classes that have a base class: the base says what they do."""
+    return {
+        f"{node.name}.{child.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for child in node.body
+        if isinstance(child, ast.FunctionDef)
+    }
+
+
+@pytest.mark.parametrize("name", sorted(modules()))
+def test_public_names_say_what_they_are(name: str) -> None:
+    path = modules()[name]
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    inherited = overrides(tree)
+    silent = [
+        full
+        for full, node in public_names(tree)
+        if not ast.get_docstring(node) and full not in inherited  # type: ignore[arg-type]
+    ]
+    assert not silent, f"{path}: no docstring"
+
+
+def test_links_lead_somewhere() -> None:
+    wrong = []
+    for page in PAGES:
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if not (page.parent / target).exists():
+                wrong.append(f"{page.name}: {target}")
+    assert not wrong
+
+
+@pytest.mark.slow
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "sphinx", "-q", "-W", "--keep-going", str(ROOT / "docs"), str(tmp_path)]
+    done = subprocess.run(words, capture_output=True, text=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    assert done.returncode == 0, done.stderr
+    assert "min_i" in (tmp_path / "algorithm.html").read_text(encoding="utf-8")
+
+
+def apply_edit(root: Path, text: str) -> None:
+    """Make the edit of a block: context and removed lines must stand in the file exactly once."""
+    head, *lines = text.rstrip("\n").split("\n")
+    path = root / head.removeprefix("# in ")
+    old = "\n".join(line[1:] for line in lines if line[0] in " -")
+    new = "\n".join(line[1:] for line in lines if line[0] in " +")
+    source = path.read_text(encoding="utf-8")
+    assert source.count(old) == 1, f"docs/extend.md edits what is not, or not only once, in {path.name}:\n{old}"
+    path.write_text(source.replace(old, new), encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def extended(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the package with every file and every edit of docs/extend.md."""
+    root = tmp_path_factory.mktemp("extended")
+    shutil.copytree(ROOT / "sacbrax", root / "sacbrax", ignore=shutil.ignore_patterns("__pycache__"))
+    for language, text in blocks(ROOT / "docs/extend.md"):
+        if language in ("python", "yaml"):
+            name = text.split("\n")[0].removeprefix("# ")
+            (root / name).write_text(text, encoding="utf-8")
+        elif language == "diff":
+            apply_edit(root, text)
+    return root
+
+
+def train(root: Path, config: str, *words: str) -> Path:
+    """Train in the copy, shrunk; the run directory."""
+    out = root / f"run_{len(list(root.iterdir()))}"
+    shrunk = ["env.num_envs=4", "env.episode_length=6", "network.hidden_sizes=[8]", "train.batch_size=8"]
+    shrunk += ["train.exploration_env_steps=16", "train.total_env_steps=64", "eval.every_env_steps=48"]
+    shrunk += ["replay.capacity=512", "eval.episodes=2", "run.compilation_cache=false", f"run.dir={out}"]
+    env = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    command = [sys.executable, "-m", "sacbrax.train", config, *shrunk, *words]
+    done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return out
+
+
+def test_own_task_policy_and_loss(extended: Path) -> None:
+    out = train(extended, "reach.yaml", "policy.kind=laplace", "algorithm.huber_width=10")
+    config = yaml.safe_load((out / "config.yaml").read_text())
+    assert config["algorithm"]["huber_width"] == 10
+    assert config["env"]["kwargs"] == {"force": 3.0}
+    code = f"import sacbrax; print(sacbrax.load_policy({str(out)!r})([0.0] * 6).shape)"
+    printed = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)
+    assert printed.stdout == "(2,)\n", printed.stderr
+
+
+@pytest.mark.slow
+def test_own_engine(extended: Path) -> None:
+    train(extended, str(ROOT / "configs" / "swimmer.yaml"), "env.engine=native")
+
+
+@pytest.mark.slow
+def test_own_task_is_learnt(extended: Path) -> None:
+    """The example learns: it starts far from the goal and ends near it."""
+    out = extended / "learnt"
+    env = {key: value for key, value in os.environ.items() if key not in ("PYTHONPATH", "XLA_FLAGS")}
+    words = [sys.executable, "-m", "sacbrax.train", "reach.yaml", f"run.dir={out}", "run.compilation_cache=false"]
+    done = subprocess.run(words, cwd=extended, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    rows = [yaml.safe_load(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert rows[-1]["eval/return_mean"] > rows[0]["eval/return_mean"] + 10
+    assert rows[-1]["eval/length_mean"] < 50
