@@ -18,13 +18,15 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.viewcode"]
 html_theme = "furo"
 html_title = f"sacbrax {release}"
 html_show_sourcelink = False
+html_static_path = ["static"]
+html_css_files = ["wide.css"]  # lines of code have up to 120 columns
 exclude_patterns = ["examples"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 python_use_unqualified_type_names = True
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_default_options = {"members": True, "show-inheritance": True, "ignore-module-all": True}
+autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-members": "replace"}
 
 
 def fields_with_comments(cls: type) -> list[str]:
@@ -38,7 +40,8 @@ def fields_with_comments(cls: type) -> list[str]:
     for node in ast.parse(source).body[0].body:  # type: ignore[attr-defined]
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name) and node.target.id[0] != "_":
             comment = lines[(node.end_lineno or 1) - 1][node.end_col_offset or 0 :].strip().removeprefix("#").strip()
-            found.append(f"* ``{node.target.id}``" + (f": {escape(comment)}" if comment else ""))
+            if comment:
+                found.append(f"* ``{node.target.id}``: {escape(comment)}")
     return found
 
 

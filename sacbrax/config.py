@@ -271,9 +271,8 @@ def find(name: str | Path) -> Path:
 
 def shipped_configs() -> dict[str, Path]:
     """The configurations that come with the package: name -> file."""
-    folder = next((folder for folder in SHIPPED if folder.is_dir()), None)
-    files = sorted(folder.rglob("*.yaml")) if folder else []
-    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in files}
+    folder = next((folder for folder in SHIPPED if folder.is_dir()), SHIPPED[0])
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:

@@ -92,7 +92,7 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
 def apply_edit(root: Path, text: str) -> None:
     """Make the edit of a block: context and removed lines must stand in the file exactly once."""
     head, *lines = text.rstrip("\n").split("\n")
-    path = root / head.removeprefix("# in ")
+    path = root / head.removeprefix("# in ").partition(",")[0]
     old = "\n".join(line[1:] for line in lines if line[0] in " -")
     new = "\n".join(line[1:] for line in lines if line[0] in " +")
     source = path.read_text(encoding="utf-8")
