@@ -5,6 +5,7 @@ Equations are plain Unicode, as in the docstrings: they read the same in a termi
 
 import ast
 import inspect
+import pkgutil
 import re
 import textwrap
 from typing import Any
@@ -66,6 +67,17 @@ def process_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
         lines += ["", *fields, ""]
 
 
+def list_modules(app: Any, docname: str, source: list[str]) -> None:
+    """The reference has every module of the package, but for the package itself and what only `python -m` runs."""
+    if docname != "api":
+        return
+    names = sorted(module.name for module in pkgutil.walk_packages(sacbrax.__path__, "sacbrax."))
+    for name in names:
+        if not name.endswith("__main__"):
+            source[0] += f"\n## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
+
+
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.connect("source-read", list_modules)
     app.connect("autodoc-process-docstring", process_docstring)
