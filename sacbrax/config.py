@@ -175,6 +175,17 @@ class CheckpointConfig:
     snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
 
 
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+    tensorboard: bool = option(False, "write TensorBoard event files to the run directory")
+    wandb: str = option(
+        "off",
+        "Weights & Biases: send while training, or keep in the run directory for `wandb sync`",
+        choices=("off", "offline", "online"),
+    )
+    wandb_project: str = option("sacbrax", "project there")
+
+
 # What may be loaded into a new run, and the parameter group it is.
 PARTS = {"policy": "actor", "critics": "critic", "value": "value", "temperature": "log_temperature"}
 
@@ -208,6 +219,7 @@ class Config:
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
     run: RunConfig = dataclasses.field(default_factory=RunConfig)
 
     def __post_init__(self) -> None:

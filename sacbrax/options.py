@@ -98,7 +98,10 @@ def build(cls: Any, mapping: Any, prefix: str) -> Any:
         if dataclasses.is_dataclass(hint):
             values[key] = build(hint, {} if value is None else value, name)
         else:
-            values[fields[key].name] = _check_range(_coerce(value, hint, name), fields[key].metadata, name)
+            metadata = fields[key].metadata
+            if value is False and "off" in (metadata["choices"] or ()):
+                value = "off"  # which YAML reads as false
+            values[fields[key].name] = _check_range(_coerce(value, hint, name), metadata, name)
     return cls(**values)
 
 

@@ -11,7 +11,7 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 
 # What may change between two parts of one run: nothing that training depends on.
-CHANGEABLE = ("train.total_env_steps", "train.max_bad_updates", "eval.", "checkpoint.", "run.")
+CHANGEABLE = ("train.total_env_steps", "train.max_bad_updates", "eval.", "checkpoint.", "logging.", "run.")
 
 
 class RunDirectory:

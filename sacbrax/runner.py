@@ -20,8 +20,9 @@ from sacbrax.cohort import Cohort
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
-from sacbrax.loggers import MetricsFiles, Reporter, plain_number, write_atomically
+from sacbrax.loggers import Reporter, plain_number, write_atomically
 from sacbrax.rundir import RunDirectory
+from sacbrax.sinks import Sinks
 from sacbrax.store import Store
 from sacbrax.trainer import TrainState
 
@@ -89,7 +90,7 @@ class _Run:
             self._bad_updates(tree["state"])
         self.wall_before = self.progress.wall_seconds
         try:
-            self.files = MetricsFiles(self.directory, self.progress.rows)
+            self.sinks = Sinks(self.config, self.directory, self.progress.rows, self.reporter)
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
@@ -99,7 +100,7 @@ class _Run:
             return self._finish()
         finally:
             self.store.close()
-            self.files.close()
+            self.sinks.close()
 
     def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
@@ -243,9 +244,7 @@ class _Run:
         metrics = {key: plain_number(value) for key, value in metrics.items()}
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
-        with self.reporter.tolerate("a line of the log"):
-            self.files.write(metrics)
-        self.reporter.evaluation(metrics)
+        self.sinks.row(metrics)
         self._keep_policies(state, np.where(np.isfinite(by_seed), by_seed, -np.inf), metrics)
         self._write_summary()
 
@@ -304,7 +303,7 @@ class _Run:
         content = self._write_summary() if self.progress.rows else {}
         self.store.finish()
         try:
-            self.files.flush()
+            self.sinks.finish(content)
         except OSError as error:
             raise RunError(f"the last lines of the log could not be written: {error.strerror}") from None
         self.reporter.say(f"best return {self.progress.best_return:.1f}; everything is in {self.directory}")

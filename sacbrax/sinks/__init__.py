@@ -1,0 +1,120 @@
+"""Where the evaluations of a run go: its files always, services as the section `logging` says.
+
+A sink takes rows of plain numbers and knows nothing of training; training hears nothing from it. A service works in a
+thread of its own, so that one which is slow or away costs no time, and one that fails warns once and is left out.
+"""
+
+import functools
+import importlib
+import importlib.util
+import queue
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sacbrax.config import Config, ConfigError
+from sacbrax.loggers import MetricsFiles, Reporter
+
+Row = Mapping[str, Any]
+# Sink -> its module and class here, the package that it needs, and the extra of ours that brings it.
+SERVICES = {
+    "tensorboard": ("tensorboard:TensorBoard", "tensorboardX", "tensorboard"),
+    "wandb": ("wandb:WeightsAndBiases", "wandb", "wandb"),
+}
+PATIENCE = 30.0  # seconds that the end of a run waits for a service
+
+
+class Service:
+    """One service; every method is called in the same thread and may raise whatever it likes."""
+
+    def row(self, row: Row) -> None:
+        """Take one evaluation."""
+
+    def video(self, path: Path, env_steps: int) -> None:
+        """Take a video of the policy as it was at `env_steps`."""
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The run is over; `summary` is the content of summary.json."""
+
+
+class Worker:
+    """A service in its thread. What it is asked to do is done in order, some time."""
+
+    def __init__(self, name: str, make: Callable[[], Service], reporter: Reporter):
+        self._name, self._make, self._reporter = name, make, reporter
+        self._jobs: queue.SimpleQueue[Callable[[Service], None] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self._thread.start()
+
+    def put(self, job: Callable[[Service], None]) -> None:
+        """Have the service do something."""
+        self._jobs.put(job)
+
+    def close(self, patience: float) -> None:
+        """Let it finish what it has, for at most `patience` seconds."""
+        self._jobs.put(None)
+        self._thread.join(patience)
+        if self._thread.is_alive():
+            self._reporter.warn(f"logging.{self._name}: not done after {patience:.0f} s, left alone")
+
+    def _work(self) -> None:
+        try:
+            service = self._make()
+            while (job := self._jobs.get()) is not None:
+                job(service)
+        except Exception as error:
+            problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
+            self._reporter.warn(f"logging.{self._name}: {problem}; training goes on without it")
+
+
+class Sinks:
+    """All sinks of a run. `rows` are the evaluations that it goes on from."""
+
+    def __init__(self, config: Config, directory: Path, rows: Sequence[Row], reporter: Reporter):
+        self._reporter, rows = reporter, list(rows)
+        wanted = [name for name in SERVICES if getattr(config.logging, name) not in (False, "off")]
+        for name in wanted:  # before anything is written
+            _check_installed(name)
+        self._files = MetricsFiles(directory, rows)
+        self._workers = [
+            Worker(name, functools.partial(_make, name, config, directory, rows), reporter) for name in wanted
+        ]
+
+    def row(self, row: Row) -> None:
+        """One evaluation, to everyone."""
+        with self._reporter.tolerate("a line of the log"):
+            self._files.write(row)
+        self._tell(lambda service: service.row(row))
+        self._reporter.evaluation(row)
+
+    def video(self, path: Path, env_steps: int) -> None:
+        """A new video."""
+        self._tell(lambda service: service.video(path, env_steps))
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        """The run is over. Raises OSError when the files cannot be completed."""
+        self._tell(lambda service: service.finish(summary))
+        self._files.flush()
+
+    def close(self) -> None:
+        """Wait for the services, not for long, and close the files."""
+        for worker in self._workers:
+            worker.close(PATIENCE)
+        self._files.close()
+
+    def _tell(self, job: Callable[[Service], None]) -> None:
+        for worker in self._workers:
+            worker.put(job)
+
+
+def _check_installed(name: str) -> None:
+    _, package, extra = SERVICES[name]
+    if importlib.util.find_spec(package) is None:
+        raise ConfigError(f"logging.{name}: {package} is not installed; pip install 'sacbrax[{extra}]'")
+
+
+def _make(name: str, config: Config, directory: Path, rows: Sequence[Row]) -> Service:
+    """A service; its module, which may import slowly, is loaded now."""
+    module, _, attribute = SERVICES[name][0].partition(":")
+    return getattr(importlib.import_module(f"sacbrax.sinks.{module}"), attribute)(config, directory, rows)

@@ -1,0 +1,56 @@
+"""TensorBoard: every number of every evaluation, the configuration as hyperparameters, videos as animated GIFs.
+
+The event files are in `tensorboard/` of the run directory: `tensorboard --logdir runs` shows and compares all runs.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from tensorboardX import SummaryWriter
+from tensorboardX.proto.summary_pb2 import Summary
+from tensorboardX.summary import hparams
+
+from sacbrax.config import Config
+from sacbrax.rundir import flat
+from sacbrax.sinks import Row, Service
+
+
+class TensorBoard(Service):
+    """Writes event files. A run that goes on hides what the files hold beyond the evaluation it goes on from."""
+
+    def __init__(self, config: Config, directory: Path, rows: Sequence[Row]):
+        directory = directory / "tensorboard"
+        known = any(directory.glob("events.*"))
+        self._writer = SummaryWriter(str(directory), purge_step=rows[-1]["env_steps"] + 1 if known and rows else None)
+        parameters = {key: _simple(value) for key, value in flat(config).items()}
+        experiment, start, self._end = hparams(parameters, {"eval/return_mean": None})
+        for summary in (experiment, start):
+            self._writer.file_writer.add_summary(summary)
+        for row in () if known else rows:
+            self.row(row)
+
+    def row(self, row: Row) -> None:
+        for key, value in row.items():
+            if value is not None and key != "env_steps":
+                self._writer.add_scalar(key, value, row["env_steps"])
+        self._writer.flush()
+
+    def video(self, path: Path, env_steps: int) -> None:
+        if path.suffix != ".gif":  # it shows no other
+            return
+        with Image.open(path) as image:
+            width, height = image.size
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=path.read_bytes())
+        self._writer.file_writer.add_summary(Summary(value=[Summary.Value(tag="policy", image=picture)]), env_steps)
+        self._writer.flush()
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._writer.file_writer.add_summary(self._end)
+        self._writer.close()
+
+
+def _simple(value: Any) -> bool | float | str:
+    """What a hyperparameter may be."""
+    return value if isinstance(value, bool | int | float | str) else str(value)

@@ -1,0 +1,51 @@
+"""Weights & Biases: every evaluation with the environment steps as the step, the configuration, and videos.
+
+With `logging.wandb: offline` nothing leaves the machine: the run directory's `wandb/` is sent later by `wandb sync`.
+"""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from sacbrax.config import Config
+from sacbrax.loggers import write_atomically
+from sacbrax.sinks import Row, Service
+
+CONNECT_SECONDS = 20
+
+
+class WeightsAndBiases(Service):
+    """One run there for one run directory, also when it goes on: the name is kept in the file `wandb_id`."""
+
+    def __init__(self, config: Config, directory: Path, rows: Sequence[Row]):
+        place, known = directory / "wandb_id", (directory / "wandb_id").exists()
+        if not known:
+            write_atomically(place, secrets.token_hex(4) + "\n")
+        mode: Any = config.logging.wandb  # offline or online
+        self._run = wandb.init(
+            project=config.logging.wandb_project,
+            name=directory.resolve().name,
+            id=place.read_text(encoding="utf-8").strip(),
+            resume="allow",
+            dir=directory,
+            mode=mode,
+            config=config.to_mapping(),
+            settings=wandb.Settings(silent=True, init_timeout=CONNECT_SECONDS, console="off", x_disable_stats=True),
+        )
+        for row in () if known else rows:
+            self.row(row)
+
+    def row(self, row: Row) -> None:
+        numbers = {key: value for key, value in row.items() if value is not None}
+        self._run.log(numbers, step=row["env_steps"])
+
+    def video(self, path: Path, env_steps: int) -> None:
+        media = wandb.Html(str(path)) if path.suffix == ".html" else wandb.Video(str(path))
+        self._run.log({"policy": media, "env_steps": env_steps})
+
+    def finish(self, summary: Mapping[str, Any]) -> None:
+        self._run.summary.update({"best_return": summary.get("best_return")})
+        self._run.finish()
