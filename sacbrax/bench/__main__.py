@@ -1,10 +1,12 @@
 """The benchmark door: `python -m sacbrax.bench {physics,update,train} [options] [--json]`."""
 
+import argparse
 import contextlib
 import importlib
 import json
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from sacbrax.cli import Parser, guarded
 from sacbrax.config import ConfigError
@@ -19,20 +21,26 @@ USAGE = "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK 
 )
 
 
-@guarded
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the door; returns the exit status."""
-    name, *rest = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
-    if name in ("-h", "--help"):
-        print(USAGE)
-        return 0
+def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
+    """The benchmark's module and its arguments. Raises `ConfigError` on a mistake."""
+    name, *rest = argv
     if name not in BENCHMARKS:
         raise ConfigError(f"{name}: unknown benchmark; choose from {', '.join(BENCHMARKS)}")
     benchmark = importlib.import_module(f"sacbrax.bench.{name}")
     parser = Parser(prog=f"python -m sacbrax.bench {name}", description=BENCHMARKS[name])
     benchmark.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON value on standard output, nothing else")
-    args = parser.parse_intermixed_args(rest)
+    return benchmark, parser.parse_intermixed_args(rest)
+
+
+@guarded
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the door; returns the exit status."""
+    arguments = (sys.argv[1:] if argv is None else list(argv)) or ["--help"]
+    if arguments[0] in ("-h", "--help"):
+        print(USAGE)
+        return 0
+    benchmark, args = parse(arguments)
     benchmark.prepare(args)
     with contextlib.redirect_stdout(sys.stderr):  # whatever a library prints, standard output is the result's
         result = benchmark.main(args)
