@@ -177,6 +177,8 @@ class CheckpointConfig:
 
 @dataclasses.dataclass(frozen=True)
 class LoggingConfig:
+    """Where the rows go, beside the run directory."""
+
     tensorboard: bool = option(False, "write TensorBoard event files to the run directory")
     wandb: str = option(
         "off",

@@ -1,8 +1,8 @@
 """The documentation: it builds without a warning, its pages are current, and what it tells a reader to do works."""
 
-import ast
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_layers import modules
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -22,43 +21,10 @@ def blocks(page: Path) -> list[tuple[str, str]]:
     return FENCE.findall(page.read_text(encoding="utf-8"))
 
 
-def public_names(tree: ast.Module) -> list[tuple[str, ast.AST]]:
-    """Functions, classes and methods without a leading underscore."""
-    found: list[tuple[str, ast.AST]] = []
-
-    def visit(node: ast.AST, prefix: str) -> None:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
-                found.append((prefix + child.name, child))
-                if isinstance(child, ast.ClassDef):
-                    visit(child, f"{prefix}{child.name}.")
-
-    visit(tree, "")
-    return found
-
-
-def overrides(tree: ast.Module) -> set[str]:
-    """Methods of classes that have a base class: the base says what they do."""
-    return {
-        f"{node.name}.{child.name}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.ClassDef) and node.bases
-        for child in node.body
-        if isinstance(child, ast.FunctionDef)
-    }
-
-
-@pytest.mark.parametrize("name", sorted(modules()))
-def test_public_names_say_what_they_are(name: str) -> None:
-    path = modules()[name]
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    inherited = overrides(tree)
-    silent = [
-        full
-        for full, node in public_names(tree)
-        if not ast.get_docstring(node) and full not in inherited  # type: ignore[arg-type]
-    ]
-    assert not silent, f"{path}: no docstring"
+def test_the_configuration_page_is_current() -> None:
+    """After a change in config.py: `python docs/make_configuration.py`."""
+    code = runpy.run_path(str(ROOT / "docs/make_configuration.py"))
+    assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == code["page"]()
 
 
 def test_links_lead_somewhere() -> None:

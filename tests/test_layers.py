@@ -98,3 +98,40 @@ def test_the_walk_sees_imports() -> None:
 def test_every_module_says_what_it_is_for() -> None:
     for name, path in modules().items():
         assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))), name
+
+
+def public_names(tree: ast.Module) -> list[tuple[str, ast.FunctionDef | ast.ClassDef]]:
+    """Functions, classes and methods without a leading underscore."""
+    found: list[tuple[str, ast.FunctionDef | ast.ClassDef]] = []
+
+    def visit(node: ast.AST, prefix: str) -> None:
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.ClassDef) and not child.name.startswith("_"):
+                found.append((prefix + child.name, child))
+                if isinstance(child, ast.ClassDef):
+                    visit(child, f"{prefix}{child.name}.")
+
+    visit(tree, "")
+    return found
+
+
+def overrides(tree: ast.Module) -> set[str]:
+    """Methods of classes that have a base class: the base says what they do."""
+    return {
+        f"{node.name}.{child.name}"
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef) and node.bases
+        for child in node.body
+        if isinstance(child, ast.FunctionDef)
+    }
+
+
+def test_public_names_say_what_they_are() -> None:
+    silent = []
+    for module, path in modules().items():
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        inherited = overrides(tree)
+        for name, node in public_names(tree):
+            if not ast.get_docstring(node) and name not in inherited:
+                silent.append(f"{module}.{name}")
+    assert not silent, "no docstring"
