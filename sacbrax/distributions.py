@@ -40,17 +40,6 @@ def sample_normal(key: Key, mean: Array, log_sigma: Array) -> tuple[Array, Array
     return mean + jnp.exp(log_sigma) * noise, log_prob
 
 
-def sample_squashed_normal(key: Key, mean: Array, log_sigma: Array) -> tuple[Array, Array, Array]:
-    """Draw u ~ N(mean, sigma), reparameterized. [..., A] -> (tanh(u) [..., A], log pi(tanh(u)) [...], u [..., A])."""
-    pre_tanh, log_prob = sample_normal(key, mean, log_sigma)
-    return jnp.tanh(pre_tanh), log_prob - tanh_log_det(pre_tanh), pre_tanh
-
-
-def squashed_normal_log_prob(pre_tanh: Array, mean: Array, log_sigma: Array) -> Array:
-    """log pi(tanh(u)) at a given pre-tanh value u. [..., A] -> [...]."""
-    return normal_log_prob(pre_tanh, mean, log_sigma) - tanh_log_det(pre_tanh)
-
-
 def mixture_log_prob(value: Array, logits: Array, mean: Array, log_sigma: Array) -> Array:
     """log sum_k softmax(logits)_k N(value; mean_k, sigma_k). value [B, A], logits [B, K], others [B, K, A] -> [B]."""
     components = normal_log_prob(value[:, None, :], mean, log_sigma)

@@ -122,8 +122,3 @@ class Normalizer(struct.PyTreeNode):
         shape = (1,) * (observation.ndim - 1) + self.mean.shape
         scaled = (observation - self.mean.reshape(shape)) * jax.lax.rsqrt(self.variance + 1e-6).reshape(shape)
         return jnp.clip(scaled, -10.0, 10.0)
-
-
-def parameter_count(params: Any) -> int:
-    """Number of numbers in a pytree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
