@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax.cli import guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.options import build
@@ -79,7 +79,7 @@ def evaluate_engine(
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Arguments of the door."""
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m sacbrax.evaluate",
         description="Mean return of a trained policy's deterministic actions.",
         epilog="example: python -m sacbrax.evaluate runs/swimmer/2026-01-31_12-00-00 --engine gymnasium --episodes 100",
