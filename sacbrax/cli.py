@@ -53,11 +53,15 @@ def leave(status: int) -> NoReturn:
     sys.exit(status)
 
 
+def cache_dir() -> Path:
+    """Our folder in the user's cache directory."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sacbrax"
+
+
 def prepare_jax(config: Config | None = None) -> None:
     """Import JAX with the persistent compilation cache, unless `run.compilation_cache` is off."""
     import jax
 
     if config is None or config.run.compilation_cache:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        jax.config.update("jax_compilation_cache_dir", str(base / "sacbrax" / "xla"))
+        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)

@@ -13,7 +13,7 @@ import yaml
 from conftest import TINY, make_tiny
 
 from sacbrax import __main__ as overview
-from sacbrax.bench import update
+from sacbrax.bench import physics, update
 from sacbrax.bench.__main__ import BENCHMARKS, main
 from sacbrax.sac import make_agent
 from sacbrax.schedules import Hyper
@@ -83,7 +83,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["upgrade"], "choose from physics, update, train"),
+        (["upgrade"], "choose from physics, update, train, peers"),
         (["update", "--repeats", "0"], "positive whole number"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "algorithm.name"),
@@ -109,3 +109,47 @@ def test_the_overviews_list_what_exists(capsys: pytest.CaptureFixture[str]) -> N
     package = Path(overview.__file__).parent
     for name in overview.COMMANDS:
         assert (f"  {name} " in out) == ((package / f"{name}.py").exists() or (package / name).is_dir())
+
+
+def test_physics_prints_rows_as_they_come_and_one_json_object(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "")  # given back afterwards: the door adds to it
+    arguments = ["--engines", "fused", "mujoco", "warp", "--num-envs", "2", "6", "--repeats", "2", "--seconds", "0.01"]
+    assert main(["physics", "--json", *arguments]) == 0
+    captured = capfd.readouterr()
+    result = json.loads(captured.out)
+    rows = result["physics"]
+    assert [(row["engine"], row["num_envs"]) for row in rows if row["engine"] != "warp"] == [
+        (engine, n) for n in (2, 6) for engine in ("fused", "mujoco")
+    ]
+    for row in rows:
+        assert 0 < row["lowest"] <= row["env_steps_per_second"] <= row["highest"]
+        assert row["repeats"] == 2
+        seconds = row["seconds_per_repeat"] * row["env_steps_per_second"]
+        assert seconds == pytest.approx(row["num_envs"] * row["vector_steps_per_repeat"], rel=0.5)
+    assert "warp" in {row["engine"] for row in rows} | set(result["skipped"])
+    lines = captured.err.splitlines()
+    assert sum(line.startswith(("fused ", "mujoco ")) for line in lines) == 4
+    assert ("warp skipped: " in captured.err) == ("warp" in result["skipped"])
+
+
+def test_an_engine_whose_call_takes_longer_than_the_budget_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its first call counts as a measurement, and it gets no more of them than twice the time of all repeats."""
+    calls: dict[str, list[int]] = {"quick": [], "slow": []}
+
+    def engine(name: str, n: int, links: int) -> Any:
+        def run(count: int) -> float:
+            calls[name].append(count)
+            return count * (0.001 if name == "quick" else 4.0)
+
+        return run, 0.0
+
+    monkeypatch.setattr(physics, "ENGINES", {"quick": engine, "slow": engine})
+    quick, slow = physics.measure(["quick", "slow"], 1, 3, repeats=3, seconds=0.5, skipped={})
+    assert (quick["repeats"], quick["short_of_repeats"], quick["vector_steps_per_repeat"]) == (3, False, 5000)
+    assert calls["quick"][2:] == [500] * 3
+    assert (slow["repeats"], slow["short_of_repeats"]) == (1, True)
+    assert calls["slow"] == [1]
+    assert slow["env_steps_per_second"] == pytest.approx(10 / 4)
+    assert "1 repeat(s) of 4.0 s" in physics.line(slow, [slow])

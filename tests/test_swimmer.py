@@ -55,9 +55,10 @@ def test_the_task_equals_gymnasiums_step_by_step(engine: str, steps: int) -> Non
     assert env.observation_size == observation.size
 
 
-def test_rllabs_task() -> None:
+@pytest.mark.parametrize("engine", ["fused", pytest.param("mjx", marks=pytest.mark.slow)])
+def test_rllabs_task(engine: str) -> None:
     """Observation (qpos, qvel, centre of mass); reward its x velocity - 0.005 |a|^2: from MuJoCo's data."""
-    env = make_env("swimmer_rllab")
+    env = make_env("swimmer_rllab", engine)
     state = jax.jit(env.reset)(jax.random.key(3))
     action = jnp.asarray([0.7, -0.4])
     state = jax.jit(env.step)(state, action)

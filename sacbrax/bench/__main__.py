@@ -1,4 +1,4 @@
-"""The benchmark door: `python -m sacbrax.bench {physics,update,train} [options] [--json]`."""
+"""The benchmark door: `python -m sacbrax.bench {physics,update,train,peers} [options] [--json]`."""
 
 import argparse
 import contextlib
@@ -15,6 +15,7 @@ BENCHMARKS = {
     "physics": "env steps per second of each engine",
     "update": "gradient steps and floating-point operations per second, beside the machine's matrix product",
     "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
+    "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
 }
 USAGE = "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n" + "".join(
     f"\n  {name:8} {text}" for name, text in BENCHMARKS.items()

@@ -1,0 +1,57 @@
+"""Brax's SAC on Brax's own swimmer (generalized backend, Euler). It evaluates by itself after every chunk."""
+
+import contextlib
+import functools
+from typing import Any
+
+from brax import envs
+from brax.training.agents.sac import networks, train
+from recorder import Recorder
+
+
+class Stop(Exception):
+    """Raised out of the progress function: `train` has no other way to end early."""
+
+
+def main() -> None:
+    """Train until the recorder is done."""
+    recorder = Recorder()
+    job = recorder.job
+    chunk_steps = recorder.vector_steps * job["num_envs"]
+    chunks = 10_000
+
+    def progress(env_steps: int, metrics: dict[str, Any]) -> None:
+        seconds = float(metrics["eval/walltime"])
+        if env_steps == 0:  # before training
+            return
+        updates = (env_steps - job["exploration"]) // job["num_envs"] * job["updates"]
+        recorder.mark(env_steps, updates, outside=seconds)
+        recorder.returns.append((recorder.marks[-1][0], float(metrics["eval/episode_reward"])))
+        if recorder.done():
+            raise Stop
+
+    with contextlib.suppress(Stop):
+        train.train(
+            environment=envs.get_environment("swimmer", backend="generalized"),
+            num_timesteps=job["exploration"] + chunks * chunk_steps,
+            num_evals=chunks + 1,
+            episode_length=1000,
+            num_envs=job["num_envs"],
+            num_eval_envs=job["episodes"],
+            deterministic_eval=True,
+            learning_rate=job["learning_rate"],
+            discounting=job["gamma"],
+            tau=job["tau"],
+            seed=job["seed"],
+            batch_size=job["batch_size"],
+            min_replay_size=job["exploration"],
+            max_replay_size=job["capacity"],
+            grad_updates_per_step=job["updates"],
+            network_factory=functools.partial(networks.make_sac_networks, hidden_layer_sizes=tuple(job["hidden"])),
+            progress_fn=progress,
+        )
+    recorder.finish()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,181 @@
+"""The competitors of the physics benchmark: each makes a function `calls -> seconds` from the same states and actions.
+
+A call is a chunk of environment steps of all environments. Imports of engines stay inside: some are not installed.
+"""
+
+import functools
+import importlib.metadata
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from sacbrax.bench.timing import cpus
+
+WARM_UP = 40  # environment steps before the start, so that joint limits are in play
+Run = Callable[[int], float]
+
+
+class Unavailable(Exception):
+    """Why a competitor cannot take part here."""
+
+
+def chunk(n: int) -> int:
+    """Environment steps in one call: several where they are short, so that dispatch costs little."""
+    return max(1, min(10, 2**13 // n))
+
+
+@functools.cache
+def inputs(n: int, links: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """qpos [n, nq], qvel [n, nv] and ctrl [T, n, nu], the same for every engine.
+
+    The states are those after `WARM_UP` random steps from the task's reset. The fused engine takes them for all: with
+    tens of thousands of environments the others would need minutes.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from sacbrax.envs import make_env
+
+    env: Any = make_env("swimmer", "fused", links=links)
+    rng = np.random.default_rng(0)
+    qpos, qvel = (rng.uniform(-0.1, 0.1, (n, links + 2)).astype(np.float32) for _ in range(2))
+    warm, ctrl = (rng.uniform(-1, 1, (t, n, links - 1)).astype(np.float32) for t in (WARM_UP, chunk(n)))
+    qpos, qvel = jax.jit(lambda q, v: _scan(env, q, v, jnp.asarray(warm)))(qpos, qvel)
+    return np.asarray(qpos), np.asarray(qvel), ctrl
+
+
+def _scan(env: Any, qpos: Any, qvel: Any, ctrl: Any) -> Any:
+    import jax
+
+    return jax.lax.scan(lambda state, u: (jax.vmap(env.engine.step)(*state, u), None), (qpos, qvel), ctrl)[0]
+
+
+def with_jax(engine: str, n: int, links: int) -> tuple[Run, float]:
+    """One of our engines, its environments shared out over all devices; and compile seconds."""
+    import jax
+    from jax.sharding import Mesh, PartitionSpec
+
+    from sacbrax.envs import make_env
+
+    env: Any = make_env("swimmer", engine, links=links)
+    devices = jax.devices() if n % len(jax.devices()) == 0 else jax.devices()[:1]
+    row, time_row = PartitionSpec("envs"), PartitionSpec(None, "envs")
+    sharded = jax.jit(
+        jax.shard_map(
+            functools.partial(_scan, env),
+            mesh=Mesh(np.array(devices), ("envs",)),
+            in_specs=(row, row, time_row),
+            out_specs=(row, row),
+            check_vma=False,
+        )
+    )
+    arguments = inputs(n, links)
+    start = time.perf_counter()
+    compiled = sharded.lower(*arguments).compile()
+    compile_seconds = time.perf_counter() - start
+    qpos, qvel, ctrl = jax.device_put(arguments, compiled.input_shardings[0])
+    state = qpos, qvel
+
+    def run(calls: int) -> float:
+        nonlocal state
+        start = time.perf_counter()
+        for _ in range(calls):
+            state = compiled(*state, ctrl)
+        jax.block_until_ready(state)
+        return time.perf_counter() - start
+
+    return run, compile_seconds
+
+
+def with_mujoco(engine: str, n: int, links: int) -> tuple[Run, float]:
+    """C MuJoCo through `mujoco.rollout` with a thread per core, its own way to step a batch."""
+    import mujoco
+    from mujoco import rollout
+
+    from sacbrax.envs.models import gym_swimmer
+    from sacbrax.envs.swimmer import Swimmer
+
+    model = gym_swimmer(links)
+    data = [mujoco.MjData(model) for _ in range(cpus())]
+    qpos, qvel, ctrl = inputs(n, links)
+    state = np.hstack([np.zeros((n, 1)), qpos, qvel])  # time, qpos, qvel
+    control = np.repeat(ctrl.transpose(1, 0, 2), Swimmer.frame_skip, axis=1).astype(float)
+
+    def run(calls: int) -> float:
+        nonlocal state
+        start = time.perf_counter()
+        for _ in range(calls):
+            states, _ = rollout.rollout(model, data, state, control, persistent_pool=True, skip_checks=False)
+            state = np.ascontiguousarray(states[:, -1])
+        return time.perf_counter() - start
+
+    return run, 0.0
+
+
+def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
+    """MuJoCo Warp, its steps captured in one CUDA graph where the device has graphs; and seconds to build that."""
+    try:
+        import mujoco_warp
+        import warp
+    except ImportError as error:
+        raise Unavailable(f"{error}; pip install mujoco-warp") from None
+    if not warp.is_cuda_available():
+        raise Unavailable("Warp sees no CUDA GPU")
+    import mujoco
+
+    from sacbrax.envs.models import gym_swimmer
+    from sacbrax.envs.swimmer import Swimmer
+
+    host = gym_swimmer(links)
+    qpos, qvel, ctrl = inputs(n, links)
+    model, data = mujoco_warp.put_model(host), mujoco_warp.put_data(host, mujoco.MjData(host), nworld=n)
+    warp.copy(data.qpos, warp.array(qpos, dtype=warp.float32))
+    warp.copy(data.qvel, warp.array(qvel, dtype=warp.float32))
+    actions = [warp.array(u, dtype=warp.float32) for u in ctrl]
+
+    def steps() -> None:
+        for action in actions:
+            warp.copy(data.ctrl, action)
+            for _ in range(Swimmer.frame_skip):
+                mujoco_warp.step(model, data)
+
+    start = time.perf_counter()
+    steps()  # builds the kernels
+    call = steps
+    if warp.get_device().is_cuda:
+        with warp.ScopedCapture() as capture:
+            steps()
+        call = functools.partial(warp.capture_launch, capture.graph)
+    warp.synchronize()
+    build_seconds = time.perf_counter() - start
+
+    def run(calls: int) -> float:
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        warp.synchronize()
+        return time.perf_counter() - start
+
+    return run, build_seconds
+
+
+ENGINES: dict[str, Callable[[str, int, int], tuple[Run, float]]] = {
+    "fused": with_jax,
+    "mjx": with_jax,
+    "mujoco": with_mujoco,
+    "warp": with_warp,
+}
+PACKAGES = ("jax", "mujoco", "mujoco-mjx", "mujoco-warp")
+
+
+def versions() -> dict[str, str]:
+    """Of the packages that take part, as far as they are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
