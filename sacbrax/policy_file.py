@@ -4,7 +4,6 @@ The format is `numpy_policy`'s.
 """
 
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sacbrax.atomic import replacing
 from sacbrax.config import Config, EnvConfig
 from sacbrax.numpy_policy import FORMAT_VERSION, NumpyPolicy, PolicyFileError, load
 from sacbrax.options import build
@@ -52,24 +52,16 @@ def save(
         "env": mapping["env"],
         **note,
     }
-    temporary = path.with_name(path.name + ".tmp")
-    try:
-        with temporary.open("wb") as file:
-            np.savez(
-                file,
-                header=np.asarray(json.dumps(header)),
-                observation_mean=np.asarray(normalizer.mean, np.float32),
-                reward_mean=np.asarray(normalizer.reward_mean, np.float32),
-                normalizer_steps=np.asarray(normalizer.steps, np.float32),
-                observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
-                **arrays,
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with replacing(path, "wb") as file:
+        np.savez(
+            file,
+            header=np.asarray(json.dumps(header)),
+            observation_mean=np.asarray(normalizer.mean, np.float32),
+            reward_mean=np.asarray(normalizer.reward_mean, np.float32),
+            normalizer_steps=np.asarray(normalizer.steps, np.float32),
+            observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
+            **arrays,
+        )
 
 
 def parameters(policy: NumpyPolicy, template: Mapping[str, Any]) -> dict[str, Any]:

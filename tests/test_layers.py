@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
-    {"", "options", "types", "errors", "numpy_policy"},
+    {"", "options", "types", "errors", "atomic", "numpy_policy"},
     {"config"},
     {
         "distributions",
