@@ -68,12 +68,12 @@ def process_docstring(app: Any, what: str, name: str, obj: Any, options: Any, li
 
 
 def list_modules(app: Any, docname: str, source: list[str]) -> None:
-    """The reference has every module of the package, but for the package itself and what only `python -m` runs."""
+    """The reference has every module, but for those that only run: `__main__` and other projects' drivers."""
     if docname != "api":
         return
     names = sorted(module.name for module in pkgutil.walk_packages(sacbrax.__path__, "sacbrax."))
     for name in names:
-        if not name.endswith("__main__"):
+        if not name.endswith("__main__") and ".peer_drivers." not in name:
             source[0] += f"\n## {name}\n\n```{{eval-rst}}\n.. automodule:: {name}\n```\n"
 
 

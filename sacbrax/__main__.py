@@ -18,7 +18,7 @@ COMMANDS = {
     "report": "gather a run in one page: RUN --out report.html",
     "export": "write a policy for other programs: RUN --out policy.onnx",
     "sweep": "train over a grid of settings: configs/scaling.yaml",
-    "bench": "measure speed: physics, update or train [--json]",
+    "bench": "measure speed: physics, update, train or peers [--json]",
 }
 
 
