@@ -81,6 +81,12 @@ def test_other_programs_are_tried_elsewhere() -> None:
     assert not [command for command in others if not command.startswith(tuple(ELSEWHERE)) and command not in known]
 
 
+def module_of(name: str) -> Any:
+    """What `python -m sacbrax.NAME` runs."""
+    package = (ROOT / "sacbrax" / name).is_dir()
+    return importlib.import_module(f"sacbrax.{name}.__main__" if package else f"sacbrax.{name}")
+
+
 def door(command: str) -> tuple[Any, list[str]]:
     """The module behind a command and the arguments it is given."""
     match = OURS.match(command)
@@ -88,7 +94,7 @@ def door(command: str) -> tuple[Any, list[str]]:
     name, words = match[1], shlex.split(match[2] or "", comments=True)
     if name is None:
         name, *words = words
-    return importlib.import_module(f"sacbrax.{name}" if name != "bench" else "sacbrax.bench.__main__"), words
+    return module_of(name), words
 
 
 def settled(words: list[str], run: Path, out: Path) -> list[str]:
@@ -117,7 +123,7 @@ def test_usage_names_what_there_is(command: str, capsys: pytest.CaptureFixture[s
     if name[0] == "bench" or not options:
         return
     with pytest.raises(SystemExit):
-        importlib.import_module(f"sacbrax.{name[0]}").parse(["--help"])
+        module_of(name[0]).parse(["--help"])
     assert options <= set(re.findall(r"--[a-z][a-z-]*", capsys.readouterr().out)), command
 
 
@@ -157,8 +163,10 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
     name = module.__name__.removeprefix("sacbrax.")
     if name == "train":
         return [*words, "train.total_env_steps=48"] if "--resume" in words else [*words, *SHRUNK]
-    if name == "evaluate":
+    if name in ("evaluate", "report"):
         return [*words, "--episodes", "2"]
+    if name == "render":
+        return [*words, "--steps", "4"]
     if name == "bench.__main__":
         more = {"physics": ["--num-envs", "64"], "train": SHRUNK}.get(words[0], [])
         return [*words, *more, "--repeats", "1", "--seconds", "0.05"]
