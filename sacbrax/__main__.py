@@ -17,8 +17,8 @@ COMMANDS = {
     "plot": "draw learning curves: RUN... --out FILE.png",
     "report": "gather a run in one page: RUN --out report.html",
     "export": "write a policy for other programs: RUN --out policy.onnx",
-    "sweep": "train over a grid of settings: configs/scaling.yaml",
-    "bench": "measure speed: physics, update, train or peers [--json]",
+    "sweep": "train over many settings, or measure scaling: configs/sweeps/NAME.yaml | configs/scaling.yaml",
+    "bench": "measure speed: physics, update, roofline, train or peers [--json]",
 }
 
 

@@ -1,10 +1,12 @@
 """The directory of a run: made or found, locked for one process, and compared with the configuration on resume."""
 
+import contextlib
 import dataclasses
 import fcntl
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
@@ -23,7 +25,7 @@ class RunDirectory:
     def __init__(self, path: Path):
         self.path = path
         self.checkpoints = path / "checkpoints"
-        self._lock: IO[str] | None = None
+        self._stack = contextlib.ExitStack()
 
     @classmethod
     def of(cls, config: Config, name: str) -> "RunDirectory":
@@ -34,22 +36,30 @@ class RunDirectory:
     def __enter__(self) -> "RunDirectory":
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._lock = (self.path / ".lock").open("a", encoding="utf-8")
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise RunError(f"{self.path} is in use by another process") from None
-        except OSError as error:
-            self._lock.close()
-            raise ConfigError(f"run.dir: cannot lock {self.path}: {error.strerror}; choose a local directory") from None
+        self._stack.enter_context(lock(self.path, "run.dir"))
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._lock is not None:
-            self._lock.close()
+        self._stack.close()
+
+
+@contextlib.contextmanager
+def lock(path: Path, key: str) -> Iterator[None]:
+    """Own the directory `path` while in the context; `key` is the option that names it, for messages."""
+    try:
+        file = (path / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot write to {path}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{path} is in use by another process") from None
+        except OSError as error:
+            raise ConfigError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
+        yield
 
 
 def flat(config: Config) -> dict[str, Any]:

@@ -43,7 +43,7 @@ def memory_line(trainer: Trainer, seeds: int) -> str:
 
 def check_memory(trainer: Trainer, seeds: int) -> None:
     """Raise `ConfigError` if the device cannot hold the training state."""
-    needed, limit = sum(predicted_bytes(trainer, seeds).values()), _device_bytes()
+    needed, limit = sum(predicted_bytes(trainer, seeds).values()), device_bytes()
     if needed > limit:
         raise ConfigError(
             f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB, the device has {limit / 2**30:,.2f} GiB; "
@@ -51,7 +51,7 @@ def check_memory(trainer: Trainer, seeds: int) -> None:
         )
 
 
-def _device_bytes() -> int:
+def device_bytes() -> int:
     """Memory of one device; the machine's own for a CPU, or the container's limit."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:

@@ -23,6 +23,12 @@ TINY: dict[str, Any] = {
 }
 
 
+def shipped_configs() -> list[Path]:
+    """The configurations of runs; a sweep's file names one as its `base`."""
+    files = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+    return [path for path in files if "\nbase:" not in path.read_text(encoding="utf-8")]
+
+
 # Tests run tiny programs once: without XLA's optimisations they compile four times as fast.
 COMPILE_FAST = "--xla_backend_optimization_level=0"
 if version("jaxlib").startswith("0.10."):  # later ones abort on a flag they do not know

@@ -46,7 +46,7 @@ def test_the_count_is_that_of_the_program(algorithm: str, hidden: tuple[int, ...
 
 
 def test_the_machines_product_is_counted_right() -> None:
-    operations, multiply = update._matmul(64, seconds=0.001)
+    operations, multiply = update.matmul(64, seconds=0.001)
     assert operations % (2 * 64**3) == 0
     assert multiply().shape == (64, 64)
     assert jnp.isfinite(multiply()).all()
@@ -83,7 +83,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["upgrade"], "choose from physics, update, train, peers"),
+        (["upgrade"], "choose from physics, update, roofline, train, peers"),
         (["update", "--repeats", "0"], "positive whole number"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "algorithm.name"),

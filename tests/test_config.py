@@ -7,13 +7,14 @@ from typing import Any
 
 import pytest
 import yaml
+from conftest import shipped_configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
 
-SHIPPED = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
+SHIPPED = shipped_configs()
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -39,10 +39,12 @@ LAYERS: list[set[str]] = [
     {"bench.physics", "bench.update", "bench.train", "bench.peers"},
     {f"bench.peer_drivers.{name}" for name in ("sacbrax_sac", "brax_sac", "rejax_sac", "sbx_sac", "sb3_sac")},
     {"bench.peer_drivers.cleanrl_style"},
-    {"sweep", "sweep.spec"},
+    {"bench.roofline", "sweep", "sweep.spec"},
     {"sweep.journal", "sweep.trials"},
     {"sweep.execute", "sweep.search", "sweep.results"},
-    {"sweep.run"},
+    {"sweep.run", "sweep.scaling_figures"},
+    {"sweep.scaling_report"},
+    {"sweep.scaling"},
     {"bench.__main__", "sweep.__main__", "__main__"},
 ]
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from conftest import shipped_configs
 
 import sacbrax
 from sacbrax import config as config_lib
@@ -26,7 +27,7 @@ SHRUNK = (
 )
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.rglob("*.yaml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", shipped_configs(), ids=lambda path: path.stem)
 def test_one_epoch(path: Path, tmp_path: Path) -> None:
     result = run(config_lib.load(path, [*SHRUNK, f"run.dir={tmp_path / 'run'}"]), quiet=True)
     assert [row["env_steps"] for row in result.metrics] == [16, 32]

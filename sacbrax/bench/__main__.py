@@ -1,4 +1,4 @@
-"""The benchmark door: `python -m sacbrax.bench {physics,update,train,peers} [options] [--json]`."""
+"""The benchmark door: `python -m sacbrax.bench {physics,update,roofline,train,peers} [options] [--json]`."""
 
 import argparse
 import contextlib
@@ -14,6 +14,7 @@ from sacbrax.config import ConfigError
 BENCHMARKS = {
     "physics": "env steps per second of each engine",
     "update": "gradient steps and floating-point operations per second, beside the machine's matrix product",
+    "roofline": "the machine's matrix product and memory bandwidth, the roofs over every program",
     "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
     "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
 }

@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         return state
 
     count = timing.count_that_takes(args.seconds, update)
-    products = [_matmul(size, args.seconds) for size in MATMUL_SIZES.get(jax.default_backend(), LARGE_MATMUL_SIZES)]
+    products = [matmul(size, args.seconds) for size in MATMUL_SIZES.get(jax.default_backend(), LARGE_MATMUL_SIZES)]
     update_rates, matmul_rates = [], []
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows both
         update_rates.append(count / timing.seconds(lambda: update(count)))
@@ -136,7 +136,7 @@ def _random_batch(batch_size: int, observation: int, action: int) -> Any:
     )
 
 
-def _matmul(size: int, seconds: float) -> tuple[float, Any]:
+def matmul(size: int, seconds: float) -> tuple[float, Any]:
     """Operations of a call that multiplies square matrices one after another, and the call."""
     import jax
     import jax.numpy as jnp

@@ -1,0 +1,170 @@
+"""Trains programs of trials: here one after the other, or on a Ray cluster; and what each trial came to.
+
+A program is one run directory: several trials side by side, or one trial alone.
+"""
+
+import shutil
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from sacbrax import checkpoint, statistics
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError
+from sacbrax.errors import Interrupted, RunError
+from sacbrax.loggers import plain_number
+from sacbrax.sweep.journal import Row
+from sacbrax.sweep.spec import SweepConfig
+
+
+@dataclass(frozen=True)
+class Program:
+    """Trials that are trained together: their lines of the journal, their configurations, and where."""
+
+    rows: Sequence[Row]
+    configs: Sequence[Config]
+    directory: Path
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        first, last = self.rows[0]["trial"], self.rows[-1]["trial"]
+        return f"trial {first}" if len(self.rows) == 1 else f"{len(self.rows)} trials, {first} to {last}"
+
+
+class Local:
+    """Runs programs in this process; consecutive ones of one shape share what was compiled."""
+
+    def __init__(self, sweep: SweepConfig):
+        self._sweep = sweep
+        self._shape: Any = None
+        self._cohort: Any = None
+
+    def run(self, programs: Sequence[Program]) -> Iterator[list[Row]]:
+        """Finished lines of the journal, program by program."""
+        for program in programs:
+            yield self._one(program)
+
+    def _one(self, program: Program) -> list[Row]:
+        from sacbrax.cohort import Cohort
+        from sacbrax.runner import run
+        from sacbrax.sweep.trials import Trials, signature
+
+        configs = [_placed(config, program.directory) for config in program.configs]
+        shape = (len(configs), signature(configs[0]))
+        like = self._cohort if shape == self._shape else None
+        self._shape = self._cohort = None  # nothing is held when the next one is made
+        begin = time.perf_counter()
+        try:
+            cohort = Cohort(configs[0], like) if len(configs) == 1 else Trials(configs, like)
+            result = run(cohort.config, quiet=True, cohort=cohort)
+        except (RunError, ConfigError) as error:
+            return [row | {"status": "failed", "error": str(error)} for row in program.rows]
+        if result.interrupted_by is not None:
+            raise Interrupted(result.interrupted_by)
+        self._shape, self._cohort = shape, cohort
+        if not self._sweep.keep_checkpoints:
+            _remove_checkpoints(program.directory)
+        return _finished(self._sweep, program, result, time.perf_counter() - begin)
+
+
+class Ray:
+    """Runs programs on a Ray cluster, each on one GPU or on its share of the cores: the cluster that the environment
+    names (RAY_ADDRESS), or this machine."""
+
+    def __init__(self, sweep: SweepConfig):
+        try:
+            import ray
+        except ImportError:
+            raise ConfigError("executor: ray is not installed; pip install 'sacbrax[ray]'") from None
+        self._sweep, self._ray = sweep, ray
+
+    def run(self, programs: Sequence[Program]) -> Iterator[list[Row]]:
+        """Finished lines of the journal, in the order in which programs end."""
+        ray = self._ray
+        ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
+        try:
+            total = ray.cluster_resources()
+            if total.get("GPU", 0) >= 1:
+                needs = {"num_gpus": 1, "num_cpus": self._sweep.cpus_per_program or 1}
+            else:
+                machines = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes()]
+                needs = {"num_cpus": self._sweep.cpus_per_program or max(machines)}
+            if needs["num_cpus"] > total.get("CPU", 0):
+                raise ConfigError(
+                    f"cpus_per_program: {needs['num_cpus']}, but the cluster has {total.get('CPU', 0):.0f} cores"
+                )
+            remote = ray.remote(max_retries=1, **needs)(_in_a_worker)
+            settings = vars(self._sweep)
+            waiting = {}
+            for program in programs:
+                texts = [config.to_yaml() for config in program.configs]
+                handle = remote.remote(settings, list(program.rows), texts, str(program.directory.absolute()))
+                waiting[handle] = program
+            while waiting:
+                (handle,), _ = ray.wait(list(waiting), num_returns=1)
+                program = waiting.pop(handle)
+                try:
+                    yield ray.get(handle)
+                except ray.exceptions.RayError as error:
+                    reason = str(error).strip().splitlines()[-1]
+                    yield [row | {"status": "failed", "error": reason} for row in program.rows]
+        finally:
+            ray.shutdown()
+
+
+def _in_a_worker(settings: dict[str, Any], rows: list[Row], texts: list[str], directory: str) -> list[Row]:
+    """What a Ray worker runs: a program, from plain data."""
+    from sacbrax.cli import prepare_jax
+
+    configs = [config_lib.parse(text, "trial") for text in texts]
+    prepare_jax(configs[0])
+    (finished,) = Local(SweepConfig(**settings)).run([Program(rows, configs, Path(directory))])
+    return finished
+
+
+def _placed(config: Config, directory: Path) -> Config:
+    return replace(config, run=replace(config.run, dir=str(directory)))
+
+
+def _remove_checkpoints(directory: Path) -> None:
+    for name in checkpoint.names(directory / "checkpoints"):
+        shutil.rmtree(directory / "checkpoints" / name)
+
+
+def _finished(sweep: SweepConfig, program: Program, result: Any, seconds: float) -> list[Row]:
+    """The journal's lines of the trials of a program."""
+    import numpy as np
+
+    from sacbrax.sweep.trials import outcomes
+
+    seeds, last = program.configs[0].train.num_seeds, result.metrics[-1]
+    try:
+        found = outcomes(result.metrics, result.summary["stuck_seeds"], len(program.rows), seeds, sweep.metric)
+    except KeyError as error:
+        raise ConfigError(f"metric: the runs have no {error.args[0]!r}") from None
+    lines = []
+    for t, (row, table) in enumerate(zip(program.rows, found, strict=True)):
+        line = row | {"status": "done", "run": str(program.directory), "seed_index": t * seeds, "seeds": seeds}
+        line |= {"env_steps": last["env_steps"], "gradient_steps": last["gradient_steps"]}
+        line |= {"seconds": seconds, "trials_of_program": len(program.rows)}
+        if table is None or any(value is None for value in table[-1]):
+            lines.append(line | {"status": "failed", "error": "an agent diverged", "score": None})
+            continue
+        values = np.asarray(table, np.float64)  # [evaluations, S]; not finite where null
+        means = values.mean(axis=1)
+        best = np.nanmax(means) if sweep.direction == "maximize" else np.nanmin(means)
+        low, high = statistics.interquartile_interval(values[-1])
+        line |= {
+            "score": plain_number(float(means[-1] if sweep.score == "final" else best)),
+            "final": plain_number(float(means[-1])),
+            "best": plain_number(float(best)),
+            "by_seed": values[-1].tolist(),
+            "iqm": float(statistics.interquartile_mean(values[-1])),
+            "iqm_low": low,
+            "iqm_high": high,
+        }
+        lines.append(line)
+    return lines

@@ -1,0 +1,81 @@
+"""The state of a sweep on the disk: one line per trial in trials.jsonl, and the base configuration beside it.
+
+A line is planned, done or failed. The file is replaced whole, so that whatever ends the process, it holds every
+finished trial. Knows no JAX.
+"""
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sacbrax import config as config_lib
+from sacbrax.config import ConfigError
+from sacbrax.loggers import write_atomically
+from sacbrax.rundir import flat
+from sacbrax.sweep.spec import Sweep
+
+Row = dict[str, Any]
+
+
+class Journal:
+    """The trials of one sweep directory, by number."""
+
+    def __init__(self, sweep: Sweep):
+        self.directory = sweep.directory
+        self.rows: list[Row] = []
+        self._file, self._base = self.directory / "trials.jsonl", self.directory / "base.yaml"
+        base = sweep.trial({})
+        try:
+            self.directory.mkdir(parents=True, exist_ok=True)
+            if self._file.exists():
+                self._compare(base)
+                self.rows = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
+                if [row["trial"] for row in self.rows] != list(range(len(self.rows))):
+                    raise ValueError
+            else:
+                write_atomically(self._base, base.to_yaml())
+        except ConfigError:
+            raise
+        except OSError as error:
+            raise ConfigError(f"dir: cannot use {self.directory}: {error.strerror}") from None
+        except (ValueError, TypeError, KeyError):
+            raise ConfigError(f"dir: {self._file} is no journal of a sweep; choose another dir") from None
+
+    def plan(self, parameters: Iterable[Mapping[str, Any]]) -> None:
+        """Say what trials there are, from number 0; those that are there must be the same. Raises `ConfigError`."""
+        for i, wanted in enumerate(parameters):
+            if i == len(self.rows):
+                self.rows.append({"trial": i, "status": "planned", "parameters": dict(wanted)})
+            elif self.rows[i]["parameters"] != dict(wanted):
+                raise ConfigError(
+                    f"dir: {self.directory} holds another sweep: its trial {i} has {self.rows[i]['parameters']}, this "
+                    f"one {dict(wanted)}; choose another dir"
+                )
+        self._write()
+
+    def finish(self, rows: Iterable[Row]) -> None:
+        """Record finished trials."""
+        for row in rows:
+            self.rows[row["trial"]] = row
+        self._write()
+
+    def planned(self) -> list[Row]:
+        """Trials that are still to run."""
+        return [row for row in self.rows if row["status"] == "planned"]
+
+    def ranked(self, direction: str) -> list[Row]:
+        """All trials, the best first, those without a score last."""
+        sign = -1 if direction == "maximize" else 1
+        return sorted(self.rows, key=lambda row: (row.get("score") is None, sign * (row.get("score") or 0.0)))
+
+    def _write(self) -> None:
+        write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+    def _compare(self, base: config_lib.Config) -> None:
+        """The configuration of the trials that are there must be this one."""
+        before, now = flat(config_lib.load(self._base)), flat(base)
+        for key, value in now.items():
+            if value != before[key]:
+                raise ConfigError(
+                    f"{key}: {value!r}, but the sweep in {self.directory} has {before[key]!r}; choose another dir"
+                )

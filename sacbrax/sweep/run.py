@@ -1,0 +1,80 @@
+"""A whole sweep: plan, group trials into programs, run what is not finished, rank."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+
+from rich.console import Console
+
+from sacbrax.config import Config, ConfigError
+from sacbrax.interrupt import Interrupt
+from sacbrax.rundir import lock
+from sacbrax.sweep.execute import Local, Program, Ray
+from sacbrax.sweep.journal import Journal, Row
+from sacbrax.sweep.search import next_trials
+from sacbrax.sweep.spec import Sweep
+
+
+def run(sweep: Sweep, quiet: bool = False) -> Journal:
+    """Run or go on with a sweep; every finished program is on the disk at once. Raises `ConfigError`."""
+    from sacbrax.trainer import Trainer
+
+    console = Console(stderr=True, highlight=False, quiet=quiet)
+    Trainer(sweep.trial({}))  # a task that does not exist is the file's mistake, not a failed trial
+    journal = Journal(sweep)
+    with Interrupt(), lock(sweep.directory, "dir"):  # a signal between two runs ends the sweep in order
+        console.print(f"sweep directory {sweep.directory}", soft_wrap=True, markup=False)
+        executor = Ray(sweep.config) if sweep.config.executor == "ray" else Local(sweep.config)
+        while rows := next_trials(sweep, journal):
+            programs = list(_programs(sweep, rows))
+            console.print(f"{len(rows)} trials to run, in {len(programs)} programs")
+            for finished in executor.run(programs):
+                journal.finish(finished)
+                left = len(journal.planned())
+                console.print(f"{_news(finished, sweep)}; {left} left", soft_wrap=True, markup=False)
+    return journal
+
+
+def _programs(sweep: Sweep, rows: Sequence[Row]) -> Iterator[Program]:
+    """Trials of one shape next to each other, and together in one program where that is wanted."""
+    from sacbrax.sweep.trials import signature
+
+    groups: dict[str, list[tuple[Row, Config]]] = defaultdict(list)
+    for row in rows:
+        config = sweep.trial(row["parameters"])
+        groups[signature(config)].append((row, config))
+    for group in groups.values():
+        size = _trials_per_program(sweep, group[0][1]) if _side_by_side(sweep) else 1
+        for start in range(0, len(group), size):
+            part = group[start : start + size]
+            numbers = [row["trial"] for row, _ in part]
+            name = f"trial_{numbers[0]:04d}" + (f"_to_{numbers[-1]:04d}" if len(part) > 1 else "")
+            yield Program([row for row, _ in part], [config for _, config in part], sweep.directory / "runs" / name)
+
+
+def _side_by_side(sweep: Sweep) -> bool:
+    if sweep.config.vmap != "auto":
+        return sweep.config.vmap == "true"
+    import jax
+
+    return jax.default_backend() != "cpu"
+
+
+def _trials_per_program(sweep: Sweep, config: Config) -> int:
+    """As many as the option says and nine tenths of the device's memory hold."""
+    from sacbrax.summary import device_bytes
+    from sacbrax.trainer import Trainer, predicted_bytes
+
+    needed = sum(predicted_bytes(Trainer(config), config.train.num_seeds).values())
+    fitting = int(0.9 * device_bytes() / needed)
+    if fitting < 1:
+        raise ConfigError(f"replay.capacity: one trial needs {needed / 2**30:,.2f} GiB, more than the device has")
+    return min(fitting, sweep.config.trials_per_program or fitting)
+
+
+def _news(rows: Sequence[Row], sweep: Sweep) -> str:
+    scores = [row["score"] for row in rows if row.get("score") is not None]
+    name = ", ".join(str(row["trial"]) for row in rows[:8]) + (", ..." if len(rows) > 8 else "")
+    if not scores:
+        return f"trial {name}: failed ({rows[0].get('error')})"
+    best = max(scores) if sweep.config.direction == "maximize" else min(scores)
+    return f"trial {name}: {sweep.config.metric} {best:.2f}" + (" at best" if len(rows) > 1 else "")

@@ -1,0 +1,211 @@
+"""What a sweep file says: a base configuration, what varies and how, and how to run it. Read, checked, drawn from.
+
+    base: ../swimmer.yaml                     # seen from the sweep file
+    search: random
+    trials: 16
+    fixed: {train.num_seeds: 3}               # the same in every trial
+    vary:
+      algorithm.learning_rate: {log_uniform: [1e-4, 1e-2]}
+      algorithm.gamma: {uniform: [0.98, 0.999]}
+      network.hidden_sizes: [[64, 64], [128, 128]]    # a list is a choice
+
+Knows no JAX.
+"""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError
+from sacbrax.options import apply_override, build, option, parse_yaml
+
+RANGES = ("uniform", "log_uniform")
+RESERVED = ("run.dir",)  # the sweep's to set
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepConfig:
+    """The file's keys."""
+
+    base: str | None = option(None, "configuration file of every trial, seen from the sweep file's directory")
+    fixed: dict[str, Any] = option({}, "values of configuration keys that all trials have instead of base's")
+    vary: dict[str, Any] = option({}, "configuration key: list of choices, {uniform: [a, b]} or {log_uniform: [a, b]}")
+    search: str = option("grid", "how trials are drawn from vary", choices=("grid", "random", "optuna"))
+    trials: int = option(16, "random, optuna: number of trials", low=1)
+    seed: int = option(0, "random, optuna: seed of the draws", low=0, high=2**32 - 1)
+    batch: int = option(8, "optuna: trials asked for at a time; their results come back together", low=1)
+    metric: str = option("eval/return_mean", "key of metrics.jsonl that ranks trials, the mean over their seeds")
+    score: str = option("final", "which of its values: the last or the best evaluation", choices=("final", "best"))
+    direction: str = option("maximize", "what is better", choices=("maximize", "minimize"))
+    vmap: str = option(
+        "auto",
+        "trials that differ in traced numbers only run side by side in one program. auto: on accelerators; a CPU's "
+        "cores are busy with one trial already",
+        choices=("auto", "true", "false"),
+    )
+    trials_per_program: int | None = option(
+        None, "trials of one program at most; when null, what the device's memory holds", low=1
+    )
+    executor: str = option(
+        "local", "local: one program after the other; ray: on a Ray cluster", choices=("local", "ray")
+    )
+    cpus_per_program: int | None = option(
+        None, "ray: cores of a program; all of a machine without GPUs when null", low=1
+    )
+    keep_checkpoints: bool = option(False, "keep the full checkpoints of finished trials too; policies always stay")
+    dir: str | None = option(None, "directory of the sweep; runs/sweeps/<file name> when null")
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers from low to high, evenly or evenly in the logarithm."""
+
+    low: float
+    high: float
+    log: bool
+
+    def draw(self, generator: np.random.Generator) -> float:
+        """One number."""
+        if not self.log:
+            return float(generator.uniform(self.low, self.high))
+        return float(np.exp(generator.uniform(math.log(self.low), math.log(self.high))))
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """A sweep file, checked, with the text of its base configuration."""
+
+    name: str
+    config: SweepConfig
+    base_text: str
+    base_where: str
+    overrides: tuple[str, ...]  # of the base configuration, from `fixed` and the command line
+    space: Mapping[str, Range | Sequence[Any]]
+
+    @property
+    def directory(self) -> Path:
+        """Where everything goes."""
+        return Path(self.config.dir or Path("runs") / "sweeps" / self.name)
+
+    def trial(self, parameters: Mapping[str, Any]) -> Config:
+        """The configuration of a trial. Raises `ConfigError`."""
+        own = [f"{key}={json.dumps(value)}" for key, value in parameters.items()]
+        return config_lib.parse(self.base_text, self.base_where, [*self.overrides, *own])
+
+    def parameters(self) -> list[dict[str, Any]]:
+        """Of every trial of a grid or a random search, in order. Trial i of a random search depends on the seed and i
+        alone, so that more trials leave the first ones as they are."""
+        if self.config.search == "grid":
+            names, choices = list(self.space), list(self.space.values())
+            return [dict(zip(names, values, strict=True)) for values in itertools.product(*map(_choices, choices))]
+        return [self._random(i) for i in range(self.config.trials)]
+
+    def _random(self, index: int) -> dict[str, Any]:
+        generator = np.random.default_rng([self.config.seed, index])
+        return {
+            key: values.draw(generator) if isinstance(values, Range) else values[int(generator.integers(len(values)))]
+            for key, values in self.space.items()
+        }
+
+
+def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
+    """A sweep file. An override whose section is one of the configuration's is for the trials, any other is for the
+    sweep itself. Raises `ConfigError`."""
+    path = Path(path)
+    mapping = read_mapping(path)
+    sections = {field.name for field in dataclasses.fields(Config)}
+    trial_overrides = []
+    for override in overrides:
+        if override.partition("=")[0].partition(".")[0].strip() in sections:
+            trial_overrides.append(override)
+        else:
+            apply_override(mapping, override)
+    if isinstance(mapping.get("vmap"), bool):  # YAML's true and false
+        mapping["vmap"] = str(mapping["vmap"]).lower()
+    config: SweepConfig = build(SweepConfig, mapping, "")
+    if config.base is None:
+        raise ConfigError(f"{path}: base: the configuration file of the trials is missing")
+    base = path.parent / config.base
+    space = {key: _values(key, value, config.search) for key, value in config.vary.items()}
+    if not space:
+        raise ConfigError("vary: nothing varies; expected configuration keys with their values")
+    fixed = [f"{key}={json.dumps(value)}" for key, value in config.fixed.items()]
+    sweep = Sweep(path.stem, config, _text(base), str(base), (*fixed, *trial_overrides), space)
+    for key in (*space, *(override.partition("=")[0].strip() for override in sweep.overrides)):
+        if key in RESERVED:
+            raise ConfigError(f"{key}: set by the sweep; use dir=DIRECTORY")
+    _check(sweep)
+    return sweep
+
+
+def read_mapping(path: Path) -> dict[str, Any]:
+    """The keys of a YAML file. Raises `ConfigError`."""
+    mapping = parse_yaml(_text(path), str(path))
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{path}: expected keys such as `base:` and `vary:`")
+    return mapping
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the file: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+
+
+def _values(key: str, value: Any, search: str) -> Range | Sequence[Any]:
+    name = f"vary.{key}"
+    if isinstance(value, Mapping) and list(value) == ["choice"]:
+        value = value["choice"]
+    if isinstance(value, list):
+        if not value:
+            raise ConfigError(f"{name}: expected at least one choice")
+        return tuple(_number(choice) for choice in value)
+    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in RANGES:
+        raise ConfigError(f"{name}: expected a list of choices, {{uniform: [a, b]}} or {{log_uniform: [a, b]}}")
+    kind, ends = next(iter(value.items()))
+    if search == "grid":
+        raise ConfigError(f"{name}: a grid has lists of choices; use search: random for {kind}")
+    try:
+        low, high = (float(end) for end in ends)
+    except (TypeError, ValueError):
+        raise ConfigError(f"{name}.{kind}: expected two numbers [a, b]") from None
+    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):
+        positive = "positive and " if kind == "log_uniform" else ""
+        raise ConfigError(f"{name}.{kind}: expected two numbers, {positive}the first below the second, got {ends}")
+    return Range(low, high, kind == "log_uniform")
+
+
+def _number(choice: Any) -> Any:
+    """PyYAML reads 3e-4 as a text."""
+    try:
+        return float(choice) if isinstance(choice, str) else choice
+    except ValueError:
+        return choice
+
+
+def _choices(values: Range | Sequence[Any]) -> Sequence[Any]:
+    assert not isinstance(values, Range)
+    return values
+
+
+def _check(sweep: Sweep) -> None:
+    """Every value that can be drawn is one the configuration takes: each choice, and both ends of each range."""
+    sweep.trial({})
+    if sweep.config.search == "grid":
+        for parameters in sweep.parameters():
+            sweep.trial(parameters)
+        return
+    first = {key: values.low if isinstance(values, Range) else values[0] for key, values in sweep.space.items()}
+    for key, values in sweep.space.items():
+        for value in (values.low, values.high) if isinstance(values, Range) else values:
+            sweep.trial(first | {key: value})
