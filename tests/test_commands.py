@@ -163,6 +163,8 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
     name = module.__name__.removeprefix("sacbrax.")
     if name == "train":
         return [*words, "train.total_env_steps=48"] if "--resume" in words else [*words, *SHRUNK]
+    if name == "sweep.__main__":
+        return [*words, *(override for override in SHRUNK if "hidden" not in override), "trials=2"]
     if name in ("evaluate", "report"):
         return [*words, "--episodes", "2"]
     if name == "render":
@@ -181,6 +183,10 @@ def test_command_runs(command: str, run: Path, tmp_path: Path, monkeypatch: pyte
     module, words = door(command)
     if "reach.yaml" in words:
         pytest.skip("docs/extend.md's own file: test_docs writes it and trains with it")
+    if "--seed-index" in words:
+        pytest.skip("the run is of one seed; test_seeds chooses among several")
+    if any("scaling.yaml" in word for word in words):
+        pytest.skip("minutes of measurement; test_scaling runs a small study")
     assert module.main(shrunk(module, settled(words, tmp_path / "run", tmp_path))) == 0
 
 

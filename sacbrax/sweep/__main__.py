@@ -4,12 +4,11 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
-from sacbrax.config import ConfigError
+from sacbrax.config import ConfigError, find
 from sacbrax.sweep import spec
 
 
@@ -34,11 +33,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status: 1 when no trial came to an end."""
     args = parse(argv)
-    if spec.read_mapping(Path(args.sweep)).get("study") is not None:
+    path = find(args.sweep)
+    if spec.read_mapping(path).get("study") is not None:
         from sacbrax.sweep import scaling
 
-        return scaling.main(Path(args.sweep), args.overrides, as_json=args.json, quiet=args.quiet)
-    sweep = spec.read(args.sweep, args.overrides)
+        return scaling.main(path, args.overrides, as_json=args.json, quiet=args.quiet)
+    sweep = spec.read(path, args.overrides)
     prepare_jax(sweep.trial({}))
     from sacbrax.sweep import results, run
 

@@ -118,7 +118,7 @@ class Sweep:
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     """A sweep file. An override whose section is one of the configuration's is for the trials, any other is for the
     sweep itself. Raises `ConfigError`."""
-    path = Path(path)
+    path = config_lib.find(path)
     mapping = read_mapping(path)
     sections = {field.name for field in dataclasses.fields(Config)}
     trial_overrides = []
