@@ -152,9 +152,9 @@ def test_mistakes_are_answered(command: str, capsys: pytest.CaptureFixture[str])
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of swimmer.yaml, shrunk."""
+    """A run of swimmer.yaml, shrunk, with three seeds for `--seed-index`."""
     out = tmp_path_factory.mktemp("commands") / "run"
-    run_training(config_lib.load("swimmer", [*SHRUNK, f"run.dir={out}"]), quiet=True)
+    run_training(config_lib.load("swimmer", [*SHRUNK, "train.num_seeds=3", f"run.dir={out}"]), quiet=True)
     return out
 
 
