@@ -40,6 +40,26 @@ class EnvConfig:
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
     kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
+    reset_pool: int | None = option(
+        None,
+        "starts computed in advance, of which every reset draws one; 0: each reset computes its own; when null, the "
+        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0",
+        low=0,
+    )
+    action_repeat: int = option(
+        1,
+        "times the task gets each action, rewards summed. One such group is one environment step wherever these are "
+        "counted: time limit, budgets, discount, speed",
+        low=1,
+    )
+    reward_clip: float | None = option(
+        None, "largest size of a reward that is learned from; returns are reported unclipped", above=0.0
+    )
+    randomize: str | None = option(
+        None,
+        "import path `package.module:function` of a function from a random key to model fields, drawn anew for every "
+        "start (not in evaluations); none when null",
+    )
 
 
 @dataclasses.dataclass(frozen=True)

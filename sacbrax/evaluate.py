@@ -18,7 +18,20 @@ from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.options import build
 from sacbrax.policy_file import load_policy, task
 
-GYMNASIUM_IDS = {"swimmer": "Swimmer-v5"}
+GYMNASIUM_IDS = {
+    "swimmer": "Swimmer-v5",
+    "ant_v5": "Ant-v5",
+    "halfcheetah_v5": "HalfCheetah-v5",
+    "hopper_v5": "Hopper-v5",
+    "humanoid_v5": "Humanoid-v5",
+    "humanoidstandup_v5": "HumanoidStandup-v5",
+    "inverted_pendulum_v5": "InvertedPendulum-v5",
+    "inverted_double_pendulum_v5": "InvertedDoublePendulum-v5",
+    "pusher_v5": "Pusher-v5",
+    "reacher_v5": "Reacher-v5",
+    "walker2d_v5": "Walker2d-v5",
+}
+SOLVER_LIMITS = {"solver_iterations", "ls_iterations"}  # options of a task that change no more than its accuracy
 ENGINES = ("gymnasium", "mjx", "fused")
 
 
@@ -29,8 +42,11 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     """
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     name = GYMNASIUM_IDS.get(config.name)
-    if name is None or config.links not in (None, 3) or config.kwargs:
-        raise ConfigError(f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused")
+    if name is None or config.links not in (None, 3) or set(config.kwargs) - SOLVER_LIMITS:
+        raise ConfigError(
+            f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused "
+            f"(twins have {', '.join(GYMNASIUM_IDS)})"
+        )
     try:
         import gymnasium
     except ImportError:
@@ -45,11 +61,13 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     while running:
         actions = low + (policy(observations) + 1.0) * 0.5 * (high - low)
         for i in list(running):
-            observations[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
-            total[i] += reward
-            length[i] += 1
-            if terminated or truncated:
-                running.remove(i)
+            for _ in range(config.action_repeat):
+                observations[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
+                total[i] += reward
+                length[i] += 1
+                if terminated or truncated:
+                    running.remove(i)
+                    break
     for env in envs:
         env.close()
     return {"return": total, "length": length}

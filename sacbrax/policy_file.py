@@ -128,13 +128,12 @@ def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = Fals
     A file may come from a stranger: a class outside the package that it names is imported only with `imports`. Raises
     `PolicyFileError` if it names none that can be made.
     """
-    from sacbrax.envs import make_env
+    from sacbrax.envs import from_config
 
     try:
         config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
         if ":" in config.name and not imports:
             raise PolicyFileError(f"the policy file names {config.name}, a class that only --import allows to import")
-        kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
-        return make_env(config.name, engine=engine or config.engine, **kwargs), config
+        return from_config(config, engine), config
     except (ValueError, TypeError) as error:
         raise PolicyFileError(str(error).split("\n")[0]) from None

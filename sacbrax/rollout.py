@@ -20,6 +20,7 @@ class EnvState(struct.PyTreeNode):
     episode_step: Array  # int32 [N]
     episode_return: Array  # [N] sum of rewards of the running episode
     whole: Array  # bool [N], whether the running episode was there from its first step (clocks start staggered)
+    pool: Any = None  # Brax State, leading axis [P]: the starts to draw from, where the environment has such a pool
 
 
 class Step(struct.PyTreeNode):
@@ -32,16 +33,35 @@ class Step(struct.PyTreeNode):
 
 
 class VectorEnv:
-    """N copies of `env` with the time limit `episode_length`; a limit truncates, it does not terminate."""
+    """N copies of `env` with the time limit `episode_length`; a limit truncates, it does not terminate.
 
-    def __init__(self, env: Any, num_envs: int, episode_length: int):
+    Every step resets some environments, so the arithmetic of N resets is part of every step. With `reset_pool` P > 0,
+    by default the environment's own `reset_pool`, it is not: P starts are computed once, and a reset draws one of them.
+    `reward_clip` bounds the size of the rewards in transitions, not of the returns that are reported.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        num_envs: int,
+        episode_length: int,
+        reset_pool: int | None = None,
+        reward_clip: float | None = None,
+    ):
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
+        self.reset_pool = getattr(env.unwrapped, "reset_pool", 0) if reset_pool is None else reset_pool
+        self.reward_clip = reward_clip
 
     def reset(self, key: Key) -> EnvState:
         """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
-        state = self._fresh(key)
+        pool = self._starts(key, self.reset_pool) if self.reset_pool else None
+        if pool is None:
+            state = self._starts(key, self.num_envs)
+        else:
+            state = _take(pool, jnp.arange(self.num_envs) % self.reset_pool)
         clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
-        return EnvState(state=state, episode_step=clock, episode_return=jnp.zeros(self.num_envs), whole=clock == 0)
+        total = jnp.zeros(self.num_envs)
+        return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
 
     def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
@@ -56,12 +76,12 @@ class VectorEnv:
         transition = Transition(
             observation=previous,
             action=action,
-            reward=state.reward,
+            reward=state.reward if (clip := self.reward_clip) is None else jnp.clip(state.reward, -clip, clip),
             discount=1.0 - terminated,
             next_observation=state.obs,
         )
         reset = ended | ~valid
-        fresh = self._fresh(key)
+        fresh = self._fresh(env_state.pool, key)
         counted = ended & env_state.whole
         metrics = {
             "reward_sum": jnp.sum(state.reward, where=valid),
@@ -75,11 +95,17 @@ class VectorEnv:
             episode_step=jnp.where(reset, 0, clock),
             episode_return=jnp.where(reset, 0.0, total),
             whole=env_state.whole | reset,
+            pool=env_state.pool,
         )
         return after, Step(transition, env_state.episode_step == 0, valid, metrics)
 
-    def _fresh(self, key: Key) -> Any:
-        return jax.vmap(self.env.reset)(jax.random.split(key, self.num_envs))
+    def _fresh(self, pool: Any, key: Key) -> Any:
+        if pool is None:
+            return self._starts(key, self.num_envs)
+        return _take(pool, jax.random.randint(key, (self.num_envs,), 0, self.reset_pool))
+
+    def _starts(self, key: Key, count: int) -> Any:
+        return jax.vmap(self.env.reset)(jax.random.split(key, count))
 
 
 def evaluate(
@@ -108,6 +134,10 @@ def _all_finite(tree: Any, num_envs: int) -> Array:
     """Which environments hold only finite numbers, [N] bool."""
     leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
     return jnp.stack([jnp.isfinite(leaf).reshape(num_envs, -1).all(axis=1) for leaf in leaves]).all(axis=0)
+
+
+def _take(tree: Any, index: Array) -> Any:
+    return jax.tree.map(lambda x: x[index], tree)
 
 
 def _select(mask: Array, new: Array, old: Array) -> Array:

@@ -13,7 +13,7 @@ from flax import struct
 from sacbrax import replay as replay_lib
 from sacbrax import rollout
 from sacbrax.config import Config, ConfigError
-from sacbrax.envs import make_env
+from sacbrax.envs import from_config, randomized
 from sacbrax.envs.gain import ActionGain
 from sacbrax.networks import Normalizer
 from sacbrax.replay import ReplayState
@@ -39,19 +39,23 @@ class Trainer:
 
     def __init__(self, config: Config):
         self.config = config
-        kwargs = dict(config.env.kwargs)
-        if config.env.links is not None:
-            kwargs["links"] = config.env.links
         try:
-            self.env = make_env(config.env.name, engine=config.env.engine, **kwargs)
+            self.env = from_config(config.env)
+            training_env = randomized(self.env, config.env.randomize)
         except (ValueError, TypeError) as error:
             raise ConfigError(str(error).split("\n")[0]) from error
         if config.policy.action_gain != 1.0:
-            self.env = ActionGain(self.env, config.policy.action_gain)
+            self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.agent = make_agent(config, self.observation_size, self.action_size)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
-        self.vector_env = VectorEnv(self.env, config.env.num_envs, config.env.episode_length)
+        self.vector_env = VectorEnv(
+            training_env,
+            config.env.num_envs,
+            config.env.episode_length,
+            config.env.reset_pool,
+            config.env.reward_clip,
+        )
 
     def hyper(self) -> Hyper:
         """The traced hyperparameters of the configuration."""

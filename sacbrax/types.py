@@ -1,5 +1,7 @@
 """The words every module shares: aliases, the transition, what an engine is. No logic lives here."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 import jax
@@ -29,6 +31,11 @@ class Transition(struct.PyTreeNode):
 class Engine(Protocol):
     """Physics of one mechanism over one environment step; callers `vmap` it over environments."""
 
-    def step(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
-        """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps of `timestep` seconds."""
+    def step(
+        self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
+    ) -> tuple[Array, Array]:
+        """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps of `timestep` seconds.
+
+        `fields` replace fields of the model by their MuJoCo names, such as "opt.density".
+        """
         ...

@@ -85,3 +85,20 @@ class TwoStep(Probe):
 
     def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
         return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
+
+
+class Several(Probe):
+    """Observes a dictionary."""
+
+    @property
+    def observation_size(self) -> Any:
+        return {"state": (2,), "privileged_state": (3,)}
+
+
+def fluids(key: Any) -> dict[str, Any]:
+    """Model fields of a swimmer: another fluid for every start."""
+    density, viscosity = jax.random.split(key)
+    return {
+        "opt.density": jax.random.uniform(density, minval=2000.0, maxval=6000.0),
+        "opt.viscosity": jax.random.uniform(viscosity, minval=0.05, maxval=0.2),
+    }

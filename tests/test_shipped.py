@@ -1,5 +1,7 @@
 """Every shipped configuration builds and runs one epoch, shrunk so that it takes seconds; slow: the swimmer swims."""
 
+import importlib
+import inspect
 import json
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from conftest import shipped_configs
 
 import sacbrax
 from sacbrax import config as config_lib
+from sacbrax.envs import ENVS
 from sacbrax.runner import run
 
 CONFIGS = Path(__file__).parent.parent / "configs"
@@ -27,7 +30,30 @@ SHRUNK = (
 )
 
 
-@pytest.mark.parametrize("path", shipped_configs(), ids=lambda path: path.stem)
+PATHS = shipped_configs()
+
+
+def on_mjx(path: Path) -> bool:
+    """Whether its task is one of those that take minutes to compile."""
+    module = ENVS[config_lib.load(path).env.name].partition(":")[0]
+    return module.endswith(("brax", "gymnasium_tasks"))
+
+
+@pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)
+def test_the_task_of_a_configuration_is_there(path: Path) -> None:
+    """Names, options and combinations; the same runs one epoch below, slowly."""
+    config = config_lib.load(path)
+    module, _, name = ENVS[config.env.name].partition(":")
+    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    assert set(config.env.kwargs) <= set(parameters)
+    assert config.train.total_env_steps > config.eval.every_env_steps
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow) if on_mjx(path) else path for path in PATHS],
+    ids=lambda path: path.stem,
+)
 def test_one_epoch(path: Path, tmp_path: Path) -> None:
     result = run(config_lib.load(path, [*SHRUNK, f"run.dir={tmp_path / 'run'}"]), quiet=True)
     assert [row["env_steps"] for row in result.metrics] == [16, 32]

@@ -1,4 +1,4 @@
-"""The benchmark door: `python -m sacbrax.bench {physics,update,roofline,train,peers} [options] [--json]`."""
+"""The benchmark door: `python -m sacbrax.bench BENCHMARK [options] [--json]`; without one it lists them."""
 
 import argparse
 import contextlib
@@ -17,6 +17,8 @@ BENCHMARKS = {
     "roofline": "the machine's matrix product and memory bandwidth, the roofs over every program",
     "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
     "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
+    "tasks": "env steps per second of whole tasks with their resets, beside Brax's own wrappers",
+    "parity": "differences of the *_v5 tasks from Gymnasium's own, step by step",
 }
 USAGE = "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n" + "".join(
     f"\n  {name:8} {text}" for name, text in BENCHMARKS.items()

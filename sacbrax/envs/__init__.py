@@ -5,20 +5,43 @@ A name with a colon, `my_pkg.my_env:MyEnv`, is imported: any class that implemen
 
 import importlib
 import inspect
+from collections.abc import Mapping
 from typing import Any
 
+from sacbrax.config import EnvConfig
 from sacbrax.envs.quiet import Env
+from sacbrax.envs.wrappers import ActionRepeat, Randomized
 
 ENVS = {
     "swimmer": "sacbrax.envs.swimmer:Swimmer",
     "swimmer_rllab": "sacbrax.envs.swimmer:RllabSwimmer",
+    "ant": "sacbrax.envs.brax:Ant",
+    "halfcheetah": "sacbrax.envs.brax:HalfCheetah",
+    "hopper": "sacbrax.envs.brax:Hopper",
+    "humanoid": "sacbrax.envs.brax:Humanoid",
+    "humanoidstandup": "sacbrax.envs.brax:HumanoidStandup",
+    "inverted_pendulum": "sacbrax.envs.brax:InvertedPendulum",
+    "inverted_double_pendulum": "sacbrax.envs.brax:InvertedDoublePendulum",
+    "pusher": "sacbrax.envs.brax:Pusher",
+    "reacher": "sacbrax.envs.brax:Reacher",
+    "walker2d": "sacbrax.envs.brax:Walker2d",
+    "ant_v5": "sacbrax.envs.gymnasium_tasks:Ant",
+    "halfcheetah_v5": "sacbrax.envs.gymnasium_tasks:HalfCheetah",
+    "hopper_v5": "sacbrax.envs.gymnasium_tasks:Hopper",
+    "humanoid_v5": "sacbrax.envs.gymnasium_tasks:Humanoid",
+    "humanoidstandup_v5": "sacbrax.envs.gymnasium_tasks:HumanoidStandup",
+    "inverted_pendulum_v5": "sacbrax.envs.gymnasium_tasks:InvertedPendulum",
+    "inverted_double_pendulum_v5": "sacbrax.envs.gymnasium_tasks:InvertedDoublePendulum",
+    "pusher_v5": "sacbrax.envs.gymnasium_tasks:Pusher",
+    "reacher_v5": "sacbrax.envs.gymnasium_tasks:Reacher",
+    "walker2d_v5": "sacbrax.envs.gymnasium_tasks:Walker2d",
 }
 ENGINES = {
     "fused": "sacbrax.envs.fused:Fused",
     "mjx": "sacbrax.envs.mjx:Mjx",
 }
 
-__all__ = ["ENGINES", "ENVS", "Env", "make_env"]
+__all__ = ["ENGINES", "ENVS", "Env", "from_config", "make_env", "randomized"]
 
 
 def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
@@ -39,6 +62,24 @@ def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
     if "engine" in options:
         kwargs["engine"] = _load("env.engine", engine, ENGINES)
     return cls(**kwargs)
+
+
+def from_config(config: EnvConfig, engine: str | None = None) -> Env:
+    """The task of a configuration, or the same on another engine, as evaluations see it."""
+    kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
+    env = make_env(config.name, engine=engine or config.engine, **kwargs)
+    if isinstance(env.observation_size, Mapping):
+        raise ValueError(f"env.name: {config.name!r} observes a dictionary of arrays; only one array is covered")
+    return env if config.action_repeat == 1 else ActionRepeat(env, config.action_repeat)
+
+
+def randomized(env: Env, function: str | None) -> Env:
+    """`env` with the model fields that the function at an import path draws at every start; `env` itself for None."""
+    if function is None:
+        return env
+    if ":" not in function:
+        raise ValueError(f"env.randomize: {function!r} is no import path package.module:function")
+    return Randomized(env, _load("env.randomize", function, {}, imports=True))
 
 
 def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:

@@ -5,7 +5,7 @@ mass on each link's own x axis, no contacts, MuJoCo's inertia-box fluid, soft jo
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import mujoco
@@ -87,6 +87,21 @@ def read_chain(model: mujoco.MjModel) -> Chain:
         drag_turn=turn,
         motors=tuple(_motor(model, i) for i in range(model.nu)),
         limits=tuple(_limit(model, j) for j in range(model.njnt) if model.jnt_limited[j]),
+    )
+
+
+def scaled(chain: Chain, density: Any, viscosity: Any, *gear: Any) -> Chain:
+    """`chain` in another fluid and with other motors, given as factors: numbers, or rows of one per environment."""
+
+    def fluid(drag: tuple[tuple[float, float], ...]) -> Any:
+        return tuple((linear * viscosity, quadratic * density) for linear, quadratic in drag)
+
+    return replace(
+        chain,
+        drag_along=fluid(chain.drag_along),
+        drag_across=fluid(chain.drag_across),
+        drag_turn=fluid(chain.drag_turn),
+        motors=tuple((hinge, own * g, lo, hi) for (hinge, own, lo, hi), g in zip(chain.motors, gear, strict=True)),
     )
 
 

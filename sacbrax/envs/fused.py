@@ -6,14 +6,15 @@ how it is derived, tested and made fast.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
 
-from sacbrax.envs.chain import Chain, read_chain, refuse
+from sacbrax.envs.chain import Chain, read_chain, refuse, scaled
 from sacbrax.envs.dynamics import Rows, accelerations, motor_torques
 from sacbrax.envs.xla_cpu import compiled_apart, computed_once
 from sacbrax.types import Array
@@ -32,14 +33,37 @@ class Fused:
     def __init__(self, model: mujoco.MjModel, frame_skip: int) -> None:
         self.frame_skip = frame_skip
         self.chain = read_chain(model)
+        self._nominal = {
+            "opt.density": np.asarray(model.opt.density),
+            "opt.viscosity": np.asarray(model.opt.viscosity),
+            "actuator_gear": model.actuator_gear.copy(),
+        }
         _compare_with_mujoco(model, self.chain)
         self._step_many = jax.custom_batching.custom_vmap(self._dispatch)
         self._step_many.def_vmap(self._merge_axes)
 
-    def step(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+    def step(
+        self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
+    ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        qpos, qvel = self._step_many(qpos[None], qvel[None], ctrl[None])
+        factors = [self._factors(fields, qpos)[None]] if fields else []
+        qpos, qvel = self._step_many(qpos[None], qvel[None], ctrl[None], *factors)
         return qpos[0], qvel[0]
+
+    def _factors(self, fields: Mapping[str, Array], like: Array) -> Array:
+        """What `fields` multiply: density, viscosity and each motor's gear, [2 + nu] relative to the model's own."""
+        for name, value in fields.items():
+            own = self._nominal.get(name)
+            if own is None:
+                raise ValueError(f"env.randomize: the fused engine varies {', '.join(self._nominal)}, not {name}")
+            if own.shape != value.shape:
+                raise ValueError(f"env.randomize: {name} has shape {own.shape}, not {value.shape}")
+        density, viscosity, gear = (
+            fields.get(name, jnp.asarray(own, like.dtype)).astype(like.dtype) for name, own in self._nominal.items()
+        )
+        own = {name: jnp.asarray(value, like.dtype) for name, value in self._nominal.items()}
+        fluid = jnp.stack([density / own["opt.density"], viscosity / own["opt.viscosity"]])
+        return jnp.concatenate([fluid, gear[:, 0] / own["actuator_gear"][:, 0]])
 
     def _merge_axes(
         self, size: int, batched: list[bool], *args: Array
@@ -50,17 +74,18 @@ class Fused:
         qpos, qvel = (x.reshape(size, -1, x.shape[-1]) for x in many)
         return (qpos, qvel), (True, True)
 
-    def _dispatch(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
-        """qpos [N, nq], qvel [N, nv], ctrl [N, nu] -> (qpos, qvel), arranged for the platform it is compiled for."""
-        return jax.lax.platform_dependent(qpos, qvel, ctrl, cpu=self._step_blocks, default=self._step_rows)
+    def _dispatch(self, *state: Array) -> tuple[Array, Array]:
+        """qpos [N, nq], qvel [N, nv], ctrl [N, nu], factors [N, 2 + nu] or none -> (qpos, qvel), arranged for the
+        platform it is compiled for."""
+        return jax.lax.platform_dependent(*state, cpu=self._step_blocks, default=self._step_rows)
 
-    def _step_rows(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+    def _step_rows(self, *state: Array) -> tuple[Array, Array]:
         """All environments in one row each, as a GPU wants it: XLA fuses the arithmetic of a stage into few kernels."""
-        return self._integrate(qpos, qvel, ctrl, lambda f: f)
+        return self._integrate(lambda f: f, *state)
 
-    def _step_blocks(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+    def _step_blocks(self, *state: Array) -> tuple[Array, Array]:
         """Block by block, as a CPU wants it: each block is one call of one compiled function."""
-        n = qpos.shape[0]
+        n = state[0].shape[0]
         blocks = -(-n // BLOCK)
         block = -(-n // (blocks * LANES)) * LANES
 
@@ -68,23 +93,24 @@ class Fused:
             return jnp.pad(x, ((0, blocks * block - n), (0, 0))).reshape(blocks, block, -1)
 
         @compiled_apart
-        def step(qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
-            return self._integrate(qpos, qvel, ctrl, computed_once)
+        def step(*state: Array) -> tuple[Array, Array]:
+            return self._integrate(computed_once, *state)
 
         def join(x: Array) -> Array:
             return x.reshape(blocks * block, -1)[:n]
 
-        qpos, qvel = jax.lax.map(lambda args: step(*args), (split(qpos), split(qvel), split(ctrl)))
+        qpos, qvel = jax.lax.map(lambda args: step(*args), tuple(split(x) for x in state))
         return join(qpos), join(qvel)
 
     def _integrate(
-        self, qpos: Array, qvel: Array, ctrl: Array, once: Callable[[Callable], Callable]
+        self, once: Callable[[Callable], Callable], qpos: Array, qvel: Array, ctrl: Array, *factors: Array
     ) -> tuple[Array, Array]:
         """`frame_skip` time steps of [N, ...] arrays; `once` wraps the arithmetic of a stage for the compiler."""
         q, v = list(qpos.T), list(qvel.T)
-        torque = motor_torques(self.chain, list(ctrl.T))
-        integrate = _rk4 if self.chain.integrator == "RK4" else _euler
-        q, v = integrate(self.chain, self.frame_skip, q, v, torque, once)
+        chain = scaled(self.chain, *factors[0].T) if factors else self.chain
+        torque = motor_torques(chain, list(ctrl.T))
+        integrate = _rk4 if chain.integrator == "RK4" else _euler
+        q, v = integrate(chain, self.frame_skip, q, v, torque, once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
 

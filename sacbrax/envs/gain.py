@@ -10,36 +10,18 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from sacbrax.envs.quiet import Env, State
-from sacbrax.types import Array, Key
+from sacbrax.envs.quiet import State
+from sacbrax.envs.wrappers import Wrapper
+from sacbrax.types import Array
 
 
-class ActionGain(Env):
+class ActionGain(Wrapper):
     """`env` with `gain` times the action, clipped to [-1, 1]; everything else passes through."""
 
     def __init__(self, env: Any, gain: float) -> None:
-        self.env, self.gain = env, gain
-
-    def reset(self, rng: Key) -> State:
-        """As the environment's."""
-        return self.env.reset(rng)
+        super().__init__(env)
+        self.gain = gain
 
     def step(self, state: State, action: Array) -> State:
         """action [A] in [-1, 1], before the gain."""
         return self.env.step(state, jnp.clip(self.gain * action, -1.0, 1.0))
-
-    @property
-    def observation_size(self) -> Any:
-        return self.env.observation_size
-
-    @property
-    def action_size(self) -> int:
-        return self.env.action_size
-
-    @property
-    def backend(self) -> str:
-        return self.env.backend
-
-    @property
-    def unwrapped(self) -> Env:
-        return self.env.unwrapped

@@ -1,5 +1,10 @@
 """MuJoCo's own JAX engine (MJX), carrying only positions and velocities between environment steps."""
 
+import functools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import mujoco
@@ -29,17 +34,51 @@ class Mjx:
         # By way of the host: committed to a device, as they come, these would make a jitted step compile twice.
         self._template = jax.tree.map(jnp.asarray, jax.device_get(mjx.make_data(model)))
 
-    def step(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array]:
+    def step(
+        self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
+    ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
+        model = self._with(fields)
         template = self._template.replace(ctrl=ctrl)
 
         def substep(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
             qpos, qvel, warmstart = carry
             data = template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
             with jax.numpy_rank_promotion("allow"):  # MJX relies on it, whatever the caller's own code is held to
-                data = mjx.step(self._model, data)
+                data = mjx.step(model, data)
             return (data.qpos, data.qvel, data.qacc_warmstart), None
 
         carry = (qpos, qvel, jnp.zeros_like(qvel))
         (qpos, qvel, _), _ = jax.lax.scan(substep, carry, None, self.frame_skip)
         return qpos, qvel
+
+    def start(self, qpos: Array, qvel: Array) -> Any:
+        """MJX's data of a state, every derived quantity computed. What the caller does not read costs nothing."""
+        with jax.numpy_rank_promotion("allow"):
+            return mjx.forward(self._model, self._template.replace(qpos=qpos, qvel=qvel))
+
+    def advance(
+        self,
+        qpos: Array,
+        qvel: Array,
+        warmstart: Array,
+        ctrl: Array,
+        fields: Mapping[str, Array] = MappingProxyType({}),
+    ) -> Any:
+        """MJX's data after `frame_skip` time steps. Derived quantities, contact forces on bodies among them, are, as in
+        MuJoCo, those of the last evaluation of the dynamics, a little before the end."""
+        data = self._template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
+        model = self._with(fields)
+        with jax.numpy_rank_promotion("allow"):
+            data, _ = jax.lax.scan(lambda data, _: (mjx.step(model, data), None), data, None, self.frame_skip)
+            return mjx.rne_postconstraint(model, data)
+
+    def _with(self, fields: Mapping[str, Array]) -> Any:
+        for name, value in fields.items():
+            try:
+                shape = functools.reduce(getattr, name.split("."), self._model).shape
+            except AttributeError:
+                raise ValueError(f"env.randomize: the model has no array {name}") from None
+            if shape != value.shape:
+                raise ValueError(f"env.randomize: {name} has shape {shape}, not {value.shape}")
+        return self._model.tree_replace(dict(fields)) if fields else self._model

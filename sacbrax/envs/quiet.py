@@ -8,10 +8,20 @@ whoever needs either imports this module first.
 import contextlib
 import io
 import warnings
+from collections.abc import Iterator
 
-with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-    warnings.simplefilter("ignore")
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Nothing on standard output and no warnings."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+with quiet():
+    from brax import envs as brax_envs
     from brax.envs.base import Env, State
     from mujoco import mjx
 
-__all__ = ["Env", "State", "mjx"]
+__all__ = ["Env", "State", "brax_envs", "mjx", "quiet"]

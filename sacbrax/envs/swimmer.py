@@ -31,6 +31,7 @@ class Physics(struct.PyTreeNode):
 
     qpos: Array  # [nq] x, y in m, then hinge angles in rad
     qvel: Array  # [nv] their rates
+    fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
 
 
 class _SwimmerTask(Env):
@@ -68,9 +69,9 @@ class _SwimmerTask(Env):
         action = action.astype(dtype)
         ctrl = jnp.asarray(self._ctrl_middle, dtype) + jnp.asarray(self._ctrl_half, dtype) * action
         # Water is the same everywhere, so step from the origin: far away, float32 would round the displacement.
-        qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, ctrl)
+        qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, ctrl, before.fields)
         displacement = qpos[:2]
-        physics = Physics(qpos.at[:2].add(before.qpos[:2]), qvel)
+        physics = Physics(qpos.at[:2].add(before.qpos[:2]), qvel, before.fields)
         forward = self._speed(physics, displacement)
         cost = self.control_cost * jnp.sum(action * action)
         metrics = {**state.metrics, "reward_forward": forward, "reward_ctrl": -cost}

@@ -1,0 +1,100 @@
+"""Gymnasium's own tasks beside ours: one environment step from the same states under the same actions, in float64.
+
+The states lie on trajectories of random actions, contacts and ends of episodes among them. Differences are the largest
+over all states; the observation's is relative to 1 + its size, for contact forces reach thousands.
+"""
+
+import argparse
+from typing import Any
+
+import numpy as np
+
+from sacbrax.evaluate import GYMNASIUM_IDS
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    names = [name for name in GYMNASIUM_IDS if name != "swimmer"]
+    parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="which tasks")
+    parser.add_argument("--states", type=int, default=32, help="states per task")
+    parser.add_argument("--solver-iterations", type=int, default=None, help="cap of the solver; the model's if absent")
+    parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the model's if absent")
+
+
+def prepare(args: argparse.Namespace) -> None:
+    """Double precision, so that what remains is a difference and no rounding."""
+    import jax
+
+    from sacbrax.cli import prepare_jax
+
+    prepare_jax()
+    jax.config.update("jax_enable_x64", True)
+
+
+def main(args: argparse.Namespace) -> dict[str, Any]:
+    limits = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
+    return {"parity": [compare(name, args.states, **limits) for name in args.tasks]}
+
+
+def print_table(result: dict[str, Any]) -> None:
+    columns = ("task", "states", "in_contact", "ends", "ends_differ", "start", "physics", "observation", "reward")
+    print("  ".join(f"{column:>12}" for column in columns).replace(f"{'task':>12}", f"{'task':27}"))
+    for row in result["parity"]:
+        cells = [f"{row[c]:12.1e}" if isinstance(row[c], float) else f"{row[c]:12}" for c in columns[1:]]
+        print("  ".join([f"{row['task']:27}", *cells]))
+
+
+def compare(name: str, states: int, seed: int = 0, **options: Any) -> dict[str, Any]:
+    """Largest differences between task `name` (with `options`) and Gymnasium's; JAX must be in double precision."""
+    import jax
+
+    from sacbrax.envs import make_env
+
+    theirs = sample(name, states, seed)
+    env: Any = make_env(name, **options)
+
+    @jax.jit
+    @jax.vmap
+    def step(qpos: Any, qvel: Any, action: Any) -> Any:
+        start = env.at(qpos, qvel)
+        return start.obs, env.step(start, action)
+
+    start, after = jax.device_get(step(theirs["qpos"], theirs["qvel"], theirs["action"]))
+    return {
+        "task": name,
+        "states": states,
+        "in_contact": int(theirs["in_contact"].sum()),
+        "ends": int(theirs["terminated"].sum()),
+        "ends_differ": int((after.done != theirs["terminated"]).sum()),
+        "start": _difference(start, theirs["start"]),
+        "physics": _difference(after.pipeline_state.qpos, theirs["next_qpos"]),
+        "observation": _difference(after.obs, theirs["observation"]),
+        "reward": float(np.abs(after.reward - theirs["reward"]).max()),
+    }
+
+
+def sample(name: str, states: int, seed: int) -> dict[str, np.ndarray]:
+    """One step of Gymnasium's task from each of `states` random states."""
+    import gymnasium
+    import mujoco
+
+    env: Any = gymnasium.make(GYMNASIUM_IDS[name]).unwrapped
+    rng, rows = np.random.default_rng(seed), []
+    half = (env.action_space.high - env.action_space.low) / 2
+    for i in range(states):
+        env.reset(seed=seed + i)
+        for _ in range(rng.integers(1, 60)):
+            if env.step(rng.uniform(-1, 1, half.shape) * half)[2]:
+                break
+        qpos, qvel, action = env.data.qpos.copy(), env.data.qvel.copy(), rng.uniform(-1, 1, half.shape)
+        mujoco.mj_resetData(env.model, env.data)
+        env.set_state(qpos, qvel)
+        row = {"qpos": qpos, "qvel": qvel, "action": action, "start": env._get_obs()}
+        observation, reward, terminated, _, _ = env.step(action * half)
+        after = {"observation": observation, "reward": reward, "terminated": terminated}
+        rows.append({**row, **after, "next_qpos": env.data.qpos.copy(), "in_contact": env.data.ncon > 0})
+    env.close()
+    return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+
+
+def _difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float((np.abs(ours - theirs) / (1 + np.abs(theirs))).max())

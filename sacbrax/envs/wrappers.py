@@ -1,0 +1,81 @@
+"""Environments around one environment: the same action several times, and models that differ from start to start."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sacbrax.envs.quiet import Env, State
+from sacbrax.types import Array, Key
+
+
+class Wrapper(Env):
+    """`env` itself; subclasses change what they are for."""
+
+    def __init__(self, env: Any) -> None:
+        self.env = env
+
+    def reset(self, rng: Key) -> State:
+        """As the environment's."""
+        return self.env.reset(rng)
+
+    def step(self, state: State, action: Array) -> State:
+        """As the environment's."""
+        return self.env.step(state, action)
+
+    @property
+    def observation_size(self) -> Any:
+        return self.env.observation_size
+
+    @property
+    def action_size(self) -> int:
+        return self.env.action_size
+
+    @property
+    def backend(self) -> str:
+        return self.env.backend
+
+    @property
+    def unwrapped(self) -> Env:
+        return self.env.unwrapped
+
+
+class ActionRepeat(Wrapper):
+    """Each action `times` times, their rewards summed; nothing happens any more once the episode has ended."""
+
+    def __init__(self, env: Any, times: int) -> None:
+        super().__init__(env)
+        self.times = times
+
+    def step(self, state: State, action: Array) -> State:
+        """action [A] in [-1, 1], for all of the steps."""
+
+        def again(state: State, _: None) -> tuple[State, None]:
+            new = self.env.step(state, action)
+            new = new.replace(reward=state.reward + new.reward)
+            return jax.tree.map(lambda new, old: jnp.where(state.done > 0, old, new), new, state), None
+
+        start = state.replace(reward=jnp.zeros_like(state.reward), done=jnp.zeros_like(state.done))
+        return jax.lax.scan(again, start, None, self.times)[0]
+
+
+class Randomized(Wrapper):
+    """Starts with a model of their own: `draw` gives model fields by name from a key, such as {"opt.density": ...}.
+
+    The physics carries them in `fields`; an engine refuses those that it cannot change. An environment whose physics
+    has no such place cannot be randomized.
+    """
+
+    def __init__(self, env: Any, draw: Callable[[Key], dict[str, Array]]) -> None:
+        super().__init__(env)
+        self.draw = draw
+        if not hasattr(jax.eval_shape(env.reset, jax.random.key(0)).pipeline_state, "fields"):
+            raise ValueError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
+
+    def reset(self, rng: Key) -> State:
+        """A fresh start of a fresh model."""
+        rng, draw_key = jax.random.split(rng)
+        state = self.env.reset(rng)
+        fields = {name: jnp.asarray(value, jnp.float32) for name, value in self.draw(draw_key).items()}
+        return state.replace(pipeline_state=state.pipeline_state.replace(fields=fields))

@@ -1,0 +1,118 @@
+"""The way back: our tasks as Gymnasium environments, so that other libraries can train on the fused swimmer.
+
+Importing this module, and nothing else, registers `sacbrax/Swimmer-v0`:
+
+    gymnasium.make("sacbrax.gym:sacbrax/Swimmer-v0")
+    gymnasium.make_vec("sacbrax.gym:sacbrax/Swimmer-v0", num_envs=1024, vectorization_mode="vector_entry_point")
+
+Actions are in [-1, 1], arrays NumPy's. A vector environment is one compiled program per step; it resets an environment
+in the step that ends its episode (Gymnasium's SAME_STEP), whose last observation is in `infos["final_obs"]`.
+"""
+
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium import spaces
+from gymnasium.vector import AutoresetMode
+
+from sacbrax.envs import make_env
+from sacbrax.types import Array, Key
+
+
+def _box(high: float, *shape: int) -> spaces.Box:
+    return spaces.Box(-high, high, shape, np.float32)
+
+
+class TaskEnv(gymnasium.Env):
+    """One environment of the task `name` on `engine`, without a time limit; `options` go to the task."""
+
+    metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
+
+    def __init__(self, name: str = "swimmer", engine: str = "fused", render_mode: None = None, **options: Any) -> None:
+        self.render_mode = render_mode
+        self.task = make_env(name, engine, **options)
+        self.observation_space = _box(np.inf, int(self.task.observation_size))
+        self.action_space = _box(1.0, int(self.task.action_size))
+        self._reset, self._step = jax.jit(self.task.reset), jax.jit(self.task.step)
+        self._state: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """A fresh start, drawn from Gymnasium's own generator."""
+        super().reset(seed=seed)
+        self._state = self._reset(jax.random.key(int(self.np_random.integers(2**32))))
+        return np.asarray(self._state.obs), {}
+
+    def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
+        """action [A] in [-1, 1]."""
+        state = self._state = self._step(self._state, jnp.clip(jnp.asarray(action, jnp.float32), -1.0, 1.0))
+        info = {name: float(value) for name, value in state.metrics.items()}
+        return np.asarray(state.obs), float(state.reward), bool(state.done > 0), False, info
+
+
+class TaskVectorEnv(gymnasium.vector.VectorEnv):
+    """`num_envs` environments of the task `name`, stepped by one program, with the time limit `max_episode_steps`."""
+
+    metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        name: str = "swimmer",
+        engine: str = "fused",
+        max_episode_steps: int = 1000,
+        render_mode: None = None,
+        **options: Any,
+    ) -> None:
+        self.num_envs, self.max_episode_steps, self.render_mode = num_envs, max_episode_steps, render_mode
+        self.task = make_env(name, engine, **options)
+        self.single_observation_space = _box(np.inf, int(self.task.observation_size))
+        self.single_action_space = _box(1.0, int(self.task.action_size))
+        self.observation_space = _box(np.inf, num_envs, int(self.task.observation_size))
+        self.action_space = _box(1.0, num_envs, int(self.task.action_size))
+        self._reset, self._step = jax.jit(self._starts), jax.jit(self._advance)
+        self._state: Any = None
+
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
+        """Fresh starts of all environments; one seed serves them all."""
+        super().reset(seed=seed)
+        self._key = jax.random.key(int(self.np_random.integers(2**32)))
+        self._key, key = jax.random.split(self._key)
+        self._state, self._clock = self._reset(key), jnp.zeros(self.num_envs, jnp.int32)
+        return np.asarray(self._state.obs), {}
+
+    def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
+        """actions [N, A] in [-1, 1]."""
+        actions = jnp.asarray(actions, jnp.float32)
+        (self._state, self._clock, self._key), out = self._step(self._state, self._clock, self._key, actions)
+        last, reward, terminated, truncated = (np.asarray(x) for x in out)
+        ended = terminated | truncated
+        infos = {"final_obs": last, "_final_obs": ended} if ended.any() else {}
+        return np.asarray(self._state.obs), reward, terminated, truncated, infos
+
+    def _starts(self, key: Key) -> Any:
+        return jax.vmap(self.task.reset)(jax.random.split(key, self.num_envs))
+
+    def _advance(self, state: Any, clock: Array, key: Key, actions: Array) -> tuple[Any, Any]:
+        key, reset_key = jax.random.split(key)
+        state = jax.vmap(self.task.step)(state, jnp.clip(actions, -1.0, 1.0))
+        terminated = state.done > 0
+        truncated = (clock + 1 >= self.max_episode_steps) & ~terminated
+        ended = terminated | truncated
+
+        def select(new: Array, old: Array) -> Array:
+            return jnp.where(ended.reshape(ended.shape + (1,) * (old.ndim - 1)), new, old)
+
+        after = jax.tree.map(select, self._starts(reset_key), state)
+        out = (state.obs, state.reward, terminated, truncated)
+        return (after, jnp.where(ended, 0, clock + 1), key), out
+
+
+gymnasium.register(
+    id="sacbrax/Swimmer-v0",
+    entry_point="sacbrax.gym:TaskEnv",
+    vector_entry_point="sacbrax.gym:TaskVectorEnv",
+    max_episode_steps=1000,
+)
