@@ -1,5 +1,6 @@
 """Brax's tasks behind our adapter, the pool of starts, and the wrappers: repeated actions, models of their own."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -29,7 +30,8 @@ def with_slow(names: list[str]) -> list[Any]:
 @pytest.mark.parametrize("name", with_slow(BRAX))
 def test_what_is_carried_gives_braxs_own_results(name: str) -> None:
     """Steps from what is carried beside steps of Brax's whole state, in float64: what remains is rounding."""
-    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Brax's own, of MJX
         env: Any = make_env(name)
         whole = jax.jit(env.env.reset)(jax.random.key(0))
         state = jax.jit(env.reset)(jax.random.key(0))
