@@ -1,6 +1,8 @@
 """Brax's tasks behind our adapter, the pool of starts, and the wrappers: repeated actions, models of their own."""
 
+import re
 import warnings
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -133,6 +135,16 @@ def test_every_start_draws_a_model_of_its_own() -> None:
     after, _ = jax.jit(vector.step)(state, jnp.ones((4, 2)), jax.random.key(1))
     kept = np.asarray(after.state.pipeline_state.fields["opt.density"] == density)
     np.testing.assert_array_equal(kept, [True, True, False, False], "clocks are staggered: two episodes ended")
+
+
+def test_the_pages_example_of_model_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "environments.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "fields_of_mine.py").write_text(example)
+    monkeypatch.syspath_prepend(tmp_path)
+    vector = VectorEnv(randomized(make_env("swimmer"), "fields_of_mine:draw"), 4, 100)
+    state: Any = jax.eval_shape(vector.reset, jax.random.key(0))
+    assert state.state.pipeline_state.fields["actuator_gear"].shape == (4, 2, 6)
 
 
 def test_evaluations_keep_the_model() -> None:

@@ -13,6 +13,7 @@ from sacbrax.evaluate import GYMNASIUM_IDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's options."""
     names = [name for name in GYMNASIUM_IDS if name != "swimmer"]
     parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="which tasks")
     parser.add_argument("--states", type=int, default=32, help="states per task")
@@ -31,11 +32,13 @@ def prepare(args: argparse.Namespace) -> None:
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
+    """The rows of the table."""
     limits = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
     return {"parity": [compare(name, args.states, **limits) for name in args.tasks]}
 
 
 def print_table(result: dict[str, Any]) -> None:
+    """One line per row."""
     columns = ("task", "states", "in_contact", "ends", "ends_differ", "start", "physics", "observation", "reward")
     print("  ".join(f"{column:>12}" for column in columns).replace(f"{'task':>12}", f"{'task':27}"))
     for row in result["parity"]:

@@ -15,6 +15,7 @@ SIDES = ("pool", "no pool", "brax")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The benchmark's options."""
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="names of tasks; Brax's own side for its own")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="what to measure")
     parser.add_argument("--num-envs", type=int, default=64, help="environments")
@@ -26,16 +27,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def prepare(args: argparse.Namespace) -> None:
+    """The compilation cache."""
     from sacbrax.cli import prepare_jax
 
     prepare_jax()
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
+    """The rows of the table."""
     return {"tasks": [row for name in args.tasks for row in bench(name, args)]}
 
 
 def print_table(result: dict[str, Any]) -> None:
+    """One line per row."""
     print(f"{'task':27} {'side':8} {'envs':>6} {'env steps/s':>12} {'compile s':>10} {'bytes/env':>10}")
     for row in result["tasks"]:
         rate, compiled, size = row["env_steps_per_second"], row["compile_seconds"], row["bytes_per_env"]

@@ -100,40 +100,60 @@ def _reduced(state: State) -> State:
 
 
 class Ant(BraxTask):
+    """Four legs that run forward; falling ends it."""
+
     task = "ant"
 
 
 class HalfCheetah(BraxTask):
+    """Two legs in the plane that run forward."""
+
     task = "halfcheetah"
 
 
 class Hopper(BraxTask):
+    """One leg in the plane that hops forward; falling ends it."""
+
     task = "hopper"
 
 
 class Humanoid(BraxTask):
+    """A human figure that walks forward; falling ends it."""
+
     task = "humanoid"
 
 
 class HumanoidStandup(BraxTask):
+    """The same figure, lying, that shall stand up."""
+
     task = "humanoidstandup"
 
 
 class InvertedPendulum(BraxTask):
+    """A pole on a cart to keep upright."""
+
     task = "inverted_pendulum"
 
 
 class InvertedDoublePendulum(BraxTask):
+    """Two poles on a cart to keep upright."""
+
     task = "inverted_double_pendulum"
 
 
 class Pusher(BraxTask):
+    """An arm that pushes a cylinder to a goal."""
+
     task = "pusher"
 
 
 class Reacher(BraxTask):
+    """A planar arm whose tip shall reach a target."""
+
     task = "reacher"
 
 
 class Walker2d(BraxTask):
+    """Two legs in the plane that walk forward; falling ends it."""
+
     task = "walker2d"
