@@ -50,6 +50,8 @@ def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
     A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
     brings its own physics, and `engine` does not concern it.
     """
+    if name.startswith("playground:"):  # not an import path of the user's
+        raise ValueError(f"env.name: MuJoCo Playground's tasks are not covered; choose from {', '.join(ENVS)}")
     cls = _load("env.name", name, ENVS, imports=True)
     if not (inspect.isclass(cls) and issubclass(cls, Env)):
         raise ValueError(f"env.name: {name!r} is no class that implements brax.envs.Env")
