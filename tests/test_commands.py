@@ -170,6 +170,10 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
     if name == "render":
         return [*words, "--steps", "4"]
     if name == "bench.__main__":
+        own = {"tasks": ["--tasks", "inverted_pendulum", "--repeats", "1"]}
+        own["parity"] = ["--tasks", "inverted_pendulum_v5", "--states", "2"]
+        if words[0] in own:
+            return [*words, *own[words[0]]]
         more = {"physics": ["--num-envs", "64"], "train": SHRUNK}.get(words[0], [])
         return [*words, *more, "--repeats", "1", "--seconds", "0.05"]
     return words
