@@ -75,8 +75,8 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
 
 def evaluate_engine(
     policy: NumpyPolicy, engine: str | None, episodes: int, seed: int, *, imports: bool = False
-) -> dict[str, np.ndarray]:
-    """Whole episodes side by side on one of our engines, by default that of training; `return` and `length`,
+) -> tuple[str, dict[str, np.ndarray]]:
+    """Whole episodes side by side on one of our engines, by default that of training: its name, `return` and `length`,
     [episodes] each. `imports` allows the file to name a class outside the package."""
     import jax
 
@@ -92,7 +92,8 @@ def evaluate_engine(
     def run(key: Any) -> dict[str, Any]:
         return rollout.evaluate(env, act, key, episodes, config.episode_length)
 
-    return {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
+    # Some tasks bring their own physics, whatever engine is asked for.
+    return env.backend, {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -127,7 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = evaluate_gymnasium(policy, args.episodes, args.seed)
     else:
         prepare_jax()
-        result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
+        engine, result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
     report = {
         "engine": engine,
         "episodes": args.episodes,
