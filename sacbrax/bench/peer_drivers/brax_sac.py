@@ -1,4 +1,5 @@
-"""Brax's SAC on Brax's own swimmer (generalized backend, Euler). It evaluates by itself after every chunk."""
+"""Brax's SAC on Brax's own swimmer (generalized backend, Euler). It evaluates by itself, after
+every epoch."""
 
 import contextlib
 import functools
@@ -7,6 +8,8 @@ from typing import Any
 from brax import envs
 from brax.training.agents.sac import networks, train
 from recorder import Recorder
+
+EPOCHS = 10_000  # more than anybody waits for
 
 
 class Stop(Exception):
@@ -17,8 +20,8 @@ def main() -> None:
     """Train until the recorder is done."""
     recorder = Recorder()
     job = recorder.job
-    chunk_steps = recorder.vector_steps * job["num_envs"]
-    chunks = 10_000
+    # It always evaluates at the end of an epoch, so an epoch is as long as the others go between two evaluations.
+    epoch_steps = recorder.vector_steps * job["num_envs"] * job["evaluate_every"]
 
     def progress(env_steps: int, metrics: dict[str, Any]) -> None:
         seconds = float(metrics["eval/walltime"])
@@ -33,8 +36,8 @@ def main() -> None:
     with contextlib.suppress(Stop):
         train.train(
             environment=envs.get_environment("swimmer", backend="generalized"),
-            num_timesteps=job["exploration"] + chunks * chunk_steps,
-            num_evals=chunks + 1,
+            num_timesteps=job["exploration"] + EPOCHS * epoch_steps,
+            num_evals=EPOCHS + 1,
             episode_length=1000,
             num_envs=job["num_envs"],
             num_eval_envs=job["episodes"],
