@@ -15,12 +15,13 @@ from sacbrax.bench import physics_engines, timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Unavailable, chunk
 
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
+LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="what to measure")
-    parser.add_argument("--num-envs", nargs="+", type=timing.positive, default=list(NUM_ENVS), help="batch sizes")
+    parser.add_argument("--num-envs", nargs="+", type=timing.positive, help=f"batch sizes (default {NUM_ENVS})")
     parser.add_argument("--links", type=timing.positive, default=3, help="links of the swimmer (default 3)")
     parser.add_argument("--repeats", type=timing.positive, default=5, help="measurements, of which the median counts")
     parser.add_argument("--seconds", type=float, default=0.5, help="time to spend on one measurement (default 0.5)")
@@ -39,8 +40,12 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     print(HEADER)
-    for n in args.num_envs:
+    for n in args.num_envs or NUM_ENVS:
         engines = [engine for engine in args.engines if engine not in skipped]
+        if args.num_envs is None and jax.default_backend() == "cpu":
+            for engine in [engine for engine in engines if n > LARGEST_ON_CPU.get(engine, n)]:
+                engines.remove(engine)
+                print(f"{engine:8} {n:7d} left out: one call takes minutes; --engines {engine} --num-envs {n} insists")
         for row in measure(engines, n, args.links, args.repeats, args.seconds, skipped):
             rows.append(row)
             print(line(row, rows), flush=True)
