@@ -125,9 +125,9 @@ def test_physics_prints_rows_as_they_come_and_one_json_object(
     ]
     for row in rows:
         assert 0 < row["lowest"] <= row["env_steps_per_second"] <= row["highest"]
-        assert row["repeats"] == 2
-        seconds = row["seconds_per_repeat"] * row["env_steps_per_second"]
-        assert seconds == pytest.approx(row["num_envs"] * row["vector_steps_per_repeat"], rel=0.5)
+        assert row["repeats"] == 2 or (row["repeats"] == 1 and row["short_of_repeats"])  # on a busy machine
+        rate = row["num_envs"] * row["vector_steps_per_repeat"] / row["seconds_per_repeat"]
+        assert row["lowest"] * 0.999 <= rate <= row["highest"] * 1.001
     assert "warp" in {row["engine"] for row in rows} | set(result["skipped"])
     lines = captured.err.splitlines()
     assert sum(line.startswith(("fused ", "mujoco ")) for line in lines) == 4
