@@ -125,6 +125,11 @@ def read(path: Path, expected: Callable[[dict[str, Any]], Shapes]) -> tuple[dict
     return {key: np.asarray(array) for key, array in arrays.items()} | empty, body["notes"]
 
 
+def notes(path: Path) -> dict[str, Any]:
+    """The notes of a checkpoint, whose arrays may yet turn out damaged. Raises `CheckpointError`."""
+    return _read_manifest(path)["notes"]
+
+
 def _verified(path: Path) -> dict[str, Any]:
     """The manifest of a checkpoint whose every file is as it was written."""
     try:

@@ -65,3 +65,6 @@ def prepare_jax(config: Config | None = None) -> None:
     if config is None or config.run.compilation_cache:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+        jax.config.update("jax_num_cpu_devices", cores if config.parallel.devices == "all" else config.parallel.devices)

@@ -11,21 +11,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.config import Config
-from sacbrax.parallel import Programs
+from sacbrax.parallel import Plan, Programs
 from sacbrax.schedules import Hyper
+from sacbrax.shards import Shards
 from sacbrax.trainer import Trainer
 
 
 class Cohort:
     """The seeds `train.seed`, `train.seed` + 1, ... of one configuration.
 
+    plan: the devices and shards that train them; one device and one shard when left out.
     like: a cohort of a configuration that differs in traced numbers and seeds only; its compiled programs serve again.
     """
 
-    def __init__(self, config: Config, like: "Cohort | None" = None):
+    def __init__(self, config: Config, like: "Cohort | None" = None, plan: Plan | None = None):
         self.config, self.size = config, config.train.num_seeds
-        self.trainer: Trainer = Trainer(config) if like is None else like.trainer
-        self.programs: Programs = Programs(self.trainer, self.size) if like is None else like.programs
+        shards = Shards() if plan is None else plan.shards
+        self.trainer: Trainer = Trainer(config, shards) if like is None else like.trainer
+        self.programs: Programs = Programs(self.trainer, self.size, plan) if like is None else like.programs
         self.compiled: dict[str, Any] = {} if like is None else like.compiled  # by name, filled by the run
         self.hyper = Hyper.create(config, self.trainer.action_size)
         self.train_keys, self.eval_keys = self.programs.keys(config.train.seed)

@@ -8,7 +8,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -173,6 +173,25 @@ class TrainConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    devices: int | Literal["all"] = option(
+        1, "devices to train on: a number, or all there are. On a CPU each device is a core", low=1
+    )
+    over: str = option(
+        "batch",
+        "what they share out. batch: environments, replay and minibatches of every agent, with averaged gradients; "
+        "seeds: whole agents",
+        choices=("batch", "seeds"),
+    )
+    shards: int | None = option(
+        None,
+        "equal parts of environments, replay and minibatch, of which each device holds the same number; one for each "
+        "device when null. A run keeps its shards when it goes on with other devices",
+        low=1,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
 class EvalConfig:
     """How the policy is evaluated."""
 
@@ -238,6 +257,7 @@ class Config:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
     eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
     checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
     init: InitConfig = dataclasses.field(default_factory=InitConfig)

@@ -100,21 +100,34 @@ class Normalizer(struct.PyTreeNode):
             steps=jnp.zeros((), jnp.int32),
         )
 
-    def update(self, observation: Array, reward: Array, valid: Array, reward_rate: Array) -> "Normalizer":
-        """Take in one vector step: observation [N, O], reward [N], valid [N] (faulty environments do not count)."""
-        weight = valid / jnp.maximum(jnp.sum(valid), 1)  # [N]
-        mean = weight @ jnp.where(valid[:, None], observation, 0.0)
-        variance = weight @ jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0)
-        rate = jnp.where(jnp.any(valid), 1.0 / (self.steps + 1.0), 0.0)
+    def update(
+        self,
+        observation: Array,
+        reward: Array,
+        valid: Array,
+        reward_rate: Array,
+        total: Callable[[Any], Any] = lambda sums: sums,
+    ) -> "Normalizer":
+        """Take in one vector step: observation [N, O], reward [N], valid [N] (faulty environments do not count).
+
+        total: adds up the sums of all shards.
+        """
+        count = total(jnp.sum(valid))
+        weight = valid / jnp.maximum(count, 1)  # [N]
+        mean, reward_mean = total(
+            (weight @ jnp.where(valid[:, None], observation, 0.0), weight @ jnp.where(valid, reward, 0.0))
+        )
+        variance = total(weight @ jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0))
+        rate = jnp.where(count > 0, 1.0 / (self.steps + 1.0), 0.0)
         delta = mean - self.mean
-        reward_delta = weight @ jnp.where(valid, reward, 0.0) - self.reward_mean
+        reward_delta = reward_mean - self.reward_mean
         # The first steps average plainly (1/t) until the exponential rate is the slower one.
-        reward_step = jnp.where(jnp.any(valid), jnp.maximum(reward_rate, 1.0 / (self.steps + 1.0)), 0.0)
+        reward_step = jnp.where(count > 0, jnp.maximum(reward_rate, 1.0 / (self.steps + 1.0)), 0.0)
         return self.replace(
             mean=self.mean + rate * delta,
             variance=self.variance + rate * (variance + (1.0 - rate) * delta**2 - self.variance),
             reward_mean=self.reward_mean + reward_step * reward_delta,
-            steps=self.steps + jnp.any(valid),
+            steps=self.steps + (count > 0),
         )
 
     def __call__(self, observation: Array) -> Array:

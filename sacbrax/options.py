@@ -118,7 +118,13 @@ def _show(value: Any) -> str:
 
 def _coerce(value: Any, hint: Any, name: str) -> Any:
     """Convert a YAML value to the field's type. PyYAML reads 3e-4 as a string, hence numbers from strings."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
+        words = [word for choice in typing.get_args(hint) for word in typing.get_args(choice)]  # of a Literal
+        if isinstance(value, str) and words:
+            if value in words:
+                return value
+            if not value.isdigit():
+                raise ConfigError(f"{name}: expected a whole number or {', '.join(words)}, got {_show(value)}")
         choices = [choice for choice in typing.get_args(hint) if choice is not type(None)]
         if value is None and type(None) in typing.get_args(hint):
             return None

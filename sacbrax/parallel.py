@@ -1,16 +1,93 @@
-"""The compiled programs of a run: the trainer's functions, each jitted once, mapped over seeds.
+"""The compiled programs of a run: the trainer's functions, each jitted once, mapped over seeds, shards and devices.
 
-The one place that knows how many agents train side by side.
+The one place that knows how many agents train side by side and on what. From the inside out, a function of one shard of
+one agent becomes
+
+    vmap over the shards of a device     axis LANE, if there are several
+    vmap over the seeds of a device      if there are several
+    shard_map over the devices           axis DEVICE, if there are several
+
+and one program of whole arrays. An array of the training state has a leading axis [S] for S > 1 seeds, then, if it
+belongs to a shard, an axis [D] for D > 1 shards.
 """
 
+import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sacbrax.trainer import Trainer
+from sacbrax.config import Config, ConfigError
+from sacbrax.shards import DEVICE, LANE, Shards
+from sacbrax.trainer import Trainer, TrainState
 from sacbrax.types import Key
+
+# What an argument or a result of the trainer is: a training state, another value of one agent, or the same for all.
+STATE, AGENT, COMMON = "state", "agent", "common"
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Who trains where."""
+
+    devices: tuple[Any, ...]
+    over_seeds: bool = False
+    shards: Shards = Shards()
+
+    @classmethod
+    def of(cls, config: Config, stored_shards: int | None = None) -> "Plan":
+        """What `parallel` asks for on the devices there are; the shards of a run that goes on are `stored_shards`.
+
+        Raises `ConfigError`, before anything is compiled, for sizes that do not divide.
+        """
+        parallel, there = config.parallel, jax.devices()
+        number = len(there) if parallel.devices == "all" else int(parallel.devices)
+        if number > len(there):
+            raise ConfigError(f"parallel.devices: {number}, but there are {len(there)}")
+        if jax.process_count() > 1 and number != len(there):
+            raise ConfigError(f"parallel.devices: {number}, but the processes have {len(there)}; all must take part")
+        devices = tuple(there[:number])
+        if parallel.over == "seeds":
+            if (parallel.shards or stored_shards or 1) > 1:
+                raise ConfigError("parallel.shards: must be 1 when parallel.over is seeds: an agent is then whole")
+            _divide(config, "train.num_seeds", number, f"the {number} devices")
+            return cls(devices, over_seeds=True)
+        count = parallel.shards or stored_shards or number
+        if count % number:
+            fitting = [n for n in range(1, len(there) + 1) if count % n == 0]
+            raise ConfigError(
+                f"parallel.devices: {number} cannot hold the same number of {count} shards each; "
+                f"choose from {', '.join(map(str, fitting))}"
+            )
+        for key in ("env.num_envs", "replay.capacity", "train.batch_size", "eval.episodes"):
+            _divide(config, key, count, f"the {count} shards of parallel.{'shards' if parallel.shards else 'devices'}")
+        return cls(devices, shards=Shards(count, number))
+
+    def resolved(self, config: Config) -> Config:
+        """`config` with the number of shards that a run which goes on must have again."""
+        if self.shards.count == 1:
+            return config
+        return dataclasses.replace(config, parallel=dataclasses.replace(config.parallel, shards=self.shards.count))
+
+    def seeds_per_device(self, num_seeds: int) -> int:
+        """Agents of which a device holds all or a part."""
+        return num_seeds // len(self.devices) if self.over_seeds else num_seeds
+
+
+def _divide(config: Config, key: str, parts: int, named: str) -> None:
+    section, name = key.split(".")
+    size = getattr(getattr(config, section), name)
+    if size % parts:
+        raise ConfigError(f"{key}: {size} does not divide by {named}; the nearest: {_nearest(size, parts)}")
+
+
+def _nearest(size: int, parts: int) -> str:
+    below = size // parts * parts
+    return " or ".join(str(number) for number in (below, below + parts) if number)
 
 
 class Programs:
@@ -19,16 +96,20 @@ class Programs:
     The training state is donated: replay exists once, and a state passed in is gone afterwards.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int = 1):
+    def __init__(self, trainer: Trainer, num_seeds: int = 1, plan: Plan | None = None):
         self.num_seeds = num_seeds
-        wrap = functools.partial(_over_seeds, num_seeds=num_seeds)
-        self.init = jax.jit(wrap(trainer.init, axes=(0,)))
-        self.prefill = jax.jit(wrap(trainer.prefill, axes=(0, None)), donate_argnums=0)
-        self.epoch = jax.jit(wrap(trainer.epoch, axes=(0, None)), donate_argnums=0)
-        self.advance = jax.jit(wrap(trainer.advance, axes=(0, 0, None, None)), donate_argnums=(0, 1))
-        self.zero_sums = jax.jit(wrap(trainer.zero_sums, axes=(0,)))
-        self.evaluate = jax.jit(wrap(trainer.evaluate, axes=(0, 0)))
-        self.diagnose = jax.jit(wrap(trainer.diagnose, axes=(0, None, 0)))
+        self.plan = plan or Plan(devices=(jax.devices()[0],))
+        if plan is not None and plan.shards != trainer.shards:
+            raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
+        self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
+        compiled = self._compiled
+        self.init = compiled(trainer.init, (AGENT,), STATE)
+        self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,))
+        self.epoch = compiled(trainer.epoch, (STATE, COMMON), (STATE, AGENT), donate=(0,))
+        self.advance = compiled(trainer.advance, (STATE, AGENT, COMMON, COMMON), (STATE, AGENT), donate=(0, 1))
+        self.zero_sums = compiled(trainer.zero_sums, (STATE,), AGENT)
+        self.evaluate = compiled(trainer.evaluate, (STATE, AGENT), AGENT)
+        self.diagnose = compiled(trainer.diagnose, (STATE, COMMON, AGENT), AGENT)
 
     def keys(self, seed: int) -> tuple[Key, Key]:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
@@ -37,6 +118,72 @@ class Programs:
             return pairs[0][0], pairs[0][1]
         return jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
 
+    def _compiled(self, function: Callable, inputs: tuple[str, ...], output: Any, donate: tuple[int, ...] = ()) -> Any:
+        plan, num_seeds = self.plan, self.num_seeds
+        if plan.shards.count > 1:  # what is alike on all shards must come out alike: vmap refuses anything else
+            lane = {STATE: _by_shard(0, None), AGENT: None, COMMON: None}
+            function = _map(function, plan.shards.lanes, _pick(lane, inputs), _pick(lane, output), axis_name=LANE)
+        if num_seeds > 1:
+            seed = {STATE: 0, AGENT: 0, COMMON: None}
+            function = _map(function, plan.seeds_per_device(num_seeds), _pick(seed, inputs), _pick(seed, output))
+        if self.mesh is None:
+            return jax.jit(function, donate_argnums=donate)
+        in_specs, out_specs = _pick(self._specs(), inputs), _pick(self._specs(), output)
+        # The gradients of replicated parameters are averaged by `Shards`, not by the transposition of shard_map.
+        mapped = jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
+        place = functools.partial(jax.tree.map, functools.partial(NamedSharding, self.mesh))
+        return jax.jit(mapped, in_shardings=place(in_specs), out_shardings=place(out_specs), donate_argnums=donate)
 
-def _over_seeds(function: Any, axes: tuple[int | None, ...], num_seeds: int) -> Any:
-    return jax.vmap(function, in_axes=axes) if num_seeds > 1 else function
+    def _specs(self) -> dict[str, Any]:
+        """Where each kind of value lies on the mesh."""
+        everywhere, spread = PartitionSpec(), PartitionSpec(DEVICE)
+        if self.plan.over_seeds:
+            return {STATE: spread, AGENT: spread, COMMON: everywhere}
+        mine = PartitionSpec(None, DEVICE) if self.num_seeds > 1 else spread
+        return {STATE: _by_shard(mine, everywhere), AGENT: everywhere, COMMON: everywhere}
+
+    def shapes(self, keys: Key) -> dict[str, Any]:
+        """{"state": TrainState, "sums": ...} as shapes that know their devices: what a checkpoint restores."""
+        state = jax.eval_shape(self.init, keys)
+        tree = {"state": state, "sums": jax.eval_shape(self.zero_sums, state)}
+        mesh = self.mesh
+        if mesh is None:
+            return tree
+        specs = {"state": self._specs()[STATE], "sums": self._specs()[AGENT]}
+
+        def place(spec: PartitionSpec, part: Any) -> Any:
+            sharding = NamedSharding(mesh, spec)
+            return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part)
+
+        return jax.tree.map(place, specs, tree)
+
+
+def _by_shard(own: Any, common: Any) -> Any:
+    """A training state's prefix tree: `own` where an array belongs to a shard, else `common`."""
+    return TrainState(agent=common, replay=own, env=own, normalizer=common, key=common, iteration=common)
+
+
+def _pick(meaning: dict[str, Any], kinds: Any) -> Any:
+    return meaning[kinds] if isinstance(kinds, str) else tuple(meaning[kind] for kind in kinds)
+
+
+def _map(function: Callable, size: int, in_axes: tuple[Any, ...], out_axes: Any, axis_name: str | None = None) -> Any:
+    """`vmap`, but one alone is not mapped: its axis of length 1 is taken off, so that it computes as if by itself."""
+    if size > 1:
+        return jax.vmap(function, in_axes=in_axes, out_axes=out_axes, axis_size=size, axis_name=axis_name)
+
+    def alone(*args: Any) -> Any:
+        results = function(*_leading(lambda x: x[0], args, in_axes))
+        return _leading(lambda x: x[None], results, out_axes)
+
+    return alone
+
+
+def _leading(change: Callable, tree: Any, axes: Any) -> Any:
+    """`change` on every leaf that has a mapped leading axis by the prefix tree `axes` of 0 and None."""
+    return jax.tree.map(
+        lambda axis, part: part if axis is None else jax.tree.map(change, part),
+        axes,
+        tree,
+        is_leaf=lambda x: x is None,
+    )

@@ -13,7 +13,16 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 
 # What may change between two parts of one run: nothing that training depends on.
-CHANGEABLE = ("train.total_env_steps", "train.max_bad_updates", "eval.", "checkpoint.", "logging.", "run.")
+CHANGEABLE = (
+    "train.total_env_steps",
+    "train.max_bad_updates",
+    "parallel.devices",
+    "parallel.over",
+    "eval.",
+    "checkpoint.",
+    "logging.",
+    "run.",
+)
 
 
 class RunDirectory:
@@ -70,6 +79,8 @@ def flat(config: Config) -> dict[str, Any]:
 def check_unchanged(stored: Config, config: Config) -> None:
     """Raise `ConfigError` if `config` differs from a checkpoint's in a key that cannot change."""
     before, now = flat(stored), flat(config)
+    for mapping in (before, now):
+        mapping["parallel.shards"] = mapping["parallel.shards"] or 1
     for key, value in now.items():
         if value != before[key] and not key.startswith(CHANGEABLE):
             raise ConfigError(

@@ -21,9 +21,10 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import Reporter, plain_number, write_atomically
+from sacbrax.parallel import Plan
 from sacbrax.rundir import RunDirectory
 from sacbrax.sinks import Sinks
-from sacbrax.store import Store
+from sacbrax.store import Store, stored_shards
 from sacbrax.trainer import TrainState
 
 CALL_SECONDS = 1.0  # of training between two looks at signals
@@ -53,13 +54,17 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, cohort: Cohor
     came before there was anything to save.
     """
     started = time.perf_counter()
-    cohort = cohort or Cohort(config)
-    summary.check_memory(cohort.trainer, cohort.size)
+    if cohort is None:
+        plan = Plan.of(config, stored_shards(config))
+        config = plan.resolved(config)
+        cohort = Cohort(config, plan=plan)
+    devices, seeds = cohort.programs.plan.devices, cohort.programs.plan.seeds_per_device(cohort.size)
+    summary.check_memory(cohort.trainer, seeds, len(devices))
     with Interrupt() as interrupt, RunDirectory.of(config, name) as directory:
         reporter = Reporter(config.total_iterations * config.env.num_envs, quiet)
         try:
             reporter.say(f"run directory {directory.path}")
-            reporter.say(summary.memory_line(cohort.trainer, cohort.size))
+            reporter.say(summary.memory_line(cohort.trainer, seeds))
             return _Run(cohort, directory, reporter, interrupt, started).loop()
         finally:
             reporter.close()
@@ -75,8 +80,7 @@ class _Run:
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
         self.programs, self.hyper = cohort.programs, cohort.hyper
         self.train_keys, self.eval_keys = cohort.train_keys, cohort.eval_keys
-        state = jax.eval_shape(self.programs.init, self.train_keys)
-        template = {"state": state, "sums": jax.eval_shape(self.programs.zero_sums, state)}
+        template = self.programs.shapes(self.train_keys)
         self.store = Store(self.config, directory, template, reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH

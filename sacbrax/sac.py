@@ -16,6 +16,7 @@ from sacbrax.distributions import standard_normal_log_prob
 from sacbrax.networks import Critics, Value
 from sacbrax.policies import Policy, make_policy
 from sacbrax.schedules import Hyper
+from sacbrax.shards import Shards
 from sacbrax.types import Array, Key, Metrics, Params, Transition
 
 NUM_CRITICS = 2
@@ -55,7 +56,8 @@ class _SoftActorCritic:
 
     target_group: str  # the parameter group that the target network follows
 
-    def __init__(self, config: Config, observation_size: int, action_size: int):
+    def __init__(self, config: Config, observation_size: int, action_size: int, shards: Shards):
+        self._shards = shards
         self.policy = make_policy(config, action_size)
         self.critics = Critics(config.network, NUM_CRITICS)
         self._algorithm = config.algorithm
@@ -139,10 +141,12 @@ class _SoftActorCritic:
     def _apply(
         self, agent: AgentState, grads: dict[str, Params], metrics: Metrics, hyper: Hyper
     ) -> tuple[AgentState, Metrics]:
-        """Adam on every group, then the target every `target_update_interval`-th step.
+        """Adam on every group by the mean gradient of all shards, then the target every
+        `target_update_interval`-th step.
 
         An update whose gradient or its square is not finite is skipped: nothing moves but the counts.
         """
+        grads, metrics = self._shards.mean((grads, metrics))
         directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
         rates = hyper.rates()
         params = {
@@ -170,8 +174,8 @@ class SACv1(_SoftActorCritic):
 
     target_group = "value"
 
-    def __init__(self, config: Config, observation_size: int, action_size: int):
-        super().__init__(config, observation_size, action_size)
+    def __init__(self, config: Config, observation_size: int, action_size: int, shards: Shards):
+        super().__init__(config, observation_size, action_size, shards)
         self.value = Value(config.network)
 
     def init(self, key: Key) -> AgentState:
@@ -278,6 +282,6 @@ class SACv2(_SoftActorCritic):
 ALGORITHMS: dict[str, type] = {"sac_v1": SACv1, "sac_v2": SACv2}
 
 
-def make_agent(config: Config, observation_size: int, action_size: int) -> Any:
+def make_agent(config: Config, observation_size: int, action_size: int, shards: Shards = Shards()) -> Any:
     """The algorithm that `algorithm.name` names."""
-    return ALGORITHMS[config.algorithm.name](config, observation_size, action_size)
+    return ALGORITHMS[config.algorithm.name](config, observation_size, action_size, shards)

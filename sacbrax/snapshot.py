@@ -44,11 +44,21 @@ def put(arrays: Mapping[str, np.ndarray], template: Any) -> Any:
             rows = np.zeros(leaf.shape, array.dtype)
             rows[..., : array.shape[-2], :] = array
             array = rows
-        # A copy on a CPU too: the device must own what the first epoch is given to overwrite.
-        device_array = jnp.array(array, copy=True)
+        device_array = _on_devices(array, getattr(leaf, "sharding", None))
         return jax.random.wrap_key_data(device_array, impl=_key_impl(leaf)) if _is_key(leaf) else device_array
 
     return jax.tree_util.tree_map_with_path(restore, template)
+
+
+def _on_devices(array: np.ndarray, sharding: Any) -> Any:
+    """A copy on a CPU too: the device must own what the first epoch is given to overwrite."""
+    if sharding is None:
+        return jnp.array(array, copy=True)
+    parts = [
+        jax.device_put(array[index], device, may_alias=False)
+        for device, index in sharding.addressable_devices_indices_map(array.shape).items()
+    ]
+    return jax.make_array_from_single_device_arrays(array.shape, sharding, parts)
 
 
 def _named(tree: Any) -> dict[str, Any]:

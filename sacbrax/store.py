@@ -1,15 +1,17 @@
 """When a run saves and what it goes on from: the checkpoints of one run directory and the host's share of the state."""
 
+import contextlib
 import dataclasses
 import math
 import time
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from sacbrax import checkpoint, snapshot, summary
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import CheckpointError, DamagedError
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.loggers import Reporter, plain_number
 from sacbrax.rundir import RunDirectory, check_unchanged
 
@@ -61,6 +63,19 @@ class Progress:
         if not all(isinstance(value, plain) for row in rows for value in row.values()):
             raise ValueError("an evaluation holds more than numbers")
         return cls(**values)
+
+
+def stored_shards(config: Config) -> int | None:
+    """Shards of the run that is in `run.dir`; None where there is none yet."""
+    directory = Path(config.run.dir or "") / "checkpoints"
+    found: list[str] = []
+    with contextlib.suppress(OSError):  # who opens the directory says what is wrong with it
+        found = checkpoint.names(directory) if config.run.dir else []
+    for name in reversed(found):
+        with contextlib.suppress(CheckpointError, ConfigError, KeyError, TypeError, AttributeError, OSError):
+            notes = checkpoint.notes(directory / name)
+            return config_lib.parse(notes["config"], "the configuration in the checkpoint").parallel.shards or 1
+    return None
 
 
 class Store:

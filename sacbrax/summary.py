@@ -35,24 +35,26 @@ def git_revision() -> str | None:
 
 
 def memory_line(trainer: Trainer, seeds: int) -> str:
-    """What the training state will take, for the log."""
+    """What the training state of `seeds` will take on each device, for the log."""
     parts = predicted_bytes(trainer, seeds)
     listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
-    return f"memory on the device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
+    which = "each" if trainer.shards.devices > 1 else "the"
+    return f"memory on {which} device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
 
 
-def check_memory(trainer: Trainer, seeds: int) -> None:
-    """Raise `ConfigError` if the device cannot hold the training state."""
-    needed, limit = sum(predicted_bytes(trainer, seeds).values()), device_bytes()
+def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:
+    """Raise `ConfigError` if one of so many devices cannot hold the training state of `seeds`."""
+    needed, limit = sum(predicted_bytes(trainer, seeds).values()), device_bytes(devices)
     if needed > limit:
+        each = " on each device" if devices > 1 else ""
         raise ConfigError(
-            f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB, the device has {limit / 2**30:,.2f} GiB; "
+            f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB{each}, the device has {limit / 2**30:,.2f} GiB; "
             "lower replay.capacity, env.num_envs or train.num_seeds"
         )
 
 
-def device_bytes() -> int:
-    """Memory of one device; the machine's own for a CPU, or the container's limit."""
+def device_bytes(devices: int = 1) -> int:
+    """Memory of one device; for a CPU its share of the machine's own, or of the container's limit."""
     stats = jax.devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
@@ -60,4 +62,4 @@ def device_bytes() -> int:
     cgroup = Path("/sys/fs/cgroup/memory.max")
     if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():
         limits.append(int(text))
-    return min(limits)
+    return min(limits) // max(1, devices // jax.process_count())

@@ -20,6 +20,7 @@ from sacbrax.replay import ReplayState
 from sacbrax.rollout import EnvState, VectorEnv
 from sacbrax.sac import AgentState, make_agent
 from sacbrax.schedules import Hyper
+from sacbrax.shards import DEVICE, LANE, Shards
 from sacbrax.types import Array, Key, Metrics
 
 
@@ -35,10 +36,15 @@ class TrainState(struct.PyTreeNode):
 
 
 class Trainer:
-    """A configuration bound to its environment and agent; holds no arrays that change."""
+    """A configuration bound to its environment and agent; holds no arrays that change.
 
-    def __init__(self, config: Config):
-        self.config = config
+    With several shards the functions below are those of one shard, to be mapped over the axes of `shards`: environments
+    and replay are its own, everything else is the same on all of them.
+    """
+
+    def __init__(self, config: Config, shards: Shards = Shards()):
+        self.config, self.shards = config, shards
+        self.num_envs, self.batch_size = shards.share(config.env.num_envs), shards.share(config.train.batch_size)
         try:
             self.env = from_config(config.env)
             training_env = randomized(self.env, config.env.randomize)
@@ -47,11 +53,11 @@ class Trainer:
         if config.policy.action_gain != 1.0:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
-        self.agent = make_agent(config, self.observation_size, self.action_size)
+        self.agent = make_agent(config, self.observation_size, self.action_size, shards)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,
-            config.env.num_envs,
+            self.num_envs,
             config.env.episode_length,
             config.env.reset_pool,
             config.env.reward_clip,
@@ -67,9 +73,9 @@ class Trainer:
         return TrainState(
             agent=self.agent.init(agent_key),
             replay=replay_lib.init(
-                self.config.replay.capacity, self.config.env.num_envs, self.observation_size, self.action_size
+                self.shards.share(self.config.replay.capacity), self.num_envs, self.observation_size, self.action_size
             ),
-            env=self.vector_env.reset(env_key),
+            env=self.vector_env.reset(self.shards.own(env_key)),
             normalizer=Normalizer.create(self.observation_size),
             key=key,
             iteration=jnp.zeros((), jnp.int32),
@@ -81,14 +87,15 @@ class Trainer:
         Where the count is no multiple of the environments, the rest of the last vector step is the policy's.
         """
         num_envs, total = self.config.env.num_envs, self.config.train.exploration_env_steps
+        place = self.shards.index() * self.num_envs + jnp.arange(self.num_envs)  # of these among all environments
 
         def body(state: TrainState, _: None) -> tuple[TrainState, None]:
-            explore_key, act_key, env_key = jax.random.split(jax.random.fold_in(state.key, state.iteration), 3)
-            action = jax.random.uniform(explore_key, (num_envs, self.action_size), minval=-1.0, maxval=1.0)
+            explore_key, act_key, env_key = jax.random.split(self._step_key(state), 3)
+            action = jax.random.uniform(explore_key, (self.num_envs, self.action_size), minval=-1.0, maxval=1.0)
             if total % num_envs:
                 steps_left = total - state.iteration * num_envs
                 own = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
-                action = jnp.where((jnp.arange(num_envs) < steps_left)[:, None], action, own)
+                action = jnp.where((place < steps_left)[:, None], action, own)
             return self._collect(state, action, env_key, hyper)[0], None
 
         return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
@@ -133,12 +140,12 @@ class Trainer:
 
     def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """One step of every environment, then `train.updates_per_step` gradient steps."""
-        act_key, env_key, sample_key, update_key = jax.random.split(jax.random.fold_in(state.key, state.iteration), 4)
+        act_key, env_key, sample_key, update_key = jax.random.split(self._step_key(state), 4)
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
 
         # One gather serves all updates of this vector step.
-        updates, batch_size = self.config.train.updates_per_step, self.config.train.batch_size
+        updates, batch_size = self.config.train.updates_per_step, self.batch_size
         batch = self._sample(state, sample_key, updates * batch_size, hyper)
         batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
 
@@ -160,23 +167,28 @@ class Trainer:
                 return self.agent.act_deterministic(state.agent, observation)
             return self.agent.act(state.agent, observation, key)
 
-        key = jax.random.fold_in(key, state.iteration)
-        return rollout.evaluate(self.env, policy, key, config.episodes, self.config.env.episode_length)
+        key = self.shards.own(jax.random.fold_in(key, state.iteration))
+        episodes = self.shards.share(config.episodes)
+        return self.shards.gather(rollout.evaluate(self.env, policy, key, episodes, self.config.env.episode_length))
 
     def diagnose(self, state: TrainState, hyper: Hyper, key: Key) -> Metrics:
         """The agent's diagnostics on a fresh minibatch; nothing moves."""
         sample_key, key = jax.random.split(jax.random.fold_in(key, state.iteration))
-        batch = self._sample(state, sample_key, self.config.train.batch_size, hyper)
+        batch = self.shards.gather(self._sample(state, self.shards.own(sample_key), self.batch_size, hyper))
         return self.agent.diagnostics(state.agent, batch, hyper, key)
+
+    def _step_key(self, state: TrainState) -> Key:
+        """The randomness of this shard in this vector step."""
+        return self.shards.own(jax.random.fold_in(state.key, state.iteration))
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)
         normalizer = state.normalizer.update(
-            step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering
+            step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
-        return state, step.metrics
+        return state, self.shards.total(step.metrics)
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
         centered = self.config.algorithm.reward_centering > 0
@@ -192,10 +204,13 @@ class Trainer:
 
 
 def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
-    """Bytes that the training state will take on the device, by part; computed from shapes alone."""
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    """Bytes that the training state will take on a device with `num_seeds`, by part; computed from shapes alone."""
+    shards = trainer.shards
+    axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
+    _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0))
     parts = {"replay": state.replay, "environments": state.env, "networks": state.agent}
+    copies = {"replay": shards.lanes, "environments": shards.lanes, "networks": 1}
     return {
-        name: num_seeds * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
+        name: num_seeds * copies[name] * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
         for name, part in parts.items()
     }

@@ -10,6 +10,7 @@ LAYERS: list[set[str]] = [
     {
         "distributions",
         "replay",
+        "shards",
         "schedules",
         "interrupt",
         "checkpoint",

@@ -34,12 +34,13 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from sacbrax.parallel import Programs
+    from sacbrax.parallel import Plan, Programs
     from sacbrax.trainer import Trainer, predicted_bytes
 
     config = args.loaded
-    trainer, seeds = Trainer(config), config.train.num_seeds
-    programs, hyper = Programs(trainer, seeds), trainer.hyper()
+    plan, seeds = Plan.of(config), config.train.num_seeds
+    trainer = Trainer(config, plan.shards)
+    programs, hyper = Programs(trainer, seeds, plan), trainer.hyper()
     keys, _ = programs.keys(config.train.seed)
     compile_seconds: dict[str, float] = {}
 
@@ -69,6 +70,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     iterations = timing.count_that_takes(args.seconds, train)
     rates = [iterations / timing.seconds(lambda: train(iterations)) for _ in range(args.repeats)]
     num_envs, updates = config.env.num_envs, config.train.updates_per_step
+    predicted = predicted_bytes(trainer, plan.seeds_per_device(seeds))
     memory = jax.devices()[0].memory_stats() or {}
     return {
         "config": args.config,
@@ -78,6 +80,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size": config.train.batch_size,
         "updates_per_step": updates,
         "num_seeds": seeds,
+        "num_devices": len(plan.devices),
         "compile_seconds": sum(compile_seconds.values()),
         "compile_seconds_by_function": compile_seconds,
         "exploration_env_steps_per_second": seeds * config.exploration_iterations * num_envs / prefill_seconds,
@@ -86,8 +89,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "env_steps_per_second": timing.spread([seeds * num_envs * rate for rate in rates])["median"],
         "gradient_steps_per_second": timing.spread([seeds * updates * rate for rate in rates])["median"],
         "vector_steps_per_second": timing.spread(rates),
-        "predicted_bytes": sum(predicted_bytes(trainer, seeds).values()),
-        "predicted_bytes_by_part": predicted_bytes(trainer, seeds),
+        "predicted_bytes": sum(predicted.values()),
+        "predicted_bytes_by_part": predicted,
         "peak_rss_bytes": timing.peak_rss_bytes(),
         "peak_rss_bytes_before_training": rss_before,
         "peak_device_bytes": memory.get("peak_bytes_in_use"),
