@@ -149,6 +149,17 @@ class NetworkConfig:
     activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
     actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
+    dtype: str = option(
+        "float32",
+        "numbers in the hidden layers; parameters, output layers, losses and optimizer are float32",
+        choices=("float32", "bfloat16"),
+    )
+    matmul_precision: str = option(
+        "default",
+        "of float32 products in the networks: the device's own, or higher (a GPU's or TPU's default rounds their "
+        "inputs). Physics and statistics always have the highest",
+        choices=("default", "high", "highest"),
+    )
     normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
 
 
@@ -157,6 +168,12 @@ class ReplayConfig:
     """The transitions that are kept."""
 
     capacity: int = option(1_000_000, "transitions kept on the device", low=1)
+    dtype: str = option(
+        "float32",
+        "how they are stored. The 16-bit types take half the memory and round observations, actions and rewards (to 8 "
+        "and 11 bits; float16 cuts at 65,504); ends of episodes stay exact",
+        choices=("float32", "bfloat16", "float16"),
+    )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -24,26 +24,42 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
 
 
 class MLP(nn.Module):
-    """Hidden layers, then a linear output: [..., I] -> [..., output_size]."""
+    """Hidden layers, then a linear output: [..., I] -> [..., output_size].
+
+    Parameters and the output layer are float32 whatever the hidden layers compute in: a Q value in the hundreds has no
+    digits after the point in bfloat16.
+    """
 
     hidden_sizes: tuple[int, ...]
     output_size: int
     activation: str
     layer_norm: bool = False
+    dtype: str = "float32"
+    precision: str | None = None  # of float32 products; None is the device's default
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
         for width in self.hidden_sizes:
-            x = nn.Dense(width)(x)
+            x = nn.Dense(width, dtype=self.dtype, precision=self.precision)(x)
             if self.layer_norm:
-                x = nn.LayerNorm()(x)
+                x = nn.LayerNorm(dtype=self.dtype)(x)
             x = ACTIVATIONS[self.activation](x)
-        return nn.Dense(self.output_size)(x)
+        return nn.Dense(self.output_size, dtype=jnp.float32, precision=self.precision)(x)
+
+
+def _mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool) -> MLP:
+    precision = None if config.matmul_precision == "default" else config.matmul_precision
+    return MLP(hidden_sizes, output_size, config.activation, layer_norm, config.dtype, precision)
 
 
 def actor_mlp(config: NetworkConfig, output_size: int) -> Any:  # an MLP, whose `apply` flax types too widely
     """The network behind a policy: observation [..., O] -> [..., output_size]."""
-    return MLP(config.hidden_sizes, output_size, config.activation, config.actor_layer_norm)
+    return _mlp(config, config.hidden_sizes, output_size, config.actor_layer_norm)
+
+
+def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
+    """The network of a coupling layer, without layer norm: [..., I] -> [..., output_size]."""
+    return _mlp(config, hidden_sizes, output_size, False)
 
 
 class Critics:
@@ -51,7 +67,7 @@ class Critics:
 
     def __init__(self, config: NetworkConfig, num_critics: int):
         self.num_critics = num_critics
-        self._mlp: Any = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array, action: Array) -> Params:
         """Independent parameters of each member, leading axis [E]."""
@@ -68,7 +84,7 @@ class Value:
     """State value V(s)."""
 
     def __init__(self, config: NetworkConfig):
-        self._mlp: Any = MLP(config.hidden_sizes, 1, config.activation, config.critic_layer_norm)
+        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array) -> Params:
         """Parameters of one network."""
@@ -114,10 +130,14 @@ class Normalizer(struct.PyTreeNode):
         """
         count = total(jnp.sum(valid))
         weight = valid / jnp.maximum(count, 1)  # [N]
+
+        def average(numbers: Array) -> Array:
+            return jnp.matmul(weight, numbers, precision="highest")
+
         mean, reward_mean = total(
-            (weight @ jnp.where(valid[:, None], observation, 0.0), weight @ jnp.where(valid, reward, 0.0))
+            (average(jnp.where(valid[:, None], observation, 0.0)), average(jnp.where(valid, reward, 0.0)))
         )
-        variance = total(weight @ jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0))
+        variance = total(average(jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0)))
         rate = jnp.where(count > 0, 1.0 / (self.steps + 1.0), 0.0)
         delta = mean - self.mean
         reward_delta = reward_mean - self.reward_mean

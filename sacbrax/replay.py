@@ -75,6 +75,9 @@ def insert(replay: ReplayState, transition: Transition, first: Array, valid: Arr
     )
     donor = block[jnp.argmax(valid)]
     block = jnp.where(valid[:, None], block, donor[None, :])
+    if replay.rows.dtype == jnp.float16:  # a large number must not become infinite
+        largest = float(jnp.finfo(jnp.float16).max)
+        block = jnp.clip(block, -largest, largest)
     block = jnp.concatenate([block, first[:, None]], axis=-1, dtype=replay.rows.dtype)
     any_valid = jnp.any(valid)
     written = jnp.where(any_valid, replay.num_envs, 0)

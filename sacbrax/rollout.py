@@ -13,6 +13,11 @@ from flax import struct
 from sacbrax.types import Array, Key, Metrics, Transition
 
 
+def physics_precision() -> Any:
+    """A scope in which float32 products are computed in float32, whatever the device's or the process's default."""
+    return jax.default_matmul_precision("highest")
+
+
 class EnvState(struct.PyTreeNode):
     """N environments between two steps."""
 
@@ -67,7 +72,8 @@ class VectorEnv:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
         transition keeps the observation from before the reset, and the action from before it is clipped to [-1, 1]."""
         previous = env_state.state.obs
-        state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
+        with physics_precision():
+            state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
         valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
         terminated = state.done > 0
         clock = env_state.episode_step + 1
@@ -105,7 +111,8 @@ class VectorEnv:
         return _take(pool, jax.random.randint(key, (self.num_envs,), 0, self.reset_pool))
 
     def _starts(self, key: Key, count: int) -> Any:
-        return jax.vmap(self.env.reset)(jax.random.split(key, count))
+        with physics_precision():
+            return jax.vmap(self.env.reset)(jax.random.split(key, count))
 
 
 def evaluate(
@@ -116,11 +123,14 @@ def evaluate(
     policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes].
     """
     reset_key, key = jax.random.split(key)
-    state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+    with physics_precision():
+        state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
 
     def body(carry: tuple[Any, Array, Array, Array], step_key: Key) -> tuple[Any, None]:
         state, alive, total, length = carry
-        state = jax.vmap(env.step)(state, jnp.clip(policy(state.obs, step_key), -1.0, 1.0))
+        action = jnp.clip(policy(state.obs, step_key), -1.0, 1.0)
+        with physics_precision():
+            state = jax.vmap(env.step)(state, action)
         total = total + jnp.where(alive, state.reward, 0.0)
         length = length + alive
         return (state, alive & (state.done == 0), total, length), None

@@ -73,7 +73,11 @@ class Trainer:
         return TrainState(
             agent=self.agent.init(agent_key),
             replay=replay_lib.init(
-                self.shards.share(self.config.replay.capacity), self.num_envs, self.observation_size, self.action_size
+                self.shards.share(self.config.replay.capacity),
+                self.num_envs,
+                self.observation_size,
+                self.action_size,
+                jnp.dtype(self.config.replay.dtype),
             ),
             env=self.vector_env.reset(self.shards.own(env_key)),
             normalizer=Normalizer.create(self.observation_size),

@@ -12,7 +12,7 @@ import numpy as np
 
 from sacbrax import distributions
 from sacbrax.config import Config
-from sacbrax.networks import MLP, actor_mlp
+from sacbrax.networks import actor_mlp, coupling_mlp
 from sacbrax.numpy_policy import spread_latents
 from sacbrax.policies.base import Policy
 from sacbrax.types import Array, Key, Metrics, Params
@@ -25,7 +25,7 @@ class LatentPolicy(Policy):
         super().__init__(config, action_size)
         self._features = config.policy.feature_size or 2 * action_size
         self._preprocessor = actor_mlp(config.network, self._features)
-        self._coupling = MLP(config.policy.coupling_hidden_sizes, 2 * action_size, config.network.activation)
+        self._coupling = coupling_mlp(config.network, config.policy.coupling_hidden_sizes, 2 * action_size)
         self._layers = config.policy.coupling_layers
         # 1 where a layer keeps the dimension; neighbouring layers keep the opposite halves.
         index = np.arange(self._layers)[:, None] + np.arange(action_size)[None]
