@@ -51,15 +51,32 @@ def names(directory: Path) -> list[str]:
         return []
 
 
-def write(directory: Path, name: str, arrays: Mapping[str, np.ndarray], notes: Mapping[str, Any], keep: int) -> None:
-    """Write one checkpoint, then remove all but the newest `keep`. Raises `CheckpointError`; nothing is lost then."""
+def write(
+    directory: Path,
+    name: str,
+    arrays: Mapping[str, Any],
+    notes: Mapping[str, Any],
+    keep: int,
+    first: bool = True,
+    wait: Callable[[str], None] = lambda place: None,
+) -> None:
+    """Write one checkpoint, then remove all but the newest `keep`. Raises `CheckpointError`; nothing is lost then.
+
+    Several processes call this together with the same device arrays: orbax has each write its own part of them, and the
+    first does the rest. `wait` returns when all processes have come there.
+    """
     target, temporary = directory / name, directory / f".writing-{name}"
     try:
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        _ask_for_room(temporary / "room", arrays)
+        if first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+            _ask_for_room(temporary / "room", arrays)
+        wait(f"begin {name}")
         # orbax refuses empty arrays; their shape, in the manifest, says everything.
         _orbax().save((temporary / "arrays").absolute(), {key: array for key, array in arrays.items() if array.size})
+        if not first:
+            wait(f"end {name}")
+            return
         body = {
             "format_version": FORMAT_VERSION,
             "notes": dict(notes),
@@ -71,6 +88,7 @@ def write(directory: Path, name: str, arrays: Mapping[str, np.ndarray], notes: M
         _sync_directory(temporary)
         temporary.rename(target)
         _sync_directory(directory)
+        wait(f"end {name}")
     except Exception as error:  # orbax and tensorstore have exception types of their own for a full disk
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"checkpoint {name} could not be written: {_one_line(error)}") from error
@@ -97,12 +115,19 @@ def set_aside(directory: Path, name: str) -> None:
         raise CheckpointError(f"{directory / name}: damaged, and cannot be renamed: {error.strerror}") from error
 
 
-def read(path: Path, expected: Callable[[dict[str, Any]], Shapes]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read(
+    path: Path,
+    expected: Callable[[dict[str, Any]], Shapes],
+    first: bool = True,
+    shardings: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """Arrays and notes of a checkpoint; `expected(notes)` says what the arrays must be, before any is allocated.
 
+    Several processes read together: the first compares the files with their checksums, and with `shardings` each gets
+    its part of device arrays instead of whole ones in its memory.
     Raises `DamagedError` when it is not as it was written, `CheckpointError` when it is of another kind.
     """
-    body = _verified(path)
+    body = _verified(path) if first else _read_manifest(path)
     want = {key: [list(shape), dtype] for key, (shape, dtype) in expected(body["notes"]).items()}
     if body["arrays"] != want:
         keys = sorted(key for key in {*want, *body["arrays"]} if want.get(key) != body["arrays"].get(key))
@@ -116,13 +141,15 @@ def read(path: Path, expected: Callable[[dict[str, Any]], Shapes]) -> tuple[dict
         found = {key: [list(entry.shape), np.dtype(entry.dtype).name] for key, entry in tree.items()}
         if found != stored:
             raise DamagedError(f"{path}: the arrays are not those that the manifest lists")
-        arrays = _orbax().restore((path / "arrays").absolute(), restore_args=_restore_args(stored))
+        arrays = _orbax().restore((path / "arrays").absolute(), restore_args=_restore_args(stored, shardings))
     except CheckpointError:
         raise
     except Exception as error:
         raise DamagedError(f"{path}: unreadable ({_one_line(error)})") from error
     empty = {key: np.zeros(shape, dtype) for key, (shape, dtype) in want.items() if key not in stored}
-    return {key: np.asarray(array) for key, array in arrays.items()} | empty, body["notes"]
+    if shardings is None:
+        arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    return arrays | empty, body["notes"]
 
 
 def notes(path: Path) -> dict[str, Any]:
@@ -193,7 +220,7 @@ def _fingerprint(file: Path) -> list[int]:
     return [size, crc]
 
 
-def _ask_for_room(file: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def _ask_for_room(file: Path, arrays: Mapping[str, Any]) -> None:
     """Let a full disk or a quota refuse here, in one clear error: in its midst orbax fails at length."""
     if not hasattr(os, "posix_fallocate"):  # macOS
         return
@@ -231,9 +258,11 @@ def _orbax() -> Any:
     return ocp.Checkpointer(ocp.PyTreeCheckpointHandler(use_ocdbt=True, use_compression=False))
 
 
-def _restore_args(keys: Mapping[str, Any]) -> dict[str, Any]:
+def _restore_args(keys: Mapping[str, Any], shardings: Mapping[str, Any] | None) -> dict[str, Any]:
     import orbax.checkpoint as ocp
 
+    if shardings is not None:
+        return {key: ocp.ArrayRestoreArgs(sharding=shardings[key]) for key in keys}
     return {key: ocp.RestoreArgs(restore_type=np.ndarray) for key in keys}
 
 

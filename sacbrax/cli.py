@@ -7,10 +7,12 @@ import argparse
 import functools
 import os
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
+from sacbrax import hosts
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import Interrupted, RunError
 from sacbrax.numpy_policy import PolicyFileError
@@ -40,13 +42,20 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             return 128 + interrupted.signal
         except KeyboardInterrupt:
             return 130
+        except Exception:
+            if not hosts.joined():
+                raise
+            hosts.await_news()
+            traceback.print_exc()
+            return 1
 
     return wrapper
 
 
 def leave(status: int) -> NoReturn:
-    """End the process with `status`; after a signal at once, where the interpreter would wait for device threads."""
-    if status > 128:
+    """End the process with `status`; at once where the interpreter would wait: after a signal for device threads, after
+    an error for the other processes of the run, which are to learn of it."""
+    if status > 128 or (status and hosts.joined()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -66,5 +75,10 @@ def prepare_jax(config: Config | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
+        processes = config.parallel.processes
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-        jax.config.update("jax_num_cpu_devices", cores if config.parallel.devices == "all" else config.parallel.devices)
+        wanted = config.parallel.devices
+        share = 1 if processes == "cluster" else int(processes)
+        jax.config.update("jax_num_cpu_devices", cores if wanted == "all" else int(wanted) // share)
+    if config is not None:
+        hosts.join(config.parallel)

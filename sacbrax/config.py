@@ -206,6 +206,15 @@ class ParallelConfig:
         "device when null. A run keeps its shards when it goes on with other devices",
         low=1,
     )
+    processes: int | Literal["cluster"] = option(
+        1,
+        "processes that train one run together, each started with this configuration and its own parallel.process; "
+        "cluster: as SLURM, Open MPI, GKE or a TPU pod says, by JAX's own detection",
+        low=1,
+    )
+    process: int = option(0, "which of them this one is, from 0", low=0)
+    coordinator: str | None = option(None, "host:port at which process 0 can be reached")
+    join_seconds: int = option(300, "seconds that the processes wait for each other at the start", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -395,6 +404,14 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
         )
+    parallel = config.parallel
+    if parallel.processes not in (1, "cluster"):
+        if parallel.process >= int(parallel.processes):
+            raise ConfigError(f"parallel.process: must be below parallel.processes = {parallel.processes}")
+        if parallel.coordinator is None or not parallel.coordinator.rpartition(":")[2].isdigit():
+            raise ConfigError("parallel.coordinator: expected host:port of process 0, such as 10.0.0.1:1234")
+        if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
+            raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
     if config.iterations_per_epoch * config.num_epochs + config.exploration_iterations >= 2**31:

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sacbrax import hosts
 from sacbrax.config import Config, ConfigError
 from sacbrax.shards import DEVICE, LANE, Shards
 from sacbrax.trainer import Trainer, TrainState
@@ -45,6 +46,7 @@ class Plan:
         Raises `ConfigError`, before anything is compiled, for sizes that do not divide.
         """
         parallel, there = config.parallel, jax.devices()
+        hosts.check(parallel, config.run.dir)
         number = len(there) if parallel.devices == "all" else int(parallel.devices)
         if number > len(there):
             raise ConfigError(f"parallel.devices: {number}, but there are {len(there)}")
@@ -115,8 +117,25 @@ class Programs:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
         pairs = [jax.random.split(jax.random.key(seed + i)) for i in range(self.num_seeds)]
         if self.num_seeds == 1:
-            return pairs[0][0], pairs[0][1]
-        return jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
+            keys = pairs[0][0], pairs[0][1]
+        else:
+            keys = jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
+        return self.place(keys[0], AGENT), self.place(keys[1], AGENT)
+
+    def place(self, tree: Any, kind: str) -> Any:
+        """Values that every process has, as arrays of all of them; with one process they are that already."""
+        if self.mesh is None or not hosts.several():
+            return tree
+        sharding = NamedSharding(self.mesh, self._specs()[kind])
+
+        def put(x: Any) -> Any:
+            if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+                data, kind = np.asarray(jax.random.key_data(x)), jax.random.key_impl(x)
+                wrap = functools.partial(jax.random.wrap_key_data, impl=kind)
+                return jax.jit(wrap, out_shardings=sharding)(data)
+            return jax.make_array_from_callback(x.shape, sharding, lambda index: np.asarray(x)[index])
+
+        return jax.tree.map(put, tree)
 
     def _compiled(self, function: Callable, inputs: tuple[str, ...], output: Any, donate: tuple[int, ...] = ()) -> Any:
         plan, num_seeds = self.plan, self.num_seeds
@@ -156,6 +175,19 @@ class Programs:
             return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), part)
 
         return jax.tree.map(place, specs, tree)
+
+
+def fetch(tree: Any) -> Any:
+    """Whole arrays on the host, in every process."""
+
+    def whole(x: Any) -> Any:
+        if not isinstance(x, jax.Array) or x.is_fully_addressable or x.is_fully_replicated:
+            return jax.device_get(x)
+        from jax.experimental import multihost_utils
+
+        return np.asarray(multihost_utils.process_allgather(x, tiled=True))
+
+    return jax.tree.map(whole, tree)
 
 
 def _by_shard(own: Any, common: Any) -> Any:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import fcntl
+import tempfile
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -18,6 +19,9 @@ CHANGEABLE = (
     "train.max_bad_updates",
     "parallel.devices",
     "parallel.over",
+    "parallel.process",  # and processes
+    "parallel.coordinator",
+    "parallel.join_seconds",
     "eval.",
     "checkpoint.",
     "logging.",
@@ -31,18 +35,26 @@ class RunDirectory:
     The lock is the kernel's, on an open file: it goes with the process, however that ends.
     """
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path, owner: bool = True):
         self.path = path
         self.checkpoints = path / "checkpoints"
         self._stack = contextlib.ExitStack()
+        self._owner = owner
 
     @classmethod
-    def of(cls, config: Config, name: str) -> "RunDirectory":
-        """`run.dir`, or runs/<name>/<date-time>."""
+    def of(cls, config: Config, name: str, owner: bool = True) -> "RunDirectory":
+        """`run.dir`, or runs/<name>/<date-time>.
+
+        One of several processes owns it; the others share its checkpoints, and log to a directory that goes with them.
+        """
         default = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        return cls(Path(config.run.dir or default))
+        return cls(Path(config.run.dir or default), owner)
 
     def __enter__(self) -> "RunDirectory":
+        if not self._owner:
+            self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
+            (self.path / "checkpoints").mkdir()
+            return self
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:

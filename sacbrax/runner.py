@@ -15,13 +15,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax import policy_file, statistics, summary, warm_start
+from sacbrax import hosts, policy_file, statistics, summary, warm_start
 from sacbrax.cohort import Cohort
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import Reporter, plain_number, write_atomically
-from sacbrax.parallel import Plan
+from sacbrax.parallel import COMMON, Plan, fetch
 from sacbrax.rundir import RunDirectory
 from sacbrax.sinks import Sinks
 from sacbrax.store import Store, stored_shards
@@ -60,9 +60,14 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, cohort: Cohor
         cohort = Cohort(config, plan=plan)
     devices, seeds = cohort.programs.plan.devices, cohort.programs.plan.seeds_per_device(cohort.size)
     summary.check_memory(cohort.trainer, seeds, len(devices))
-    with Interrupt() as interrupt, RunDirectory.of(config, name) as directory:
-        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet)
+    with Interrupt() as interrupt, RunDirectory.of(config, name, hosts.first()) as directory:
+        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not hosts.first())
         try:
+            hosts.wait("directory")
+            if not directory.checkpoints.is_dir():
+                raise ConfigError(
+                    f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
+                )
             reporter.say(f"run directory {directory.path}")
             reporter.say(summary.memory_line(cohort.trainer, seeds))
             return _Run(cohort, directory, reporter, interrupt, started).loop()
@@ -78,7 +83,7 @@ class _Run:
     ):
         self.cohort, self.trainer, self.config, self.directory = cohort, cohort.trainer, cohort.config, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
-        self.programs, self.hyper = cohort.programs, cohort.hyper
+        self.programs, self.hyper = cohort.programs, cohort.programs.place(cohort.hyper, COMMON)
         self.train_keys, self.eval_keys = cohort.train_keys, cohort.eval_keys
         template = self.programs.shapes(self.train_keys)
         self.store = Store(self.config, directory, template, reporter)
@@ -117,7 +122,7 @@ class _Run:
             state, sums = tree["state"], tree["sums"]
         del tree  # the state is donated to the next call: nothing else may hold it
         self.interrupt.saves = True
-        while self.interrupt.signal is None:
+        while not self._interrupted():
             bad_updates = self._bad_updates(state)
             if bad_updates >= self.config.train.max_bad_updates:
                 self._give_up(bad_updates)
@@ -126,16 +131,22 @@ class _Run:
                 self._evaluate(compiled, state, sums)
                 sums = self.programs.zero_sums(state)
             # A checkpoint in the middle of bad updates might displace the last good one.
-            if self._finished() or (bad_updates == 0 and self.store.due(self.progress, evaluation_due)):
+            due = self._finished() or (bad_updates == 0 and self.store.due(self.progress, evaluation_due))
+            if hosts.agree(due):  # it may depend on the clock
                 self._save(state, sums)
             if self._finished():
                 return
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
 
+    def _interrupted(self) -> bool:
+        """Whether this process or another one of the run got a signal, which is then this one's too."""
+        self.interrupt.signal = hosts.largest(self.interrupt.signal or 0) or None
+        return self.interrupt.signal is not None
+
     def _bad_updates(self, state: TrainState) -> int:
         """How many updates in a row were skipped, as the cohort counts them."""
-        counts = np.atleast_1d(jax.device_get(state.agent.bad_updates))
+        counts = np.atleast_1d(fetch(state.agent.bad_updates))
         self.stuck_seeds = np.flatnonzero(counts >= self.config.train.max_bad_updates).tolist()
         return self.cohort.bad_updates(counts)
 
@@ -143,7 +154,7 @@ class _Run:
         stop = self._next_evaluation()
         if (checkpoint := self.store.next_iteration) is not None:
             stop = min(stop, max(checkpoint, self.progress.iteration + 1))
-        iterations = min(self.call_iterations, stop - self.progress.iteration)
+        iterations = hosts.agree(min(self.call_iterations, stop - self.progress.iteration))
         begin = time.perf_counter()
         state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
         seconds = time.perf_counter() - begin
@@ -214,14 +225,14 @@ class _Run:
 
     def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Mapping[str, Any]) -> None:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
-        episodes = jax.device_get(compiled["evaluate"](state, self.eval_keys))
-        diagnostics = jax.device_get(compiled["diagnose"](state, self.hyper, self.eval_keys))
+        episodes = fetch(compiled["evaluate"](state, self.eval_keys))
+        diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
         returns = np.atleast_2d(episodes["return"])  # [S, episodes]
         config, progress, num_envs = self.config, self.progress, self.config.env.num_envs
         first = progress.evaluated is None  # right after exploration, before any update
         epoch_iterations = 0 if progress.evaluated is None else progress.iteration - progress.evaluated
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
-            train = self.trainer.averages(jax.device_get(sums))
+            train = self.trainer.averages(fetch(sums))
             mean, std, by_seed = float(returns.mean()), float(returns.std()), returns.mean(axis=1)
         self._clock()
         rate = self.cohort.size * epoch_iterations / (progress.epoch_seconds or np.inf)
@@ -267,7 +278,7 @@ class _Run:
         better = {folder: bool(returns[i] > before) for folder, (i, before) in kept.items()}
         if not snapshots and not any(better.values()):
             return
-        params, normalizer = jax.device_get((state.agent.params, state.normalizer))
+        params, normalizer = fetch((state.agent.params, state.normalizer))
         for folder, (i, _) in kept.items():
             own, scale = jax.tree.map(lambda x, i=i: x[i] if size > 1 else x, (params, normalizer))
             note = {"seed": self.cohort.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}

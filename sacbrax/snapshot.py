@@ -25,6 +25,16 @@ def take(tree: Any) -> dict[str, np.ndarray]:
     return arrays | {ROWS: _first_rows(rows, fill)}
 
 
+def together(tree: Any) -> dict[str, Any]:
+    """The same for several processes that write together: device arrays of which each holds a part, replay whole."""
+    return {name: _raw(leaf) for name, leaf in _named(tree).items()}
+
+
+def shardings(template: Any) -> dict[str, Any]:
+    """Where each leaf of shapes that know their devices lies, by name."""
+    return {name: leaf.sharding for name, leaf in _named(template).items()}
+
+
 def shapes(template: Any, fill: int) -> dict[str, tuple[tuple[int, ...], str]]:
     """Shape and dtype that `take` gives each leaf of a tree like `template` (arrays or shapes) with `fill` rows."""
     found = {}
@@ -35,12 +45,15 @@ def shapes(template: Any, fill: int) -> dict[str, tuple[tuple[int, ...], str]]:
     return found
 
 
-def put(arrays: Mapping[str, np.ndarray], template: Any) -> Any:
-    """The tree of `template` on the device, from arrays of just the `shapes`."""
+def put(arrays: Mapping[str, Any], template: Any) -> Any:
+    """The tree of `template` on the device, from arrays of just the `shapes`, or from device arrays as they are."""
 
     def restore(path: Any, leaf: Any) -> Any:
         array = arrays[_name(path)]
-        if _name(path) == ROWS:
+        if isinstance(array, jax.Array) and array.shape != leaf.shape:  # replay that was stored up to its fill
+            missing = [(0, whole - part) for whole, part in zip(leaf.shape, array.shape, strict=True)]
+            array = jax.jit(lambda rows: jnp.pad(rows, missing), out_shardings=leaf.sharding)(array)
+        elif _name(path) == ROWS and array.shape != leaf.shape:
             rows = np.zeros(leaf.shape, array.dtype)
             rows[..., : array.shape[-2], :] = array
             array = rows
@@ -50,8 +63,10 @@ def put(arrays: Mapping[str, np.ndarray], template: Any) -> Any:
     return jax.tree_util.tree_map_with_path(restore, template)
 
 
-def _on_devices(array: np.ndarray, sharding: Any) -> Any:
+def _on_devices(array: Any, sharding: Any) -> Any:
     """A copy on a CPU too: the device must own what the first epoch is given to overwrite."""
+    if isinstance(array, jax.Array):
+        return array
     if sharding is None:
         return jnp.array(array, copy=True)
     parts = [

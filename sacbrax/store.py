@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sacbrax import checkpoint, snapshot, summary
+from sacbrax import checkpoint, hosts, snapshot, summary
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import CheckpointError, DamagedError
 from sacbrax.config import Config, ConfigError
@@ -98,22 +98,24 @@ class Store:
         but none is sound: nothing in the run directory is changed then.
         """
         damaged: dict[str, DamagedError] = {}
-        found = checkpoint.names(self._directory)
+        found = hosts.agree_text(" ".join(checkpoint.names(self._directory))).split()
+        first, placed = hosts.first(), snapshot.shardings(self.template) if hosts.several() else None
         for name in reversed(found):
             try:
-                arrays, notes = checkpoint.read(self._directory / name, self._expected)
-                break
+                arrays, notes = checkpoint.read(self._directory / name, self._expected, first, placed)
             except DamagedError as error:
                 damaged[name] = error
+            if not hosts.largest(name in damaged):
+                break
+            damaged.setdefault(name, DamagedError(f"{self._directory / name}: unreadable for another process"))
         else:
             if found:
                 raise CheckpointError(f"no checkpoint is sound, nothing was changed; the newest: {damaged[found[-1]]}")
             self._check_new()
-            checkpoint.clean(self._directory)
+            self._clean({})
             return None, Progress()
-        checkpoint.clean(self._directory)
-        for bad, problem in damaged.items():
-            checkpoint.set_aside(self._directory, bad)
+        self._clean(damaged)
+        for problem in damaged.values():
             self._reporter.warn(f"{problem}; going on from checkpoint {name}")
         self._reporter.say(f"going on from checkpoint {name}")
         if notes["versions"] != summary.versions():
@@ -121,6 +123,13 @@ class Store:
         progress = Progress.from_notes(notes)
         self.newest, self._last_iteration, self._last_time = name, progress.iteration, time.perf_counter()
         return snapshot.put(arrays, self.template), progress
+
+    def _clean(self, damaged: Mapping[str, Any]) -> None:
+        if hosts.first():
+            checkpoint.clean(self._directory)
+            for name in damaged:
+                checkpoint.set_aside(self._directory, name)
+        hosts.wait("clean")
 
     @property
     def next_iteration(self) -> int | None:
@@ -148,14 +157,19 @@ class Store:
             return
         first = self._last_iteration is None
         begin = time.perf_counter()
-        arrays = snapshot.take(tree)
+        arrays = snapshot.together(tree) if hosts.several() else snapshot.take(tree)
         notes = progress.to_notes() | {
             "fill": arrays[snapshot.ROWS].shape[-2],
             "config": self._config.to_yaml(),
             "versions": summary.versions(),
         }
-        self._writing = name
-        self._writer.start(name, arrays, notes)
+        if hosts.several():  # no thread: it would have to wait for those of others while training waits for them too
+            keep = self._config.checkpoint.keep
+            checkpoint.write(self._directory, name, arrays, notes, keep, hosts.first(), hosts.wait)
+            self.newest = name
+        else:
+            self._writing = name
+            self._writer.start(name, arrays, notes)
         self._last_iteration, self._last_time = progress.iteration, time.perf_counter()
         self._copy_seconds = self._last_time - begin
         if first:  # a run that cannot save at all should say so now

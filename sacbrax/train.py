@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax import rundir
+from sacbrax import hosts, rundir
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 
 
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sacbrax.runner import run
 
     result = run(config, name=Path(args.config or args.resume).stem, quiet=args.quiet)
+    hosts.part()
     return 0 if result.interrupted_by is None else 128 + result.interrupted_by
 
 

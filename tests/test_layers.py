@@ -11,6 +11,7 @@ LAYERS: list[set[str]] = [
         "distributions",
         "replay",
         "shards",
+        "hosts",
         "schedules",
         "interrupt",
         "checkpoint",

@@ -1,0 +1,160 @@
+"""Several processes as one run, over the loopback: one log, the same learning, a dead peer, any number afterwards."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from resumable import arrays, configure, learning, newest, start
+
+from sacbrax import checkpoint, hosts
+from sacbrax.config import ConfigError
+from sacbrax.parallel import Plan
+from sacbrax.train import main
+
+SIZES = ("eval.episodes=4", "parallel.shards=2", "run.compilation_cache=true")
+
+
+def together(directory: Path, count: int, *overrides: str) -> list[subprocess.Popen[str]]:
+    """The tiny run by `count` processes with two devices in all."""
+    if count == 1:
+        return [start(directory, *SIZES, "parallel.devices=2", *overrides)]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    joint = ("parallel.devices=2", f"parallel.processes={count}", f"parallel.coordinator=127.0.0.1:{port}")
+    return [start(directory, *SIZES, *joint, f"parallel.process={i}", *overrides) for i in range(count)]
+
+
+def ends(processes: list[subprocess.Popen[str]], seconds: float = 300) -> list[tuple[int, str]]:
+    """Status and standard error of each."""
+    found = []
+    for process in processes:
+        try:
+            _, text = process.communicate(timeout=seconds)
+        finally:
+            process.kill()
+        found.append((process.returncode, own_lines(text)))
+    return found
+
+
+def own_lines(text: str) -> str:
+    """Without the line with which Gloo greets."""
+    return "\n".join(line for line in text.splitlines() if not line.startswith("[Gloo]"))
+
+
+def wait_for_checkpoint(directory: Path, env_steps: int) -> None:
+    deadline = time.monotonic() + 300
+    while not [n for n in checkpoint.names(directory / "checkpoints") if int(n.split("-")[0]) >= env_steps]:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run_and_survive_a_death(tmp_path: Path) -> None:
+    """Killed amid training, the other one says so and ends with 1; then two, and one, go on to the same numbers."""
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert ends(together(whole, 1)) == [(0, "")]
+    assert ends(together(tmp_path / "two", 2)) == [(0, ""), (0, "")]
+    assert_close(whole, tmp_path / "two")
+    assert (tmp_path / "two/summary.json").is_file()
+    assert (tmp_path / "two/checkpoints/best_policy.npz").is_file()
+
+    processes = together(killed, 2, "train.total_env_steps=1000000000")
+    wait_for_checkpoint(killed, 280)
+    processes[1].kill()
+    begin = time.monotonic()
+    status, text = ends(processes)[0]
+    assert time.monotonic() - begin < 10
+    assert status == 1
+    assert text == (
+        "error: process 1 of 2 is gone; start all of them again, or any other number, and the run goes on from its "
+        "last checkpoint"
+    )
+    reached = int(newest(killed).name.split("-")[0])
+    assert ends(together(killed, 2, f"train.total_env_steps={reached + 80}")) == [(0, ""), (0, "")]
+    assert ends(together(killed, 1, f"train.total_env_steps={reached + 160}")) == [(0, "")]
+    assert ends(together(killed, 2, f"train.total_env_steps={reached + 240}")) == [(0, ""), (0, "")]
+    steps = [row["env_steps"] for row in learning(killed)]
+    assert steps == list(range(40, reached + 241, 80))
+
+
+@pytest.mark.slow
+def test_a_signal_to_one_stops_all_with_everything_saved(tmp_path: Path) -> None:
+    processes = together(tmp_path / "run", 2, "train.total_env_steps=1000000000", "checkpoint.every_env_steps=1000000")
+    wait_for_checkpoint(tmp_path / "run", 40)
+    time.sleep(2)
+    processes[1].send_signal(signal.SIGTERM)
+    assert ends(processes) == [(143, ""), (143, "")]
+    assert int(newest(tmp_path / "run").name.split("-")[0]) > 40
+
+
+@pytest.mark.slow
+def test_a_process_that_never_comes_is_an_error(tmp_path: Path) -> None:
+    waiting = together(tmp_path / "run", 2, "parallel.join_seconds=3")
+    waiting[1].kill()
+    status, text = ends(waiting)[0]
+    assert status == 1
+    assert text.startswith("error: parallel.processes: the processes did not find each other: ")
+
+
+def assert_close(one: Path, other: Path) -> None:
+    """Sums between processes are ordered anew, and 200 updates carry that on; counts and shapes are alike."""
+    left, right = arrays(one), arrays(other)
+    assert left.keys() == right.keys()
+    for key, value in left.items():
+        assert value.shape == right[key].shape
+        np.testing.assert_allclose(value.astype(float), right[key].astype(float), rtol=1e-3, atol=1e-3, err_msg=key)
+    assert [row["env_steps"] for row in learning(one)] == [row["env_steps"] for row in learning(other)]
+
+
+def test_what_several_processes_need_is_refused_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    joint = ("parallel.devices=2", "parallel.processes=2", "parallel.coordinator=127.0.0.1:1")
+    for overrides, message in (
+        (("parallel.processes=2",), "parallel.coordinator: expected host:port"),
+        ((*joint, "parallel.process=2"), "parallel.process: must be below parallel.processes = 2"),
+        ((*joint, "parallel.devices=3"), "parallel.devices: must be all, or divide by parallel.processes = 2"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{message}"):
+            configure(tmp_path, *overrides)
+    with pytest.raises(ConfigError, match=r"^parallel\.processes: call sacbrax\.hosts\.join"):
+        Plan.of(configure(tmp_path, *joint))
+    config = tmp_path / "config.yaml"
+    config.write_text("parallel: {processes: some}\n")
+    assert main([str(config)]) == 2
+    assert "expected a whole number or cluster" in capsys.readouterr().err
+
+
+def test_one_process_agrees_with_itself() -> None:
+    assert hosts.agree(3) == hosts.largest(3) == 3
+    assert hosts.agree_text("a b") == "a b"
+    assert hosts.first()
+    assert not hosts.several()
+    assert not hosts.joined()
+    hosts.wait("here")
+    hosts.part()
+
+
+LINE = """
+import socket, sys, time
+from sacbrax import hosts
+ours, theirs = socket.socketpair()
+line = hosts._Lifeline([hosts._Peer(1, ours)], 2)
+if sys.argv[1] == "farewell":
+    hosts._send(hosts._Peer(0, theirs), hosts.FAREWELL)
+elif sys.argv[1] == "told":
+    hosts._send(hosts._Peer(0, theirs), 5)
+theirs.close()
+time.sleep(1)
+"""
+
+
+@pytest.mark.parametrize(("case", "gone"), [("farewell", None), ("silence", 1), ("told", 5)])
+def test_a_connection_that_ends_is_noticed_and_a_farewell_is_not(case: str, gone: int | None) -> None:
+    """In a process of its own, for it ends there."""
+    done = subprocess.run([sys.executable, "-c", LINE, case], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == (0 if gone is None else 1)
+    assert done.stderr == "" if gone is None else done.stderr.startswith(f"error: process {gone} of 2 is gone; start")
