@@ -30,7 +30,9 @@ WORDS = {int: "whole number", float: "number", bool: "true or false", str: "text
 
 def type_words(hint: Any) -> str:
     """A type as a user says it."""
-    if isinstance(hint, types.UnionType):
+    if typing.get_origin(hint) is typing.Literal:
+        return " or ".join(f"`{word}`" for word in typing.get_args(hint))
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return " or ".join(type_words(part) for part in typing.get_args(hint))
     if hint is type(None):
         return "null"

@@ -50,13 +50,12 @@ def put(arrays: Mapping[str, Any], template: Any) -> Any:
 
     def restore(path: Any, leaf: Any) -> Any:
         array = arrays[_name(path)]
-        if isinstance(array, jax.Array) and array.shape != leaf.shape:  # replay that was stored up to its fill
+        if _name(path) == ROWS and array.shape != leaf.shape:
             missing = [(0, whole - part) for whole, part in zip(leaf.shape, array.shape, strict=True)]
-            array = jax.jit(lambda rows: jnp.pad(rows, missing), out_shardings=leaf.sharding)(array)
-        elif _name(path) == ROWS and array.shape != leaf.shape:
-            rows = np.zeros(leaf.shape, array.dtype)
-            rows[..., : array.shape[-2], :] = array
-            array = rows
+            if isinstance(array, jax.Array):
+                array = jax.jit(lambda rows: jnp.pad(rows, missing), out_shardings=leaf.sharding)(array)
+            else:
+                array = np.pad(array, missing)
         device_array = _on_devices(array, getattr(leaf, "sharding", None))
         return jax.random.wrap_key_data(device_array, impl=_key_impl(leaf)) if _is_key(leaf) else device_array
 

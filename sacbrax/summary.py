@@ -55,7 +55,7 @@ def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:
 
 def device_bytes(devices: int = 1) -> int:
     """Memory of one device; for a CPU its share of the machine's own, or of the container's limit."""
-    stats = jax.devices()[0].memory_stats()
+    stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
