@@ -17,7 +17,7 @@ import numpy as np
 
 from sacbrax import hosts, policy_file, statistics, summary, warm_start
 from sacbrax.cohort import Cohort
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config, ConfigError, LoggingConfig
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import Reporter, plain_number, write_atomically
@@ -99,7 +99,9 @@ class _Run:
             self._bad_updates(tree["state"])
         self.wall_before = self.progress.wall_seconds
         try:
-            self.sinks = Sinks(self.config, self.directory, self.progress.rows, self.reporter)
+            # Of several processes the first one alone speaks to services.
+            spoken = self.config if hosts.first() else dataclasses.replace(self.config, logging=LoggingConfig())
+            self.sinks = Sinks(spoken, self.directory, self.progress.rows, self.reporter)
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
