@@ -36,6 +36,7 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except RunError as error:
+            hosts.await_news()  # what went wrong may be that another process of the run is gone
             print(f"error: {error}", file=sys.stderr)
             return 1
         except Interrupted as interrupted:
@@ -45,7 +46,7 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
         except Exception:
             if not hosts.joined():
                 raise
-            hosts.await_news()
+            hosts.await_news()  # a sum over processes fails when one of them is gone
             traceback.print_exc()
             return 1
 

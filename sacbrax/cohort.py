@@ -10,7 +10,7 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.parallel import Plan, Programs
 from sacbrax.schedules import Hyper
 from sacbrax.shards import Shards
@@ -25,6 +25,8 @@ class Cohort:
     """
 
     def __init__(self, config: Config, like: "Cohort | None" = None, plan: Plan | None = None):
+        if plan is None and (config.parallel.devices, config.parallel.processes) != (1, 1):
+            raise ConfigError("parallel.devices: must be 1 here, where trials or agents share one device")
         self.config, self.size = config, config.train.num_seeds
         shards = Shards() if plan is None else plan.shards
         self.trainer: Trainer = Trainer(config, shards) if like is None else like.trainer
