@@ -191,6 +191,8 @@ class TrainConfig:
 
 @dataclasses.dataclass(frozen=True)
 class ParallelConfig:
+    """Devices and processes that share one run."""
+
     devices: int | Literal["all"] = option(
         1, "devices to train on: a number, or all there are. On a CPU each device is a core", low=1
     )
