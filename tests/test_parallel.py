@@ -39,10 +39,6 @@ def test_eight_devices_compute_what_eight_shards_on_one_do(found: dict[str, Any]
     assert found["episodes"] == [8]
 
 
-def test_a_seed_on_its_own_device_is_the_solo_run_bit_for_bit(found: dict[str, Any]) -> None:
-    assert found["seed_alone"] == 0
-
-
 def test_sharded_runs_resume(found: dict[str, Any]) -> None:
     """On the same devices bit for bit; on another number of them the shards stay and only sums are ordered anew."""
     assert found["resume"]["shape"] == [2]
@@ -66,7 +62,9 @@ def test_sizes_that_do_not_divide_are_refused_by_name(found: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_lanes_seeds_and_devices_nest(tmp_path: Path) -> None:
+    """And a seed with a device for itself is the solo run, bit for bit."""
     found = forced(tmp_path, "--all")
+    assert found["seed_alone"] == 0
     assert found["two_lanes_on_four_devices"] < 1e-5
     assert found["two_seeds_on_four_devices"] < 1e-3  # batched products sum in another order
     assert found["seeds_of_shards"] < 1e-5
