@@ -170,7 +170,7 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
     if name == "render":
         return [*words, "--steps", "4"]
     if name == "bench.__main__" and words[0] == "peers":
-        return [*words, *"--peers sacbrax --scenarios A --cap 0 --passes 1 --chunk 64".split()]
+        return [*words, *["--peers", "sacbrax", "--scenarios", "A", "--cap", "0", "--passes", "1", "--chunk", "64"]]
     if name == "bench.__main__":
         own = {"tasks": ["--tasks", "inverted_pendulum", "--repeats", "1"]}
         own["parity"] = ["--tasks", "inverted_pendulum_v5", "--states", "2"]
