@@ -87,7 +87,7 @@ def test_shards_learn_what_one_learns(tiny: Tiny) -> None:
 
 
 def test_a_device_holds_its_share(tiny: Tiny) -> None:
-    config = tiny("parallel.shards=4")
+    config = tiny("parallel.shards=4", "eval.episodes=4")
     whole, share = predicted_bytes(Trainer(tiny())), predicted_bytes(Trainer(config, Plan.of(config).shards))
     assert share["replay"] == whole["replay"] + 3 * 8, "four rings with two counters each"
     assert share["networks"] == whole["networks"]
