@@ -34,6 +34,7 @@ ELSEWHERE = {
     "python -m build": "test_package builds",
     "python tests/make_data.py": "writes the data that test_compatibility reads",
     "python docs/make_configuration.py": "test_docs compares its page",
+    "python docs/make_learning_curve.py": "test_docs draws another run",
 }
 SHRUNK = ["env.num_envs=4", "env.episode_length=6", "replay.capacity=512", "network.hidden_sizes=[8]"]
 SHRUNK += ["train.batch_size=8", "train.exploration_env_steps=16", "train.total_env_steps=32", "eval.episodes=2"]

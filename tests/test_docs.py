@@ -1,5 +1,6 @@
 """The documentation: it builds without a warning, its pages are current, and what it tells a reader to do works."""
 
+import json
 import os
 import re
 import runpy
@@ -34,6 +35,14 @@ def test_links_lead_somewhere() -> None:
             if not (page.parent / target).exists():
                 wrong.append(f"{page.name}: {target}")
     assert not wrong
+
+
+def test_the_learning_curve_draws_every_seed(tmp_path: Path) -> None:
+    row = {"env_steps": 10, "seed_0/eval/return_mean": 1.0, "seed_1/eval/return_mean": 2.0}
+    (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row | {'env_steps': 20})}\n")
+    code = runpy.run_path(str(ROOT / "docs/make_learning_curve.py"))
+    code["draw"](tmp_path, tmp_path / "curve.png")
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.slow
