@@ -253,6 +253,12 @@ class LoggingConfig:
         choices=("off", "offline", "online"),
     )
     wandb_project: str = option("sacbrax", "project there")
+    video_every_evaluations: int = option(
+        0, "evaluations between two videos of the policy, drawn beside the training; 0 is none", low=0
+    )
+    video_formats: tuple[str, ...] = option(
+        ("mp4",), "of those videos; TensorBoard gets a gif in any case", choices=("mp4", "gif", "html")
+    )
 
 
 # What may be loaded into a new run, and the parameter group it is.

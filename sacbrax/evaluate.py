@@ -13,26 +13,11 @@ from typing import Any
 import numpy as np
 
 from sacbrax.cli import Parser, guarded, prepare_jax
-from sacbrax.config import ConfigError, EnvConfig
+from sacbrax.config import EnvConfig
+from sacbrax.episode import ENGINES, gymnasium_id
 from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.options import build
 from sacbrax.policy_file import load_policy, task
-
-GYMNASIUM_IDS = {
-    "swimmer": "Swimmer-v5",
-    "ant_v5": "Ant-v5",
-    "halfcheetah_v5": "HalfCheetah-v5",
-    "hopper_v5": "Hopper-v5",
-    "humanoid_v5": "Humanoid-v5",
-    "humanoidstandup_v5": "HumanoidStandup-v5",
-    "inverted_pendulum_v5": "InvertedPendulum-v5",
-    "inverted_double_pendulum_v5": "InvertedDoublePendulum-v5",
-    "pusher_v5": "Pusher-v5",
-    "reacher_v5": "Reacher-v5",
-    "walker2d_v5": "Walker2d-v5",
-}
-SOLVER_LIMITS = {"solver_iterations", "ls_iterations"}  # options of a task that change no more than its accuracy
-ENGINES = ("gymnasium", "mjx", "fused")
 
 
 def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[str, np.ndarray]:
@@ -40,17 +25,8 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
 
     Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
     """
-    config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
-    name = GYMNASIUM_IDS.get(config.name)
-    if name is None or config.links not in (None, 3) or set(config.kwargs) - SOLVER_LIMITS:
-        raise ConfigError(
-            f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused "
-            f"(twins have {', '.join(GYMNASIUM_IDS)})"
-        )
-    try:
-        import gymnasium
-    except ImportError:
-        raise ConfigError("--engine: gymnasium is not installed; pip install 'sacbrax[gymnasium]'") from None
+    name = gymnasium_id(policy)
+    import gymnasium
 
     envs = [gymnasium.make(name) for _ in range(episodes)]
     observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.config import ConfigError
+from sacbrax.numpy_policy import PolicyFileError
 
 
 def load_matplotlib() -> Any:
@@ -24,5 +25,7 @@ def save(out: Path, write: Callable[[], Any]) -> None:
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         write()
+    except (ConfigError, PolicyFileError):
+        raise  # not about writing
     except (OSError, ValueError) as error:  # ValueError: a format matplotlib does not write
         raise ConfigError(f"--out: cannot write {out}: {error}") from None

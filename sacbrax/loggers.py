@@ -10,7 +10,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -126,12 +126,13 @@ class Reporter:
                 BarColumn(),
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[status]}"),
+                TextColumn("{task.fields[memory]}"),
                 TimeElapsedColumn(),
                 TextColumn("eta"),
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._task = self._progress.add_task("env steps", total=total_env_steps, status="")
+            self._task = self._progress.add_task("env steps", total=total_env_steps, status="", memory="")
             self._progress.start()
 
     def say(self, line: str) -> None:
@@ -150,6 +151,11 @@ class Reporter:
             yield
         except OSError as error:
             self.warn(f"{what} could not be written: {error.strerror}; training goes on")
+
+    def progress(self, env_steps: int, memory: Callable[[], str]) -> None:
+        """Move the bar; `memory` says what is in use."""
+        if self._progress is not None:
+            self._progress.update(self._task, completed=env_steps, memory=memory())
 
     def evaluation(self, metrics: Mapping[str, Any]) -> None:
         """Show one evaluation."""

@@ -104,15 +104,15 @@ class NumpyPolicy:
         self.header, self.arrays = header, arrays
         self.observation_size: int = header["observation_size"]
         self.action_size: int = header["action_size"]
-        self._options = header.get("policy", GAUSSIAN)
-        self._kind = self._options["kind"]
-        self._gain = self._options.get("action_gain", 1.0)
+        self.options = header.get("policy", GAUSSIAN)
+        self._kind = self.options["kind"]
+        self._gain = self.options.get("action_gain", 1.0)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
         }
         self._mean, self._scale = arrays["observation_mean"], arrays["observation_scale"]
         if self._kind == "latent":
-            self._latents = spread_latents(self._options["candidates"], self.action_size)
+            self._latents = spread_latents(self.options["candidates"], self.action_size)
 
     def __call__(self, observation: Any) -> np.ndarray:
         x, batch = self._see(observation)
@@ -156,10 +156,10 @@ class NumpyPolicy:
         return np.clip(self._gain * action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
 
     def _squash(self, u: np.ndarray) -> np.ndarray:
-        return np.tanh(u) if self._options["squash"] else u
+        return np.tanh(u) if self.options["squash"] else u
 
     def _clip(self, log_sigma: np.ndarray) -> np.ndarray:
-        return np.clip(log_sigma, self._options["log_sigma_min"], self._options["log_sigma_max"])
+        return np.clip(log_sigma, self.options["log_sigma_min"], self.options["log_sigma_max"])
 
     def _q(self, x: np.ndarray, action: np.ndarray) -> np.ndarray:
         return self._networks["critic"](np.concatenate([x, action], axis=1))[..., 0]
@@ -175,13 +175,13 @@ class NumpyPolicy:
         """Logits [B, K], means and log sigmas [B, K, A]; a Gaussian is a mixture of one, without a logit."""
         output, logits = self._networks["actor"](x), np.zeros((len(x), 1), np.float32)
         if self._kind == "gmm":
-            logits, output = np.split(output, [self._options["components"]], axis=1)
+            logits, output = np.split(output, [self.options["components"]], axis=1)
         mean, log_sigma = np.moveaxis(output.reshape(len(x), 2, -1, self.action_size), 1, 0)
         return logits, mean, self._clip(log_sigma)
 
     def _flow(self, features: np.ndarray, latent: np.ndarray) -> np.ndarray:
         """The latent-space policy's u = f(h; s), [B, A]."""
-        for i in range(self._options["coupling_layers"]):
+        for i in range(self.options["coupling_layers"]):
             kept = ((i + np.arange(self.action_size)) % 2).astype(np.float32)
             output = self._networks[f"coupling_{i}"](np.concatenate([latent * kept, features], axis=1))
             shift, log_scale = np.split(output, 2, axis=1)

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from sacbrax.config import ConfigError
+from sacbrax.episode import play
 from sacbrax.figures import load_matplotlib, save
 from sacbrax.numpy_policy import NumpyPolicy
-from sacbrax.policy_file import load_policy, task
+from sacbrax.policy_file import load_policy
 
 GRID = 61  # points along each action dimension
 LEVELS = 15
@@ -116,14 +117,7 @@ def load_observations(path: Path) -> np.ndarray:
 
 def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int, *, imports: bool = False) -> np.ndarray:
     """What the policy sees at some steps of an episode of its own, [len(steps), O]; `imports` as in `task`."""
-    import jax
-
-    env, config = task(policy, imports=imports)
-    if max(steps) >= config.episode_length:
-        raise ConfigError(f"--steps: an episode has {config.episode_length} steps, got {max(steps)}")
-    state, step = env.reset(jax.random.key(seed)), jax.jit(env.step)
-    seen = [np.asarray(state.obs)]
-    for _ in range(max(steps)):
-        state = step(state, policy(seen[-1]))
-        seen.append(np.asarray(state.obs))
-    return np.stack([seen[i] for i in steps])
+    episode = play(policy, seed=seed, steps=max(steps), imports=imports)
+    if max(steps) > len(episode.reward):
+        raise ConfigError(f"--steps: this episode has {len(episode.reward)} steps, got {max(steps)}")
+    return episode.observation[list(steps)]

@@ -111,7 +111,7 @@ class _Run:
             return self._finish()
         finally:
             self.store.close()
-            self.sinks.close()
+            self.sinks.close(hurry=self.interrupt.signal is not None)
 
     def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
@@ -163,6 +163,7 @@ class _Run:
         self.progress.iteration += iterations
         self.progress.epoch_seconds += seconds
         self.progress.train_seconds += seconds
+        self.reporter.progress(self.progress.iteration * self.config.env.num_envs, summary.memory_in_use)
         fitting = max(1, int(iterations * CALL_SECONDS / max(seconds, 1e-6)))
         self.call_iterations = min(fitting, max(self.call_iterations, CALL_GROWTH * iterations))
         return state, sums
@@ -276,7 +277,8 @@ class _Run:
         if size > 1:
             progress.best_by_seed = progress.best_by_seed or [-np.inf] * size
             kept |= {policy_file.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
-        snapshots = [policy_file.SNAPSHOT.format(metrics["env_steps"])] * self.config.checkpoint.snapshots
+        snapshot, drawn = policy_file.SNAPSHOT.format(metrics["env_steps"]), self.sinks.wants_policy(len(progress.rows))
+        snapshots = [snapshot] * (self.config.checkpoint.snapshots or drawn)
         better = {folder: bool(returns[i] > before) for folder, (i, before) in kept.items()}
         if not snapshots and not any(better.values()):
             return
@@ -296,6 +298,8 @@ class _Run:
                     progress.best_by_seed[i] = float(returns[i])
                 elif better[folder]:
                     progress.best_return = float(returns[i])
+        if drawn:
+            self.sinks.policy(self.directory / "checkpoints" / snapshot, metrics["env_steps"])
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()
@@ -309,6 +313,7 @@ class _Run:
             "interrupted": self.interrupt.signal is not None,
             "stuck_seeds": self.stuck_seeds,
             "device": str(jax.devices()[0].device_kind),
+            "hardware": summary.hardware(),
             "versions": summary.versions(),
             "git_revision": summary.git_revision(),
         }

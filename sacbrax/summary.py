@@ -2,9 +2,12 @@
 
 import os
 import platform
+import resource
 import subprocess
+import sys
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -17,6 +20,22 @@ def versions() -> dict[str, str]:
     """Of everything that the numbers depend on."""
     names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
     return {"sacbrax": sacbrax.__version__, "python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as it tells."""
+    processor = platform.processor() or platform.machine()
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
+    except OSError:
+        pass  # not Linux
+    return {
+        "processor": processor,
+        "cores": os.cpu_count(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "system": platform.platform(),
+    }
 
 
 def git_revision() -> str | None:
@@ -40,6 +59,15 @@ def memory_line(trainer: Trainer, seeds: int) -> str:
     listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
     which = "each" if trainer.shards.devices > 1 else "the"
     return f"memory on {which} device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
+
+
+def memory_in_use() -> str:
+    """Of the first device where it tells, else the most that this process has held."""
+    stats = jax.local_devices()[0].memory_stats()
+    if stats and "bytes_in_use" in stats:
+        return f"{stats['bytes_in_use'] / 2**30:.1f} GiB"
+    unit = 2**20 if sys.platform != "darwin" else 2**30  # kilobytes, or there bytes
+    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.1f} GiB"
 
 
 def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:

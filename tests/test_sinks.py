@@ -194,3 +194,84 @@ def test_wandb_without_a_connection(
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: logging.wandb: ")
+
+
+class Painter(Service):
+    """Takes its time over a policy."""
+
+    def __init__(self, announce) -> None:
+        self.announce, self.go = announce, threading.Event()
+
+    def policy(self, path: Path, env_steps: int) -> None:
+        assert self.go.wait(60)
+        self.announce(path, env_steps)
+
+
+class Listener(Service):
+    """Remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.videos, self.summary = [], None
+
+    def video(self, path: Path, env_steps: int) -> None:
+        self.videos.append((path, env_steps))
+
+    def finish(self, summary) -> None:
+        self.summary = summary
+
+
+def test_every_kth_policy_is_drawn_unless_the_last_one_still_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = {}
+
+    def make(name, config, directory, rows, *announce):
+        made[name] = Painter(*announce) if announce else Listener()
+        return made[name]
+
+    monkeypatch.setattr(sinks, "_make", make)
+    config = make_tiny("logging.video_every_evaluations=2", "logging.tensorboard=true")
+    everyone = Sinks(config, tmp_path, [], Reporter(1, quiet=True))
+    wait_until(lambda: everyone.wants_policy(2))
+    assert not everyone.wants_policy(1)
+    everyone.policy(tmp_path / "a.npz", 200)
+    assert not everyone.wants_policy(4), "still busy"
+    made["videos"].go.set()
+    wait_until(lambda: everyone.wants_policy(4))
+    everyone.policy(tmp_path / "b.npz", 400)
+    everyone.finish({"best_return": 1.0})
+    everyone.close()
+    assert made["tensorboard"].videos == [(tmp_path / "a.npz", 200), (tmp_path / "b.npz", 400)]
+    assert made["tensorboard"].summary == {"best_return": 1.0}
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_run_draws_its_policies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    overrides = ["env.name=swimmer", "env.episode_length=20", "logging.tensorboard=true"]
+    overrides += ["logging.video_every_evaluations=2", "logging.video_formats=[html]"]
+    run(make_tiny(f"run.dir={tmp_path / 'plain'}", *overrides[:2]), quiet=True)
+    run(make_tiny(f"run.dir={tmp_path / 'run'}", *overrides), quiet=True)
+    assert capfd.readouterr().err == ""
+    assert learning(tmp_path / "run") == learning(tmp_path / "plain")
+    step = learning(tmp_path / "run")[1]["env_steps"]
+    assert [path.name for path in sorted((tmp_path / "run" / "videos").iterdir())] == [
+        f"{step:012d}.gif",
+        f"{step:012d}.html",
+    ]
+    (picture,) = events(tmp_path / "run").Images("policy")
+    assert picture.step == step
+
+
+@pytest.mark.slow
+def test_what_cannot_be_drawn_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    run(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.video_every_evaluations=1"), quiet=True)
+    warning = "warning: logging.videos: the task probes:Cue has no MuJoCo model and joint positions to draw; "
+    assert capfd.readouterr().err == warning + "training goes on without it\n"
+    assert len(learning(tmp_path / "run")) == 3

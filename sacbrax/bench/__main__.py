@@ -20,8 +20,10 @@ BENCHMARKS = {
     "tasks": "env steps per second of whole tasks with their resets, beside Brax's own wrappers",
     "parity": "differences of the *_v5 tasks from Gymnasium's own, step by step",
 }
-USAGE = "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n" + "".join(
-    f"\n  {name:8} {text}" for name, text in BENCHMARKS.items()
+USAGE = (
+    "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n"
+    + "".join(f"\n  {name:8} {text}" for name, text in BENCHMARKS.items())
+    + "\n\nexample: python -m sacbrax.bench update --json"
 )
 
 
@@ -31,7 +33,11 @@ def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     if name not in BENCHMARKS:
         raise ConfigError(f"{name}: unknown benchmark; choose from {', '.join(BENCHMARKS)}")
     benchmark = importlib.import_module(f"sacbrax.bench.{name}")
-    parser = Parser(prog=f"python -m sacbrax.bench {name}", description=BENCHMARKS[name])
+    parser = Parser(
+        prog=f"python -m sacbrax.bench {name}",
+        description=BENCHMARKS[name],
+        epilog=f"example: python -m sacbrax.bench {name} --json",
+    )
     benchmark.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON value on standard output, nothing else")
     return benchmark, parser.parse_intermixed_args(rest)

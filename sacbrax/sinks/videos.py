@@ -1,0 +1,47 @@
+"""Videos of the policy during training, drawn by `sacbrax.render` in a process of its own, on the CPU, at low priority.
+
+Training only keeps the snapshot that is drawn. A policy that is due while the one before is still being drawn is left
+out. The pictures are in `videos/` of the run directory.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from sacbrax.config import Config
+from sacbrax.errors import RunError
+from sacbrax.sinks import Row, Service
+
+
+class Videos(Service):
+    """Draws what it is given; `announce` hears of each file that is done."""
+
+    def __init__(self, config: Config, directory: Path, rows: Sequence[Row], announce: Callable[[Path, int], None]):
+        formats = dict.fromkeys([*config.logging.video_formats, *(["gif"] if config.logging.tensorboard else [])])
+        self._directory, self._formats, self._announce = directory / "videos", list(formats), announce
+        self._process: subprocess.Popen[str] | None = None
+
+    def policy(self, path: Path, env_steps: int) -> None:
+        outs = [self._directory / f"{env_steps:012d}.{kind}" for kind in self._formats]
+        command = [sys.executable, "-m", "sacbrax.render", str(path), "--import", "--out", *map(str, outs)]
+        # Our modules and the user's as this process finds them; the accelerator is training's.
+        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+        self._process = subprocess.Popen(
+            ["nice", *command] if os.name == "posix" else command,
+            env=environment,
+            text=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+        )
+        _, errors = self._process.communicate()
+        if self._process.returncode:
+            last = (errors.strip().splitlines() or [f"exit status {self._process.returncode}"])[-1]
+            raise RunError(last.removeprefix("error: "))
+        for out in outs:
+            self._announce(out, env_steps)
+
+    def abandon(self) -> None:
+        if self._process is not None:
+            self._process.kill()
