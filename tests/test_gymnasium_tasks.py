@@ -9,7 +9,7 @@ import pytest
 
 from sacbrax.bench.parity import compare
 from sacbrax.envs import ENVS, make_env
-from sacbrax.evaluate import GYMNASIUM_IDS
+from sacbrax.episode import GYMNASIUM_IDS
 
 V5 = [name for name, path in ENVS.items() if path.startswith("sacbrax.envs.gymnasium_tasks")]
 # MJX has no PGS solver. Gymnasium's humanoids stop theirs after 50 rounds, short of the solution that ours finds.

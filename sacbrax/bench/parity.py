@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax.evaluate import GYMNASIUM_IDS
+from sacbrax.episode import GYMNASIUM_IDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
