@@ -26,6 +26,7 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
     """
     name = gymnasium_id(policy)
+    config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     import gymnasium
 
     envs = [gymnasium.make(name) for _ in range(episodes)]

@@ -144,7 +144,7 @@ def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
             if engine == "gymnasium":
                 result = evaluate_gymnasium(policy, args.episodes, args.seed)
             else:
-                result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
+                _, result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
         except (ConfigError, PolicyFileError) as error:
             lines.append(f"<tr><td>{ENGINE_NAMES[engine]}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
             continue
