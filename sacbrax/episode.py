@@ -37,7 +37,7 @@ class Episode:
 
     task: str
     engine: str
-    dt: float  # s per step
+    dt: float  # s per step, which is as many of the task's own as the policy repeats an action
     observation: np.ndarray  # [T + 1, O]
     action: np.ndarray  # [T, A]
     reward: np.ndarray  # [T]
@@ -63,14 +63,17 @@ def play(
     reset, step = jax.jit(env.reset), jax.jit(env.step)
     state = reset(jax.random.key(seed))
     record = _Record(state.obs, _qpos(state))
-    for _ in range(min(config.episode_length, steps or config.episode_length)):
+    for _ in range(config.episode_length if steps is None else min(config.episode_length, steps)):
         action = policy(record.observation[-1])
         state = step(state, action)
         record.add(action, state.reward, state.obs, _qpos(state))
         if state.done:
             break
-    model = getattr(env, "model", None) or getattr(getattr(env, "sys", None), "mj_model", None)
-    return record.episode(config.name, engine or config.engine, float(getattr(env, "dt", 1.0)), model)
+    inner: Any = env.unwrapped
+    model = getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
+    dt = float(getattr(inner, "dt", 1.0)) * config.action_repeat
+    # Some tasks bring their own physics, whatever engine is asked for.
+    return record.episode(config.name, env.backend, dt, model)
 
 
 def gymnasium_id(policy: NumpyPolicy) -> str:
@@ -94,16 +97,21 @@ def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episod
     import gymnasium
 
     env: Any = gymnasium.make(name)
+    repeat = build(EnvConfig, policy.header.get("env"), "env").action_repeat
     inner, space = env.unwrapped, env.action_space
     observation, ended = env.reset(seed=seed)[0], False
     record = _Record(observation, inner.data.qpos)
     while not ended and (steps is None or len(record.reward) < steps):
         action = policy(record.observation[-1])
         ctrl = space.low + (action + 1.0) * 0.5 * (space.high - space.low)
-        observation, reward, terminated, truncated, _ = env.step(ctrl)
-        record.add(action, reward, observation, inner.data.qpos)
-        ended = terminated or truncated
-    episode = record.episode(name, "gymnasium", float(inner.dt), inner.model)
+        total = 0.0
+        for _ in range(repeat):
+            observation, reward, terminated, truncated, _ = env.step(ctrl)
+            total, ended = total + float(reward), terminated or truncated
+            if ended:
+                break
+        record.add(action, total, observation, inner.data.qpos)
+    episode = record.episode(name, "gymnasium", float(inner.dt) * repeat, inner.model)
     env.close()
     return episode
 

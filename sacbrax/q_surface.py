@@ -117,7 +117,7 @@ def load_observations(path: Path) -> np.ndarray:
 
 def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int, *, imports: bool = False) -> np.ndarray:
     """What the policy sees at some steps of an episode of its own, [len(steps), O]; `imports` as in `task`."""
-    episode = play(policy, seed=seed, steps=max(steps), imports=imports)
+    episode = play(policy, seed=seed, steps=max(1, *steps), imports=imports)
     if max(steps) > len(episode.reward):
         raise ConfigError(f"--steps: this episode has {len(episode.reward)} steps, got {max(steps)}")
     return episode.observation[list(steps)]

@@ -22,7 +22,7 @@ from sacbrax.episode import ENGINES, play
 from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.figures import load_matplotlib, save
 from sacbrax.numpy_policy import NumpyPolicy, PolicyFileError
-from sacbrax.policy_file import load_policy
+from sacbrax.policy_file import load_policy, task
 from sacbrax.rundir import flat
 
 STYLE = """
@@ -138,25 +138,33 @@ def svg(plt: Any, figure: Any) -> str:
 
 def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
     """A table of the best policy's returns on each engine; where it cannot run, why."""
-    lines = []
+    lines, seen = [], set()
     for engine in args.engines:
         try:
             if engine == "gymnasium":
                 result = evaluate_gymnasium(policy, args.episodes, args.seed)
             else:
+                engine = task(policy, engine, imports=args.imports)[0].backend
+                if engine in seen:
+                    continue  # the task brings its own physics, whatever engine is asked for
+                seen.add(engine)
                 _, result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
         except (ConfigError, PolicyFileError) as error:
-            lines.append(f"<tr><td>{ENGINE_NAMES[engine]}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
+            lines.append(f"<tr><td>{_named(engine)}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
             continue
         returns = result["return"]
         numbers = (returns.mean(), returns.std(), returns.min(), float(np.mean(result["length"])))
         cells = "".join(f'<td class="number">{number:.1f}</td>' for number in numbers)
-        lines.append(f"<tr><td>{ENGINE_NAMES[engine]}</td>{cells}</tr>")
+        lines.append(f"<tr><td>{_named(engine)}</td>{cells}</tr>")
     head = "".join(f"<th>{text}</th>" for text in ("engine", "mean return", "std", "lowest", "mean length"))
     return (
         f"<table><tr>{head}</tr>{''.join(lines)}</table><p>The best policy by evaluation, its deterministic actions, "
         f"{args.episodes} episodes each, seeds from {args.seed}.</p>"
     )
+
+
+def _named(engine: str) -> str:
+    return html.escape(ENGINE_NAMES.get(engine, engine))
 
 
 def episode(policy: NumpyPolicy, args: argparse.Namespace) -> str:

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import mujoco
 import numpy as np
@@ -14,6 +15,7 @@ from PIL import Image, ImageSequence
 from sacbrax import player, render, screen, video
 from sacbrax.episode import Episode, play
 from sacbrax.errors import RunError
+from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.policy_file import load_policy
 
 
@@ -58,6 +60,24 @@ def test_an_episode_on_our_engine_earns_the_same(episode: Episode) -> None:
     assert ours.qpos.shape == (1001, 5)
     assert ours.returns[-1] == pytest.approx(362.6, abs=15)
     assert ours.qpos[-1][0] - ours.qpos[0][0] == pytest.approx(ours.returns[-1] * ours.dt, abs=0.2)  # metres swum
+
+
+@pytest.mark.parametrize("engine", ["gymnasium", None])
+def test_an_action_is_held_for_as_many_steps_as_in_training(engine: str | None) -> None:
+    found = load_policy("swimmer")
+    policy = NumpyPolicy(found.header | {"env": found.header["env"] | {"action_repeat": 3}}, found.arrays)
+    held, single = play(policy, engine, seed=0, steps=20), play(found, engine, seed=0, steps=1)
+    assert (held.engine, held.dt) == (engine or "fused", pytest.approx(0.12))
+    assert held.qpos is not None
+    assert held.model is not None, "it can be drawn"
+    np.testing.assert_array_equal(held.action[0], single.action[0])
+    # The first action three times in Gymnasium's own task, from the same start.
+    env: Any = pytest.importorskip("gymnasium").make("Swimmer-v5").unwrapped
+    env.reset(seed=0)
+    env.set_state(held.qpos[0].astype(float), held.observation[0][3:].astype(float))
+    total = sum(env.step(held.action[0])[1] for _ in range(3))
+    assert held.reward[0] == pytest.approx(total, abs=1e-4)
+    np.testing.assert_allclose(held.qpos[1], env.data.qpos, atol=1e-4)
 
 
 @needs_renderer
