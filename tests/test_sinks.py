@@ -223,19 +223,23 @@ class Listener(Service):
 def test_every_kth_policy_is_drawn_unless_the_last_one_still_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = {}
+    made, starting = {}, threading.Event()
 
     def make(name, config, directory, rows, *announce):
+        starting.wait()
         made[name] = Painter(*announce) if announce else Listener()
         return made[name]
 
     monkeypatch.setattr(sinks, "_make", make)
     config = make_tiny("logging.video_every_evaluations=2", "logging.tensorboard=true")
     everyone = Sinks(config, tmp_path, [], Reporter(1, quiet=True))
-    wait_until(lambda: everyone.wants_policy(2))
+    everyone.row(ROWS[0])
+    assert everyone.wants_policy(2), "also when it is still starting and there are rows for the others"
     assert not everyone.wants_policy(1)
+    starting.set()
     everyone.policy(tmp_path / "a.npz", 200)
     assert not everyone.wants_policy(4), "still busy"
+    wait_until(lambda: "videos" in made)
     made["videos"].go.set()
     wait_until(lambda: everyone.wants_policy(4))
     everyone.policy(tmp_path / "b.npz", 400)
