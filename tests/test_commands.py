@@ -169,6 +169,8 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
         return [*words, *(override for override in SHRUNK if "hidden" not in override), "trials=2"]
     if name in ("evaluate", "report"):
         return [*words, "--episodes", "2"]
+    if name == "plot" and "q_surface" in words:
+        return [*words, "--steps", "0", "3"]
     if name == "render":
         return [*words, "--steps", "4"]
     if name == "bench.__main__" and words[0] == "peers":
