@@ -36,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"runner"},
     {"q_surface", "video", "player", "curves"},
     {"train", "evaluate", "render", "plot", "export"},
-    {"report"},
+    {"report", "notebook"},
     {"bench", "bench.timing", "bench.peer_drivers", "bench.peer_drivers.recorder"},
     {"bench.physics_engines"},
     {"bench.physics", "bench.update", "bench.train", "bench.peers", "bench.tasks", "bench.parity"},
