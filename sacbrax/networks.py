@@ -39,12 +39,14 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        # None computes in the parameters' own type, which tests against NumPy make float64.
+        dtype = None if self.dtype == "float32" else self.dtype
         for width in self.hidden_sizes:
-            x = nn.Dense(width, dtype=self.dtype, precision=self.precision)(x)
+            x = nn.Dense(width, dtype=dtype, precision=self.precision)(x)
             if self.layer_norm:
-                x = nn.LayerNorm(dtype=self.dtype)(x)
+                x = nn.LayerNorm(dtype=dtype)(x)
             x = ACTIVATIONS[self.activation](x)
-        return nn.Dense(self.output_size, dtype=jnp.float32, precision=self.precision)(x)
+        return nn.Dense(self.output_size, precision=self.precision)(x)
 
 
 def _mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool) -> MLP:
@@ -77,7 +79,9 @@ class Critics:
     def __call__(self, params: Params, observation: Array, action: Array) -> Array:
         """observation [B, O], action [B, A] -> Q [E, B]."""
         x = jnp.concatenate([observation, action], axis=-1)
-        return jax.vmap(self._mlp.apply, in_axes=(0, None))(params, x)[..., 0]
+        # Repeated, for every product is then batched over [E]; shared, XLA transposes the first layer's output.
+        x = jnp.broadcast_to(x[None], (self.num_critics, *x.shape))
+        return jax.vmap(self._mlp.apply)(params, x)[..., 0]
 
 
 class Value:

@@ -7,10 +7,9 @@ from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax
 from flax import struct
 
-from sacbrax import losses
+from sacbrax import adam, losses
 from sacbrax.config import Config
 from sacbrax.distributions import standard_normal_log_prob
 from sacbrax.networks import Critics, Value
@@ -27,7 +26,7 @@ class AgentState(struct.PyTreeNode):
 
     params: dict[str, Params]
     target: dict[str, Params]
-    optimizer: Any
+    optimizer: adam.State
     gradient_steps: Array  # int32 [], updates applied
     bad_updates: Array  # int32 [], updates skipped in a row; stays once it has reached `train.max_bad_updates`
 
@@ -63,7 +62,6 @@ class _SoftActorCritic:
         self._algorithm = config.algorithm
         self._regularized = config.policy.regularization > 0
         self._max_bad_updates = config.train.max_bad_updates
-        self._adam = optax.scale_by_adam()
         self._observation = jnp.zeros((1, observation_size))
         self._action = jnp.zeros((1, action_size))
 
@@ -109,7 +107,7 @@ class _SoftActorCritic:
             params=params,
             # A copy in memory too: the state is donated, and two leaves may not share one buffer.
             target={self.target_group: jax.tree.map(jnp.copy, params[self.target_group])},
-            optimizer=self._adam.init(params),
+            optimizer=adam.init(params),
             gradient_steps=jnp.zeros((), jnp.int32),
             bad_updates=jnp.zeros((), jnp.int32),
         )
@@ -147,26 +145,20 @@ class _SoftActorCritic:
         An update whose gradient or its square is not finite is skipped: nothing moves but the counts.
         """
         grads, metrics = self._shards.mean((grads, metrics))
-        directions, optimizer = self._adam.update(grads, agent.optimizer, agent.params)
-        rates = hyper.rates()
-        params = {
-            name: jax.tree.map(lambda p, d, rate=rates[name]: p - rate * d, group, directions[name])
-            for name, group in agent.params.items()
-        }
-        steps = agent.gradient_steps + 1
-        tau = jnp.where(steps % self._algorithm.target_update_interval == 0, hyper.tau, 0.0)
+        # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
+        finite = jnp.isfinite(sum(jnp.sum(grad * grad) for grad in jax.tree.leaves(grads)))
+        params, optimizer = adam.step(agent.params, grads, agent.optimizer, hyper.rates(), finite)
+        steps = agent.gradient_steps + finite
+        moves = finite & (steps % self._algorithm.target_update_interval == 0)
+        tau = jnp.where(moves, hyper.tau, 0.0)
         followed = {self.target_group: params[self.target_group]}
         target = jax.tree.map(lambda t, p: t + tau * (p - t), agent.target, followed)
 
-        # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
-        finite = jnp.isfinite(sum(jnp.sum(grad * grad) for grad in jax.tree.leaves(grads)))
         stuck = agent.bad_updates >= self._max_bad_updates
         bad_updates = jnp.where(finite & ~stuck, 0, agent.bad_updates + ~finite)
-        updated = AgentState(params, target, optimizer, steps, bad_updates)
-        unchanged = AgentState(agent.params, agent.target, agent.optimizer, agent.gradient_steps, bad_updates)
         metrics = {name: jnp.where(finite, value, 0.0) for name, value in metrics.items()}
         counts = {"applied_updates": finite.astype(jnp.int32), "skipped_updates": (~finite).astype(jnp.int32)}
-        return jax.tree.map(lambda new, old: jnp.where(finite, new, old), updated, unchanged), metrics | counts
+        return AgentState(params, target, optimizer, steps, bad_updates), metrics | counts
 
 
 class SACv1(_SoftActorCritic):

@@ -74,6 +74,21 @@ def test_train_prints_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixtu
     assert list(tmp_path.iterdir()) == [tmp_path / "tiny.yaml"], "a benchmark leaves nothing behind"
 
 
+def test_parts_of_a_vector_step(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(update, "MATMUL_SIZES", {"cpu": (64,)})
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    assert main(["train", str(tmp_path / "tiny.yaml"), "--json", "--parts", *FAST]) == 0
+    result = json.loads(capfd.readouterr().out)
+    parts, whole = result["parts"], 1 / result["vector_steps_per_second"]["median"]
+    assert list(parts) == ["physics", "replay", "update", "rest"]
+    assert sum(part["seconds"] for part in parts.values()) == pytest.approx(whole)
+    assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
+    assert all(part["seconds"] > 0 and part["floor_seconds"] >= 0 for name, part in parts.items() if name != "rest")
+    assert parts["update"]["seconds"] > parts["update"]["floor_seconds"] > 0
+
+
 def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY))
     assert main(["train", str(tmp_path / "tiny.yaml"), *FAST]) == 0
@@ -88,6 +103,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "algorithm.name"),
         (["train"], "config"),
+        (["train", "swimmer", "--parts", "train.num_seeds=2"], "--parts"),
         (["train", "absent.yaml"], "cannot read"),
     ],
 )

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sacbrax import config as config_lib
 from sacbrax import runner, summary
 from sacbrax.config import Config
 from sacbrax.parallel import Programs
@@ -207,3 +208,11 @@ def test_reward_centering_changes_what_is_learnt_from(tiny: Tiny) -> None:
     rows = np.asarray(state.replay.rows[:56, 1])
     assert rows.max() == 4
     assert np.asarray(plain.observation)[:, 1].max() < 2.5, "networks see normalized observations"
+
+
+def test_a_hundred_million_transitions_fit_an_h200_beside_65536_environments() -> None:
+    """From shapes alone; 141 GB, of which a tenth is left to programs and minibatches."""
+    overrides = ["env.num_envs=65536", "replay.capacity=100_000_000", "train.total_env_steps=200_000_000"]
+    parts = predicted_bytes(Trainer(config_lib.load("swimmer", overrides)))
+    assert parts["replay"] == pytest.approx(100e6 * (2 * 8 + 2 + 3) * 4, rel=1e-6)
+    assert sum(parts.values()) < 0.9 * 141e9

@@ -9,7 +9,7 @@ import time
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.bench import timing
+from sacbrax.bench import parts, timing, update
 from sacbrax.cli import prepare_jax
 
 
@@ -17,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("config", help="YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
+    parser.add_argument(
+        "--parts", action="store_true", help="also time physics, replay and update apart, each beside its floor"
+    )
     parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="length of a timed call (default 1)")
 
@@ -26,6 +29,8 @@ def prepare(args: argparse.Namespace) -> None:
     config = config_lib.load(args.config, args.overrides)
     # A cached program would make the compile seconds a lie.
     args.loaded = dataclasses.replace(config, run=dataclasses.replace(config.run, compilation_cache=False))
+    if args.parts and config.train.num_seeds > 1:
+        raise config_lib.ConfigError("--parts: takes one agent apart; set train.num_seeds=1")
     prepare_jax(args.loaded)
 
 
@@ -72,7 +77,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     num_envs, updates = config.env.num_envs, config.train.updates_per_step
     predicted = predicted_bytes(trainer, plan.seeds_per_device(seeds))
     memory = jax.devices()[0].memory_stats() or {}
-    return {
+    result = {
         "config": args.config,
         "overrides": args.overrides,
         "machine": timing.machine(),
@@ -95,6 +100,18 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "peak_rss_bytes_before_training": rss_before,
         "peak_device_bytes": memory.get("peak_bytes_in_use"),
     }
+    if args.parts:
+        flops = update.update_flops(
+            config.algorithm.name,
+            config.train.batch_size,
+            config.network.hidden_sizes,
+            trainer.observation_size,
+            trainer.action_size,
+        )
+        floor = updates * flops / update.matmul_rate(args.seconds / 2, args.repeats)
+        whole = 1.0 / timing.spread(rates)["median"]
+        result["parts"] = parts.measure(trainer, state, hyper, whole, floor, args.seconds / 2, args.repeats)
+    return result
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -110,6 +127,9 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"{result['exploration_env_steps_per_second']:,.0f} /s)")
     print(f"  gradient steps     {result['gradient_steps_per_second']:12,.0f} /s")
     print(f"  spread of {result['repeats']} calls  {low:11.2f} to {high:.2f} times the median")
+    for name, part in result.get("parts", {}).items():
+        floor = f"{part['floor_seconds'] * 1e6:12,.0f} us at the floor" if part["floor_seconds"] is not None else ""
+        print(f"  {name:18} {part['seconds'] * 1e6:12,.0f} us a vector step, {part['share']:4.0%} {floor}")
     print(f"  memory predicted   {result['predicted_bytes'] / mebi:12,.1f} MiB")
     if result["peak_device_bytes"]:
         print(f"  peak on the device {result['peak_device_bytes'] / mebi:12,.1f} MiB")

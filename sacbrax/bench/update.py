@@ -6,10 +6,12 @@ for the rest, so `fraction_of_matmul` says what part of the machine's rate goes 
 
 import argparse
 import itertools
+import time
 from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.bench import timing
+from sacbrax.bench.hlo import kernels_per_iteration
 from sacbrax.cli import prepare_jax
 
 MATMUL_SIZES = {"cpu": (512, 1024, 2048)}
@@ -62,15 +64,17 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
     program = jax.jit(updates, donate_argnums=0)
     state = jax.jit(agent.init)(jax.random.key(1))
-    compile_seconds = timing.seconds(lambda: program.lower(state, jnp.int32(1)).compile())
+    begin = time.perf_counter()
+    compiled = program.lower(state, jnp.int32(1)).compile()
+    compile_seconds, text = time.perf_counter() - begin, compiled.as_text()
 
     def update(count: int) -> Any:
         nonlocal state
-        state = program(state, jnp.int32(count))
+        state = compiled(state, jnp.int32(count))
         return state
 
     count = timing.count_that_takes(args.seconds, update)
-    products = [matmul(size, args.seconds) for size in MATMUL_SIZES.get(jax.default_backend(), LARGE_MATMUL_SIZES)]
+    products = _products(args.seconds)
     update_rates, matmul_rates = [], []
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows both
         update_rates.append(count / timing.seconds(lambda: update(count)))
@@ -83,6 +87,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "batch_size": batch_size,
         "hidden_sizes": list(hidden),
         "compile_seconds": compile_seconds,
+        "kernels_per_update": kernels_per_iteration(text) if text else None,
         "repeats": args.repeats,
         "updates_per_second": rate,
         "updates_per_second_spread": timing.spread(update_rates),
@@ -136,6 +141,19 @@ def _random_batch(batch_size: int, observation: int, action: int) -> Any:
     )
 
 
+def matmul_rate(seconds: float, repeats: int) -> float:
+    """Operations per second of the machine's own matrix product, the best size's."""
+    products = _products(seconds)
+    rates = [max(operations / timing.seconds(call) for operations, call in products) for _ in range(repeats)]
+    return timing.spread(rates)["median"]
+
+
+def _products(seconds: float) -> list[tuple[float, Any]]:
+    import jax
+
+    return [matmul(size, seconds) for size in MATMUL_SIZES.get(jax.default_backend(), LARGE_MATMUL_SIZES)]
+
+
 def matmul(size: int, seconds: float) -> tuple[float, Any]:
     """Operations of a call that multiplies square matrices one after another, and the call."""
     import jax
@@ -156,6 +174,7 @@ def print_table(result: dict[str, Any]) -> None:
     spread, hidden = result["updates_per_second_spread"], "x".join(map(str, result["hidden_sizes"]))
     print(f"{result['algorithm']}, batch {result['batch_size']}, hidden {hidden}, {result['machine']['device']}")
     print(f"  compile           {result['compile_seconds']:12.1f} s")
+    print(f"  kernels           {result['kernels_per_update'] or 'not told':>12} an update")
     print(f"  updates           {result['updates_per_second']:12,.0f} /s   ", end="")
     print(f"({spread['lowest']:,.0f} to {spread['highest']:,.0f} in {result['repeats']} calls)")
     print(f"  useful products   {result['flops_per_second'] / 1e9:12,.1f} GFLOP/s")
