@@ -86,9 +86,10 @@ def sample(name: str, states: int, seed: int) -> dict[str, np.ndarray]:
     for i in range(states):
         env.reset(seed=seed + i)
         for _ in range(rng.integers(1, 60)):
+            qpos, qvel = env.data.qpos.copy(), env.data.qvel.copy()
             if env.step(rng.uniform(-1, 1, half.shape) * half)[2]:
-                break
-        qpos, qvel, action = env.data.qpos.copy(), env.data.qvel.copy(), rng.uniform(-1, 1, half.shape)
+                break  # the state before the end: from there another action ends the episode or does not
+        action = rng.uniform(-1, 1, half.shape)
         mujoco.mj_resetData(env.model, env.data)
         env.set_state(qpos, qvel)
         row = {"qpos": qpos, "qvel": qvel, "action": action, "start": env._get_obs()}
