@@ -1,7 +1,12 @@
 """The race against other implementations: the harness with a peer that only sleeps; slow: every real peer runs."""
 
 import json
+import os
 import shutil
+import signal
+import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +15,7 @@ import pytest
 from sacbrax.bench import peers
 from sacbrax.bench.__main__ import main
 from sacbrax.bench.peers import PEERS, Peer
+from sacbrax.errors import Interrupted
 
 FAKE = """
 import time
@@ -147,3 +153,21 @@ def test_a_real_peer_learns(name: str, scenario: str, capfd: pytest.CaptureFixtu
     assert row["env_steps_per_second"] == pytest.approx(row["gradient_steps_per_second"], rel=0.01)
     assert 5 < row["gradient_steps_per_second"] < 1e5
     assert -50 < row["best_return"] < 400
+
+
+def test_a_signal_ends_the_driver_too(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    script = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
+
+    def interrupt() -> None:
+        while not (pid.exists() and pid.read_text()):
+            time.sleep(0.02)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    with pytest.raises(Interrupted):
+        peers._command([sys.executable, "-c", script])
+    thread.join()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()), 0)

@@ -20,6 +20,7 @@ from typing import Any
 from sacbrax.bench import timing
 from sacbrax.cli import cache_dir
 from sacbrax.config import ConfigError
+from sacbrax.interrupt import Interrupt
 
 DRIVERS = Path(__file__).parent / "peer_drivers"
 ROOT = DRIVERS.parent.parent.parent
@@ -165,7 +166,8 @@ def parse(output: str) -> dict[str, Any]:
 
 def _command(command: list[str], timeout: float | None = None, env: dict[str, str] | None = None) -> str:
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
+        with Interrupt():  # a signal becomes an exception, on whose way out the driver is killed
+            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"no end after {timeout:.0f} s") from None
     if done.returncode:
