@@ -46,7 +46,7 @@ def learn(*overrides: str) -> dict[str, Any]:
     plan = Plan.of(config)
     trainer = Trainer(config, plan.shards)
     programs = Programs(trainer, config.train.num_seeds, plan)
-    train_keys, eval_keys = programs.keys(0)
+    train_keys, eval_keys = programs.keys(config.train.seed)
     hyper = trainer.hyper()
     state, metrics = programs.epoch(programs.prefill(programs.init(train_keys), hyper), hyper)
     return {
