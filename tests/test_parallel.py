@@ -62,9 +62,9 @@ def test_sizes_that_do_not_divide_are_refused_by_name(found: dict[str, Any]) -> 
 
 @pytest.mark.slow
 def test_lanes_seeds_and_devices_nest(tmp_path: Path) -> None:
-    """And a seed with a device for itself is the solo run, bit for bit."""
+    """And a seed with a device for itself is the solo run, but for the rounding of programs compiled apart."""
     found = forced(tmp_path, "--all")
-    assert found["seed_alone"] == 0
+    assert found["seed_alone"] < 1e-6
     assert found["two_lanes_on_four_devices"] < 1e-5
     assert found["two_seeds_on_four_devices"] < 1e-3  # batched products sum in another order
     assert found["seeds_of_shards"] < 1e-5
