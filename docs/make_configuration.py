@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the options in sacbrax/config.py: `python docs/make_configuration.py`.
+"""Write docs/configuration.md from the options in sacbrax/sections.py: `python docs/make_configuration.py`.
 
 Knows no key: everything on the page is a field's name, type, default, range or help text.
 """

@@ -1,6 +1,6 @@
 """What one option of a configuration is: default, help and valid range; and how its value is read and checked.
 
-Knows no section and no key: `config` has those.
+Knows no section and no key: `sections` has those.
 """
 
 import dataclasses

@@ -23,7 +23,7 @@ def blocks(page: Path) -> list[tuple[str, str]]:
 
 
 def test_the_configuration_page_is_current() -> None:
-    """After a change in config.py: `python docs/make_configuration.py`."""
+    """After a change in sections.py: `python docs/make_configuration.py`."""
     code = runpy.run_path(str(ROOT / "docs/make_configuration.py"))
     assert (ROOT / "docs/configuration.md").read_text(encoding="utf-8") == code["page"]()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
     {"", "options", "types", "errors", "atomic", "numpy_policy"},
+    {"sections"},
     {"config"},
     {
         "distributions",
