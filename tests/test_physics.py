@@ -278,6 +278,18 @@ def test_the_fused_engine_takes_any_number_of_environments(n: int) -> None:
         np.testing.assert_allclose(nested[0].reshape(n, -1), qpos, rtol=1e-5, atol=1e-5)
 
 
+def test_the_engine_sees_all_environments_at_once() -> None:
+    """Also those of nested vmaps, of which one may not carry the actions."""
+    model, frame_skip = build("gym", 3, "RK4")
+    qpos, qvel, ctrl = (jnp.asarray(x, jnp.float32) for x in random_states(model, 6))
+    nested = jax.vmap(jax.vmap(Fused(model, frame_skip).step, in_axes=(0, 0, None)), in_axes=(0, 0, 0))
+    arguments = qpos.reshape(2, 3, -1), qvel.reshape(2, 3, -1), ctrl[:2]
+    steps = [e for e in jax.make_jaxpr(nested)(*arguments).eqns if e.primitive.name == "fused_step"]
+    assert [[x.aval.shape[0] for x in step.invars] for step in steps] == [[6, 6, 6]]
+    same = jax.vmap(Fused(model, frame_skip).step)(qpos, qvel, jnp.repeat(ctrl[:2], 3, axis=0))
+    np.testing.assert_array_equal(nested(*arguments)[0].reshape(6, -1), same[0])
+
+
 def test_float32_sine_and_cosine() -> None:
     x = np.concatenate([np.linspace(-1e4, 1e4, 100_001), np.linspace(-4, 4, 10_001)]).astype(np.float32)
     sin, cos = sincos(jnp.asarray(x))

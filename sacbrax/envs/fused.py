@@ -5,14 +5,18 @@ how it is derived, tested and made fast.
 """
 
 import copy
+import functools
 import math
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 from sacbrax.envs.chain import Chain, read_chain, refuse, scaled
 from sacbrax.envs.dynamics import Rows, accelerations, motor_torques
@@ -39,15 +43,13 @@ class Fused:
             "actuator_gear": model.actuator_gear.copy(),
         }
         _compare_with_mujoco(model, self.chain)
-        self._step_many = jax.custom_batching.custom_vmap(self._dispatch)
-        self._step_many.def_vmap(self._merge_axes)
 
     def step(
         self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
     ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
         factors = [self._factors(fields, qpos)[None]] if fields else []
-        qpos, qvel = self._step_many(qpos[None], qvel[None], ctrl[None], *factors)
+        qpos, qvel = _step.bind(qpos[None], qvel[None], ctrl[None], *factors, engine=self)
         return qpos[0], qvel[0]
 
     def _factors(self, fields: Mapping[str, Array], like: Array) -> Array:
@@ -65,26 +67,13 @@ class Fused:
         fluid = jnp.stack([density / own["opt.density"], viscosity / own["opt.viscosity"]])
         return jnp.concatenate([fluid, gear[:, 0] / own["actuator_gear"][:, 0]])
 
-    def _merge_axes(
-        self, size: int, batched: list[bool], *args: Array
-    ) -> tuple[tuple[Array, Array], tuple[bool, bool]]:
-        """Any nest of `vmap`s (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
-        full = [x if b else jnp.broadcast_to(x, (size, *x.shape)) for x, b in zip(args, batched, strict=True)]
-        many = self._step_many(*(x.reshape(-1, x.shape[-1]) for x in full))
-        qpos, qvel = (x.reshape(size, -1, x.shape[-1]) for x in many)
-        return (qpos, qvel), (True, True)
-
-    def _dispatch(self, *state: Array) -> tuple[Array, Array]:
-        """qpos [N, nq], qvel [N, nv], ctrl [N, nu], factors [N, 2 + nu] or none -> (qpos, qvel), arranged for the
-        platform it is compiled for."""
-        return jax.lax.platform_dependent(*state, cpu=self._step_blocks, default=self._step_rows)
-
-    def _step_rows(self, *state: Array) -> tuple[Array, Array]:
-        """All environments in one row each, as a GPU wants it: XLA fuses the arithmetic of a stage into few kernels."""
+    def step_rows(self, *state: Array) -> tuple[Array, Array]:
+        """qpos [N, nq], qvel [N, nv], ctrl [N, nu], factors [N, 2 + nu] or none -> (qpos, qvel). All environments in
+        one row each, as a GPU wants it: XLA fuses the arithmetic of a stage into few kernels."""
         return self._integrate(lambda f: f, *state)
 
-    def _step_blocks(self, *state: Array) -> tuple[Array, Array]:
-        """Block by block, as a CPU wants it: each block is one call of one compiled function."""
+    def step_blocks(self, *state: Array) -> tuple[Array, Array]:
+        """The same block by block, as a CPU wants it: each block is one call of one compiled function."""
         n = state[0].shape[0]
         blocks = -(-n // BLOCK)
         block = -(-n // (blocks * LANES)) * LANES
@@ -112,6 +101,29 @@ class Fused:
         integrate = _rk4 if chain.integrator == "RK4" else _euler
         q, v = integrate(chain, self.frame_skip, q, v, torque, once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
+
+
+# One operation of the program for all environments. A primitive, since it then is traced once, when it is compiled, for
+# the platform it is compiled for and the whole batch; `custom_vmap` and `platform_dependent` trace each alternative.
+_step = Primitive("fused_step")
+_step.multiple_results = True
+_step.def_abstract_eval(lambda qpos, qvel, *_, engine: (qpos, qvel))
+_step.def_impl(lambda *state, engine: jax.jit(functools.partial(_step.bind, engine=engine))(*state))
+mlir.register_lowering(
+    _step, mlir.lower_fun(lambda *state, engine: engine.step_blocks(*state), multiple_results=True), platform="cpu"
+)
+mlir.register_lowering(_step, mlir.lower_fun(lambda *state, engine: engine.step_rows(*state), multiple_results=True))
+
+
+def _merge_axes(args: tuple[Array, ...], axes: tuple[Any, ...], engine: Fused) -> tuple[list[Array], tuple[int, int]]:
+    """Any nest of `vmap`s (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
+    size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
+    full = [batching.bdim_at_front(x, axis, size) for x, axis in zip(args, axes, strict=True)]
+    many = _step.bind(*(x.reshape(-1, x.shape[-1]) for x in full), engine=engine)
+    return [x.reshape(size, -1, x.shape[-1]) for x in many], (0, 0)
+
+
+batching.primitive_batchers[_step] = _merge_axes
 
 
 def _euler(
