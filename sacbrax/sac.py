@@ -3,7 +3,7 @@
 Observations arrive normalized and transitions n-step; this module knows neither replay nor environments.
 """
 
-from typing import Any, Protocol
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,7 @@ from sacbrax import adam, losses
 from sacbrax.config import Config
 from sacbrax.distributions import standard_normal_log_prob
 from sacbrax.networks import Critics, Value
-from sacbrax.policies import Policy, make_policy
+from sacbrax.policies import make_policy
 from sacbrax.schedules import Hyper
 from sacbrax.shards import Shards
 from sacbrax.types import Array, Key, Metrics, Params, Transition
@@ -31,27 +31,12 @@ class AgentState(struct.PyTreeNode):
     bad_updates: Array  # int32 [], updates skipped in a row; stays once it has reached `train.max_bad_updates`
 
 
-class Agent(Protocol):
-    """An algorithm bound to its networks; stateless."""
-
-    policy: Policy
-    critics: Critics
-
-    def init(self, key: Key) -> AgentState:
-        """Fresh parameters; targets start as copies."""
-        ...
-
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
-        """One gradient step of every loss from the same parameters and minibatch [B], then the target."""
-        ...
-
-    def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
-        """What to log about a fresh minibatch [B]; moves nothing."""
-        ...
-
-
 class _SoftActorCritic:
-    """What both versions share: networks, acting, and the optimizer step."""
+    """What both versions share: networks, acting, and the optimizer step. An agent is stateless.
+
+    Each version: `init(key)` gives fresh parameters, targets as copies; `update(agent, batch, hyper, key)` makes one
+    gradient step of every loss from the same parameters and minibatch [B], then moves the target.
+    """
 
     target_group: str  # the parameter group that the target network follows
 
