@@ -9,33 +9,22 @@ It is written under a hidden name and renamed when everything is on the disk, so
 Reading trusts nothing: names, sizes, checksums and shapes are compared before an array is allocated. Knows no training.
 """
 
-import json
 import os
 import re
 import shutil
 import threading
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sacbrax.errors import RunError
+from sacbrax import manifest
+from sacbrax.manifest import CheckpointError, DamagedError, one_line
 
-FORMAT_VERSION = 1
 NAME = re.compile(r"\d{12}-\d{6}")
-MAX_MANIFEST_BYTES = 256 * 2**20
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # what an array must be: shape and dtype by name
-
-
-class CheckpointError(RunError):
-    """A checkpoint cannot be read or written; one line for the user."""
-
-
-class DamagedError(CheckpointError):
-    """This checkpoint is incomplete or altered; an older one may be sound."""
 
 
 def checkpoint_name(env_steps: int, evaluations: int) -> str:
@@ -77,21 +66,13 @@ def write(
         if not first:
             wait(f"end {name}")
             return
-        body = {
-            "format_version": FORMAT_VERSION,
-            "notes": dict(notes),
-            "arrays": {key: [list(array.shape), array.dtype.name] for key, array in arrays.items()},
-            "files": {file: _fingerprint(temporary / file) for file in _files(temporary)},
-        }
-        text = json.dumps(body, allow_nan=False)
-        _write_synced(temporary / "manifest.json", json.dumps({"crc32": zlib.crc32(text.encode()), "body": text}))
-        _sync_directory(temporary)
+        manifest.write(temporary, notes, arrays)
         temporary.rename(target)
-        _sync_directory(directory)
+        manifest.sync_directory(directory)
         wait(f"end {name}")
     except Exception as error:  # orbax and tensorstore have exception types of their own for a full disk
         shutil.rmtree(temporary, ignore_errors=True)
-        raise CheckpointError(f"checkpoint {name} could not be written: {_one_line(error)}") from error
+        raise CheckpointError(f"checkpoint {name} could not be written: {one_line(error)}") from error
     for old in names(directory)[:-keep]:
         # Out of sight first: a half-removed directory must not pass for a checkpoint.
         hidden = (directory / old).rename(directory / f".removing-{old}")
@@ -127,11 +108,10 @@ def read(
     its part of device arrays instead of whole ones in its memory.
     Raises `DamagedError` when it is not as it was written, `CheckpointError` when it is of another kind.
     """
-    body = _verified(path) if first else _read_manifest(path)
+    body = manifest.read_verified(path) if first else manifest.read(path)
     want = {key: [list(shape), dtype] for key, (shape, dtype) in expected(body["notes"]).items()}
     if body["arrays"] != want:
-        keys = sorted(key for key in {*want, *body["arrays"]} if want.get(key) != body["arrays"].get(key))
-        key = keys[0]
+        key = min(key for key in {*want, *body["arrays"]} if want.get(key) != body["arrays"].get(key))
         raise CheckpointError(
             f"{path}: {key} is {body['arrays'].get(key)} in the checkpoint, the configuration needs {want.get(key)}"
         )
@@ -145,7 +125,7 @@ def read(
     except CheckpointError:
         raise
     except Exception as error:
-        raise DamagedError(f"{path}: unreadable ({_one_line(error)})") from error
+        raise DamagedError(f"{path}: unreadable ({one_line(error)})") from error
     empty = {key: np.zeros(shape, dtype) for key, (shape, dtype) in want.items() if key not in stored}
     if shardings is None:
         arrays = {key: np.asarray(array) for key, array in arrays.items()}
@@ -154,70 +134,7 @@ def read(
 
 def notes(path: Path) -> dict[str, Any]:
     """The notes of a checkpoint, whose arrays may yet turn out damaged. Raises `CheckpointError`."""
-    return _read_manifest(path)["notes"]
-
-
-def _verified(path: Path) -> dict[str, Any]:
-    """The manifest of a checkpoint whose every file is as it was written."""
-    try:
-        body = _read_manifest(path)
-        listed = body["files"]
-        found = _files(path)
-        if sorted(found) != sorted(listed):
-            odd = sorted(set(found) ^ set(listed))[0]
-            raise DamagedError(f"{path}: {odd} is {'missing' if odd in listed else 'not part of it'}")
-        for file in found:
-            size, crc = listed[file]
-            if (path / file).stat().st_size != size:
-                raise DamagedError(f"{path}: {file} has another size")
-            if _fingerprint(path / file) != [size, crc]:
-                raise DamagedError(f"{path}: {file} has another checksum")
-    except (OSError, TypeError, ValueError, KeyError) as error:
-        raise DamagedError(f"{path}: unreadable ({_one_line(error)})") from error
-    return body
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    file = path / "manifest.json"
-    if path.is_symlink() or file.is_symlink() or not file.is_file():
-        raise DamagedError(f"{path}: manifest.json is missing")
-    if file.stat().st_size > MAX_MANIFEST_BYTES:
-        raise DamagedError(f"{path}: manifest.json is too large")
-    try:
-        envelope = json.loads(file.read_bytes())
-        if zlib.crc32(envelope["body"].encode()) != envelope["crc32"]:
-            raise DamagedError(f"{path}: manifest.json has another checksum")
-        body = json.loads(envelope["body"])
-        version = body["format_version"]
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise DamagedError(f"{path}: manifest.json is unreadable ({_one_line(error)})") from None
-    if version != FORMAT_VERSION:
-        raise CheckpointError(f"{path}: format version {version!r}, this release reads {FORMAT_VERSION}")
-    for key in ("notes", "arrays", "files"):
-        if not isinstance(body.get(key), dict):
-            raise DamagedError(f"{path}: manifest.json has no {key}")
-    return body
-
-
-def _files(path: Path) -> list[str]:
-    """Every file below `path` but the manifest, relative. Links and special files have no place in a checkpoint."""
-    found = []
-    for folder, folders, files in os.walk(path):
-        for name in folders + files:
-            entry = Path(folder) / name
-            if entry.is_symlink() or not (entry.is_dir() or entry.is_file()):
-                raise DamagedError(f"{path}: {name} is neither a file nor a directory")
-        found += [str((Path(folder) / name).relative_to(path)) for name in files]
-    return sorted(set(found) - {"manifest.json"})
-
-
-def _fingerprint(file: Path) -> list[int]:
-    """Size and CRC-32: against accidents. Whoever can write the manifest can write anything that it lists."""
-    size = crc = 0
-    with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            size, crc = size + len(block), zlib.crc32(block, crc)
-    return [size, crc]
+    return manifest.read(path)["notes"]
 
 
 def _ask_for_room(file: Path, arrays: Mapping[str, Any]) -> None:
@@ -228,27 +145,6 @@ def _ask_for_room(file: Path, arrays: Mapping[str, Any]) -> None:
     with file.open("wb") as stream:
         os.posix_fallocate(stream.fileno(), 0, needed)
     file.unlink()
-
-
-def _write_synced(path: Path, text: str) -> None:
-    with path.open("w", encoding="utf-8") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync_directory(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _one_line(error: BaseException) -> str:
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error) or type(error).__name__).split("\n")[0][:300]
 
 
 def _orbax() -> Any:

@@ -1,4 +1,7 @@
-"""Signals: the first SIGINT or SIGTERM asks the run to save and end, a second one ends it at once."""
+"""Signals: the first SIGINT or SIGTERM asks the run to save and end, a second one ends it at once.
+
+Knows no run: what it asked for is done where the run looks.
+"""
 
 import signal
 import threading

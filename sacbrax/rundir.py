@@ -1,4 +1,7 @@
-"""The directory of a run: made or found, locked for one process, and compared with the configuration on resume."""
+"""The directory of a run: made or found, locked for one process, and compared with the configuration on resume.
+
+Knows no training and no arrays.
+"""
 
 import contextlib
 import dataclasses

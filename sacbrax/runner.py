@@ -15,11 +15,12 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax import hosts, policy_file, statistics, summary, warm_start
+from sacbrax import hosts, policy_file, rows, summary, warm_start
 from sacbrax.cohort import Cohort
 from sacbrax.config import Config, ConfigError, LoggingConfig
 from sacbrax.errors import RunError
 from sacbrax.interrupt import Interrupt
+from sacbrax.keeper import Keeper
 from sacbrax.loggers import Reporter, plain_number, write_atomically
 from sacbrax.parallel import COMMON, Plan, fetch
 from sacbrax.rundir import RunDirectory
@@ -87,6 +88,7 @@ class _Run:
         self.train_keys, self.eval_keys = cohort.train_keys, cohort.eval_keys
         template = self.programs.shapes(self.train_keys)
         self.store = Store(self.config, directory, template, reporter)
+        self.keeper = Keeper(cohort, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
@@ -230,76 +232,22 @@ class _Run:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
-        returns = np.atleast_2d(episodes["return"])  # [S, episodes]
-        config, progress, num_envs = self.config, self.progress, self.config.env.num_envs
-        first = progress.evaluated is None  # right after exploration, before any update
-        epoch_iterations = 0 if progress.evaluated is None else progress.iteration - progress.evaluated
+        self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(fetch(sums))
-            mean, std, by_seed = float(returns.mean()), float(returns.std()), returns.mean(axis=1)
-        self._clock()
-        rate = self.cohort.size * epoch_iterations / (progress.epoch_seconds or np.inf)
-        metrics: dict[str, Any] = {
-            "env_steps": progress.iteration * num_envs,
-            "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
-            "wall_seconds": progress.wall_seconds,
-            "eval/return_mean": mean,
-            "eval/return_std": std,
-            "eval/length_mean": float(np.mean(episodes["length"])),
-            "time/env_steps_per_second": rate * num_envs,
-            "time/gradient_steps_per_second": rate * config.train.updates_per_step,
-        }
-        metrics |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
-        metrics |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}
-        if self.cohort.size > 1:
-            own = {"eval/return_mean": by_seed, "eval/return_std": returns.std(axis=1)}
-            own["eval/length_mean"] = np.mean(episodes["length"], axis=1)
-            own |= {f"train/{name}": value for name, value in train.items() if not first}
-            metrics |= statistics.over_seeds(by_seed)
-            metrics |= {
-                f"seed_{i}/{name}": float(value[i]) for i in range(self.cohort.size) for name, value in own.items()
-            }
-        metrics = {key: plain_number(value) for key, value in metrics.items()}
+            metrics = rows.row(self.config, self.progress, episodes, train, diagnostics)
+            by_seed = np.atleast_2d(episodes["return"]).mean(axis=1)
+        progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
         self.sinks.row(metrics)
-        self._keep_policies(state, np.where(np.isfinite(by_seed), by_seed, -np.inf), metrics)
-        self._write_summary()
-
-    def _keep_policies(self, state: TrainState, returns: np.ndarray, metrics: Mapping[str, Any]) -> None:
-        """Write light snapshots: of every evaluation if wanted, and of a policy that beats all before it.
-
-        The best seed's are the run's; with several seeds each has its own too, below `seed_I`.
-        """
-        progress, size = self.progress, self.cohort.size
-        best = int(np.argmax(returns))
-        kept = {"": (best, progress.best_return)}  # folder: whose policies, and the return to beat
-        if size > 1:
-            progress.best_by_seed = progress.best_by_seed or [-np.inf] * size
-            kept |= {policy_file.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
-        snapshot, drawn = policy_file.SNAPSHOT.format(metrics["env_steps"]), self.sinks.wants_policy(len(progress.rows))
-        snapshots = [snapshot] * (self.config.checkpoint.snapshots or drawn)
-        better = {folder: bool(returns[i] > before) for folder, (i, before) in kept.items()}
-        if not snapshots and not any(better.values()):
-            return
-        params, normalizer = fetch((state.agent.params, state.normalizer))
-        for folder, (i, _) in kept.items():
-            own, scale = jax.tree.map(lambda x, i=i: x[i] if size > 1 else x, (params, normalizer))
-            note = {"seed": self.cohort.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}
-            note |= {key: metrics[key] for key in ("env_steps", "gradient_steps")}
-            actor = own.pop("actor")
-            with self.reporter.tolerate("a policy"):
-                for name in snapshots + [policy_file.BEST] * better[folder]:
-                    path = self.directory / "checkpoints" / folder / name
-                    path.parent.mkdir(exist_ok=True)
-                    sizes = (self.trainer.observation_size, self.trainer.action_size)
-                    policy_file.save(path, self.config, actor, scale, sizes, note, own)
-                if better[folder] and folder:
-                    progress.best_by_seed[i] = float(returns[i])
-                elif better[folder]:
-                    progress.best_return = float(returns[i])
+        drawn = self.sinks.wants_policy(len(progress.rows))
+        snapshot = self.keeper.keep(
+            progress, by_seed, lambda: fetch((state.agent.params, state.normalizer)), also_now=drawn
+        )
         if drawn:
-            self.sinks.policy(self.directory / "checkpoints" / snapshot, metrics["env_steps"])
+            self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
+        self._write_summary()
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()

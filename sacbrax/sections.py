@@ -1,6 +1,6 @@
 """The sections of a configuration: every key with its type, default, help and valid range.
 
-Knows no other key than its own: `config` reads the file and checks what several keys must agree on.
+A section knows none of the others: `config` reads the file and checks what several keys must agree on.
 """
 
 import dataclasses

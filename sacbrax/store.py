@@ -1,4 +1,7 @@
-"""When a run saves and what it goes on from: the checkpoints of one run directory and the host's share of the state."""
+"""When a run saves and what it goes on from: the checkpoints of one run directory and the host's share of the state.
+
+Knows the state as a tree of arrays, not what they mean; `checkpoint` knows the files.
+"""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,7 @@
-"""What a run says about itself: versions, revision, device memory predicted and available."""
+"""What a run says about itself: versions, revision, device memory predicted and available.
+
+Reads the machine and writes nothing.
+"""
 
 import os
 import platform

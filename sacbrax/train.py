@@ -1,4 +1,7 @@
-"""The main door: `python -m sacbrax.train CONFIG.yaml [key.sub=value ...] [--resume RUN]`."""
+"""The main door: `python -m sacbrax.train CONFIG.yaml [key.sub=value ...] [--resume RUN]`.
+
+Arguments and exit status alone; `runner` trains.
+"""
 
 import argparse
 import sys

@@ -21,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from resumable import YAML, configure, newest, train
 
-from sacbrax import checkpoint, evaluate, numpy_policy
+from sacbrax import checkpoint, evaluate, manifest, numpy_policy
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import CheckpointError, DamagedError
 from sacbrax.config import ConfigError
@@ -301,7 +301,7 @@ def test_arrays_that_lie(run_directory: Path, store: Store, tmp_path: Path, data
         place = int(share * len(content))
         content = content[:place] + piece + content[place + 1 :]
     (path / file).write_bytes(content)
-    body["files"][file] = checkpoint._fingerprint(path / file)
+    body["files"][file] = manifest.fingerprint(path / file)
     seal(path, body)
     reads_or_refuses(path, store._expected)
 
@@ -321,7 +321,7 @@ def test_links_and_strange_names_are_refused(run_directory: Path, tmp_path: Path
         with pytest.raises(DamagedError, match=match):
             checkpoint.read(path, lambda notes: pytest.fail("read further"))
 
-    fingerprint = checkpoint._fingerprint(secret)
+    fingerprint = manifest.fingerprint(secret)
     refuse(lambda path, body: body["files"].update({"../secret": fingerprint}), "missing")
     refuse(lambda path, body: body["files"].update({str(secret): fingerprint}), "missing")
     refuse(lambda path, body: (path / "extra").touch(), "not part of it")

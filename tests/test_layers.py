@@ -6,7 +6,7 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
     {"", "options", "types", "errors", "atomic", "numpy_policy"},
-    {"sections"},
+    {"sections", "manifest"},
     {"config"},
     {
         "distributions",
@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
     {"trainer", "gym"},
     {"figures", "parallel", "loggers", "policy_file", "cli", "rundir", "summary"},
     {"store", "warm_start", "cohort", "sinks", "screen", "episode", "onnx_policy"},
-    {"sinks.tensorboard", "sinks.wandb", "sinks.videos"},
+    {"keeper", "rows", "sinks.tensorboard", "sinks.wandb", "sinks.videos"},
     {"runner"},
     {"q_surface", "video", "player", "curves"},
     {"train", "evaluate", "render", "plot", "export"},

@@ -1,4 +1,7 @@
-"""What benchmarks share: a call long enough to time, medians, and the machine's name."""
+"""What benchmarks share: a call long enough to time, medians, and the machine's name.
+
+Knows no algorithm and no environment.
+"""
 
 import argparse
 import functools

@@ -1,4 +1,7 @@
-"""MuJoCo's own JAX engine (MJX), carrying only positions and velocities between environment steps."""
+"""MuJoCo's own JAX engine (MJX), carrying only positions and velocities between environment steps.
+
+Knows no task: observation and reward are the environment's.
+"""
 
 import functools
 from collections.abc import Mapping

@@ -1,4 +1,7 @@
-"""What the algorithms ask of a policy, and what all policies share: squashing, and choosing among candidates by Q."""
+"""What the algorithms ask of a policy, and what all policies share: squashing, and choosing among candidates by Q.
+
+Knows no losses: a policy is told nothing of rewards.
+"""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable

@@ -1,4 +1,7 @@
-"""What a sweep found: the ranked table on the terminal, results.csv, and a picture of every varied key."""
+"""What a sweep found: the ranked table on the terminal, results.csv, and a picture of every varied key.
+
+Reads the rows of the journal and no run.
+"""
 
 import csv
 import io

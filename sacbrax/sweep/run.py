@@ -1,4 +1,7 @@
-"""A whole sweep: plan, group trials into programs, run what is not finished, rank."""
+"""A whole sweep: plan, group trials into programs, run what is not finished, rank.
+
+Knows trials by their configurations; `execute` trains them, `results` shows what came out.
+"""
 
 from collections import defaultdict
 from collections.abc import Iterator, Sequence

@@ -1,4 +1,7 @@
-"""Which trials come next: all of a grid or a random search at once, or what Optuna asks for, batch by batch."""
+"""Which trials come next: all of a grid or a random search at once, or what Optuna asks for, batch by batch.
+
+Knows no training: trials are settings, and scores come from the journal.
+"""
 
 import warnings
 from typing import Any
