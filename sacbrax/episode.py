@@ -10,6 +10,7 @@ import mujoco
 import numpy as np
 
 from sacbrax.config import ConfigError, EnvConfig
+from sacbrax.model_warnings import unheard
 from sacbrax.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.options import build
 from sacbrax.policy_file import task
@@ -76,8 +77,8 @@ def play(
     return record.episode(config.name, env.backend, dt, model)
 
 
-def gymnasium_id(policy: NumpyPolicy) -> str:
-    """Name of Gymnasium's own version of the policy's task. Raises ConfigError when there is none, or no Gymnasium."""
+def gymnasium_env(policy: NumpyPolicy) -> Any:
+    """Gymnasium's own version of the policy's task. Raises ConfigError when there is none, or no Gymnasium."""
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     name = GYMNASIUM_IDS.get(config.name)
     if name is None or config.links not in (None, 3) or set(config.kwargs) - SOLVER_LIMITS:
@@ -86,17 +87,15 @@ def gymnasium_id(policy: NumpyPolicy) -> str:
             f"(twins have {', '.join(GYMNASIUM_IDS)})"
         )
     try:
-        import gymnasium  # noqa: F401
+        import gymnasium
     except ImportError:
         raise ConfigError("--engine: gymnasium is not installed; pip install 'sacbrax[gymnasium]'") from None
-    return name
+    with unheard():
+        return gymnasium.make(name)
 
 
 def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episode:
-    name = gymnasium_id(policy)
-    import gymnasium
-
-    env: Any = gymnasium.make(name)
+    env = gymnasium_env(policy)
     repeat = build(EnvConfig, policy.header.get("env"), "env").action_repeat
     inner, space = env.unwrapped, env.action_space
     observation, ended = env.reset(seed=seed)[0], False
@@ -111,7 +110,7 @@ def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episod
             if ended:
                 break
         record.add(action, total, observation, inner.data.qpos)
-    episode = record.episode(name, "gymnasium", float(inner.dt) * repeat, inner.model)
+    episode = record.episode(env.spec.id, "gymnasium", float(inner.dt) * repeat, inner.model)
     env.close()
     return episode
 

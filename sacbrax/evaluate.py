@@ -14,22 +14,20 @@ import numpy as np
 
 from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import EnvConfig
-from sacbrax.episode import ENGINES, gymnasium_id
+from sacbrax.episode import ENGINES, gymnasium_env
 from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.options import build
 from sacbrax.policy_file import load_policy, task
 
 
 def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[str, np.ndarray]:
-    """Whole episodes in Gymnasium's own task; `return` and `length`, [episodes] each.
+    """Whole episodes in Gymnasium's own task; `return` and `length`, [episodes] each. As on our engines a step of the
+    length is as many of the task's own as the policy repeats an action.
 
     Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
     """
-    name = gymnasium_id(policy)
+    envs = [gymnasium_env(policy) for _ in range(episodes)]
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
-    import gymnasium
-
-    envs = [gymnasium.make(name) for _ in range(episodes)]
     observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
     space: Any = envs[0].action_space
     low, high = space.low, space.high
@@ -38,10 +36,10 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     while running:
         actions = low + (policy(observations) + 1.0) * 0.5 * (high - low)
         for i in list(running):
+            length[i] += 1
             for _ in range(config.action_repeat):
                 observations[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
                 total[i] += reward
-                length[i] += 1
                 if terminated or truncated:
                     running.remove(i)
                     break

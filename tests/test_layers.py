@@ -5,9 +5,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
-    {"", "options", "types", "errors", "atomic", "numpy_policy"},
+    {"", "options", "types", "errors", "atomic", "numpy_policy", "model_warnings"},
     {"sections", "manifest"},
-    {"config"},
+    {"config", "envs.quiet"},
     {
         "distributions",
         "replay",
@@ -19,7 +19,7 @@ LAYERS: list[set[str]] = [
         "checkpoint",
         "snapshot",
         "statistics",
-        "envs.quiet",
+        "envs.task",
         "envs.models",
         "envs.chain",
         "envs.xla_cpu",

@@ -3,6 +3,7 @@
 `gymnasium_tasks` has the tasks. Gymnasium is only needed for its model files; none of its code runs.
 """
 
+import functools
 import importlib.util
 from pathlib import Path
 from typing import Any, ClassVar
@@ -13,7 +14,9 @@ import mujoco
 from flax import struct
 
 from sacbrax.envs.mjx import Mjx
-from sacbrax.envs.quiet import Env, State
+from sacbrax.envs.quiet import State
+from sacbrax.envs.task import MujocoTask
+from sacbrax.model_warnings import unheard
 from sacbrax.types import Array, Key
 
 INFINITY = float("inf")
@@ -39,22 +42,24 @@ class Step(struct.PyTreeNode):
     dt: float  # s
 
 
-def model_file(name: str) -> Path:
-    """Path of one of Gymnasium's model files; ValueError when Gymnasium is not installed."""
+def load_model(name: str) -> mujoco.MjModel:
+    """One of Gymnasium's models; ValueError when Gymnasium is not installed."""
     spec = importlib.util.find_spec("gymnasium")
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(f"env.name: this task needs Gymnasium's {name}: pip install 'sacbrax[gymnasium]'")
-    return Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets" / name
+    path = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets" / name
+    with unheard():
+        return mujoco.MjModel.from_xml_path(str(path))
 
 
-class GymnasiumTask(Env):
+class GymnasiumTask(MujocoTask):
     """One Gymnasium task without its time limit; subclasses say what differs.
 
     `solver_iterations` and `ls_iterations` cap the constraint solver, by default at the model's own limits.
     """
 
     asset: ClassVar[str]
-    frame_skip: ClassVar[int]
+    engine: Mjx
     noise: ClassVar[float]  # of a start, on every position and velocity
     normal_velocities: ClassVar[bool] = False  # of a start; uniform otherwise
     # The first coordinates of qpos that nothing depends on, x or x and y of a body that travels. A step starts from
@@ -66,22 +71,12 @@ class GymnasiumTask(Env):
     reset_pool: ClassVar[int] = 0  # where a reset needs no forward dynamics it is cheap
 
     def __init__(self, solver_iterations: int | None = None, ls_iterations: int | None = None) -> None:
-        self.model = mujoco.MjModel.from_xml_path(str(model_file(self.asset)))
-        if self.model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
-            self.model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        self.dt = float(self.model.opt.timestep * self.frame_skip)
-        self.engine = Mjx(self.model, self.frame_skip, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
-        low, high = self.model.actuator_ctrlrange.T
-        self._ctrl_middle, self._ctrl_half = (high + low) / 2, (high - low) / 2
+        model = load_model(self.asset)
+        if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
+            model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+        engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        super().__init__(model, engine)
         self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
-
-    @property
-    def backend(self) -> str:
-        return self.engine.name
-
-    @property
-    def action_size(self) -> int:
-        return int(self.model.nu)
 
     @property
     def observation_size(self) -> int:
@@ -98,13 +93,14 @@ class GymnasiumTask(Env):
         lag = self.place(data) - qpos[: self.travels]
         physics = Physics(qpos, qvel, jnp.zeros_like(qvel), lag)
         metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
-        return State(physics, self.observe(data), zero, zero, metrics)
+        # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
+        return State(physics, self.observe(data.replace(qpos=qpos)), zero, zero, metrics)
 
     def step(self, state: State, action: Array) -> State:
-        """One control step of `dt` seconds; `action` [A] in [-1, 1], the whole range of the actuators."""
+        """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
         before, travels = state.pipeline_state, self.travels
         dtype = before.qpos.dtype
-        ctrl = jnp.asarray(self._ctrl_middle, dtype) + jnp.asarray(self._ctrl_half, dtype) * action.astype(dtype)
+        ctrl = self.ctrl(action.astype(dtype))
         qpos = before.qpos.at[:travels].set(0)
         data = self.engine.advance(qpos, before.qvel, before.qacc_warmstart, ctrl, before.fields)
         place = self.place(data)

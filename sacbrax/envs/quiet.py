@@ -10,11 +10,13 @@ import io
 import warnings
 from collections.abc import Iterator
 
+from sacbrax.model_warnings import unheard
+
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Nothing on standard output and no warnings."""
-    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+    """Nothing on standard output and no warnings, MuJoCo's included."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(), unheard():
         warnings.simplefilter("ignore")
         yield
 

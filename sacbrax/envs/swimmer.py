@@ -4,8 +4,7 @@
 callers `vmap` them and count the steps.
 """
 
-from collections.abc import Callable
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,17 +12,9 @@ import mujoco
 from flax import struct
 
 from sacbrax.envs import models
-from sacbrax.envs.quiet import Env, State
-from sacbrax.types import Array, Engine, Key
-
-
-class NamedEngine(Engine, Protocol):
-    """An engine that says which one it is."""
-
-    name: str
-
-
-MakeEngine = Callable[[mujoco.MjModel, int], NamedEngine]
+from sacbrax.envs.quiet import State
+from sacbrax.envs.task import MakeEngine, MujocoTask
+from sacbrax.types import Array, Key
 
 
 class Physics(struct.PyTreeNode):
@@ -34,26 +25,14 @@ class Physics(struct.PyTreeNode):
     fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
 
 
-class _SwimmerTask(Env):
-    """What both tasks share: actions in [-1, 1] scaled to the control range, one engine call, reward = speed - cost."""
+class _SwimmerTask(MujocoTask):
+    """What both tasks share: one engine call, reward = speed - cost."""
 
-    frame_skip: ClassVar[int]
     control_cost: ClassVar[float]
 
     def __init__(self, engine: MakeEngine, model: mujoco.MjModel, links: int) -> None:
-        self.model, self.links = model, links
-        self.dt = float(model.opt.timestep * self.frame_skip)  # s per environment step
-        self.engine = engine(model, self.frame_skip)
-        low, high = model.actuator_ctrlrange.T
-        self._ctrl_middle, self._ctrl_half = (high + low) / 2, (high - low) / 2
-
-    @property
-    def backend(self) -> str:
-        return self.engine.name
-
-    @property
-    def action_size(self) -> int:
-        return int(self.model.nu)
+        super().__init__(model, engine)
+        self.links = links
 
     def reset(self, key: Key) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
@@ -65,11 +44,9 @@ class _SwimmerTask(Env):
     def step(self, state: State, action: Array) -> State:
         """One control step of `dt` seconds; `action` [A] in [-1, 1], clipped by the model's control range."""
         before = state.pipeline_state
-        dtype = before.qpos.dtype
-        action = action.astype(dtype)
-        ctrl = jnp.asarray(self._ctrl_middle, dtype) + jnp.asarray(self._ctrl_half, dtype) * action
+        action = action.astype(before.qpos.dtype)
         # Water is the same everywhere, so step from the origin: far away, float32 would round the displacement.
-        qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, ctrl, before.fields)
+        qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, self.ctrl(action), before.fields)
         displacement = qpos[:2]
         physics = Physics(qpos.at[:2].add(before.qpos[:2]), qvel, before.fields)
         forward = self._speed(physics, displacement)
