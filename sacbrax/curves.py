@@ -31,6 +31,7 @@ class Curve:
     x: dict[str, np.ndarray]  # of each of AXES, [T]
     values: np.ndarray  # [S, T], by seed
     spread: np.ndarray | None  # [T] standard deviation over episodes, where one seed measured the return
+    task: str = ""
 
     def centre(self) -> np.ndarray:
         """Mean over the seeds, [T]."""
@@ -86,8 +87,13 @@ def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
             groups[run] = [run]  # the same again
         else:
             members.append(run)
-    labels = _labels([(members, settings[members[0]]) for members in groups.values()])
-    return [_curve(members, label, metric) for members, label in zip(groups.values(), labels, strict=True)]
+    found = [(members, settings[members[0]]) for members in groups.values()]
+    tasks = [str(mapping.get("env.name", "")) for _, mapping in found]
+    labels: dict[str, str] = {}  # of a group by its first run
+    for task in dict.fromkeys(tasks):
+        same = [group for group, other in zip(found, tasks, strict=True) if other == task]
+        labels |= zip((members[0] for members, _ in same), _labels(same), strict=True)
+    return [_curve(members, labels[members[0]], metric, task) for (members, _), task in zip(found, tasks, strict=True)]
 
 
 def _labels(groups: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
@@ -114,7 +120,7 @@ def _show(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _curve(members: Sequence[str], label: str, metric: str) -> Curve:
+def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
     """The seeds of some runs at the environment steps where all of them have a value."""
     seeds, tables = [], []
     for run in members:
@@ -135,7 +141,7 @@ def _curve(members: Sequence[str], label: str, metric: str) -> Curve:
     values = np.array([column(table, name) for table, name in seeds], np.float64)
     single = len(values) == 1 and metric == RETURN
     spread = np.nan_to_num(np.array(column(tables[0], "eval/return_std"))) if single else None
-    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread)
+    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, task)
 
 
 def _seed_key(key: str, metric: str) -> bool:
@@ -144,31 +150,51 @@ def _seed_key(key: str, metric: str) -> bool:
     return rest == metric and first.startswith("seed_") and first[5:].isdigit()
 
 
-def draw(plt: Any, curves: Sequence[Curve], metric: str = RETURN, title: str = "") -> Any:
-    """A figure with one panel for each of AXES."""
-    from matplotlib.ticker import EngFormatter
-
-    figure, axes = plt.subplots(1, len(AXES), figsize=(12, 3.8), sharey=True, layout="constrained")
+def draw(
+    plt: Any, curves: Sequence[Curve], metric: str = RETURN, title: str = "", x: Sequence[str] = tuple(AXES)
+) -> Any:
+    """A figure with one panel for each of `x`, of AXES. Those of one task stand side by side; several tasks are a
+    column each, with a scale of its own."""
+    tasks = list(dict.fromkeys(curve.task for curve in curves))
+    single = len(tasks) == 1
+    rows, columns = (1, len(x)) if single else (len(x), len(tasks))
+    size, share = (max(4 * columns, 6), 3.8 * rows), "row" if single else "col"
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=share, layout="constrained", squeeze=False)
     longest = max(np.nanmax(curve.x["wall_seconds"], initial=0.0) for curve in curves)
-    unit, seconds = ("h", 3600.0) if longest > 2 * 3600 else ("min", 60.0) if longest > 600 else ("s", 1.0)
-    for axis, (name, text) in zip(axes, AXES.items(), strict=True):
-        for curve in curves:
-            x = curve.x[name] / (seconds if name == "wall_seconds" else 1.0)
-            (line,) = axis.plot(x, curve.centre(), label=curve.label, marker="." if len(x) < MARKED else None)
-            if (band := curve.band()) is not None:
-                axis.fill_between(x, *band, color=line.get_color(), alpha=0.2, linewidth=0)
-        axis.set_xlabel(f"{text}, compilation included [{unit}]" if name == "wall_seconds" else text)
-        axis.set_xlim(left=0)
-        axis.grid(alpha=0.3)
-        axis.spines[["top", "right"]].set_visible(False)
-        if name != "wall_seconds":
-            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes[0].set_ylabel("return of an episode" if metric == RETURN else metric)
+    for i, task in enumerate(tasks):
+        panels, own = grid[0] if single else grid[:, i], [curve for curve in curves if curve.task == task]
+        for axis, name in zip(panels, x, strict=True):
+            _panel(axis, own, name, longest)
+        if not single:
+            panels[0].set_title(task)
+            panels[-1].legend(fontsize="small")
+    for axis in [grid[0, 0]] if single else grid[:, 0]:
+        axis.set_ylabel("return of an episode" if metric == RETURN else metric)
     if title:
         figure.suptitle(title)
-    columns = 1 if max(len(curve.label) for curve in curves) > 60 else 2
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=columns, fontsize="small")
+    if single:
+        columns = 1 if max(len(curve.label) for curve in curves) > 60 else 2
+        handles = grid[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize="small")
     return figure
+
+
+def _panel(axis: Any, curves: Sequence[Curve], name: str, longest: float) -> None:
+    """Curves over one of AXES; `longest` wall time [s] of the figure decides its unit."""
+    from matplotlib.ticker import EngFormatter
+
+    unit, seconds = ("h", 3600.0) if longest > 2 * 3600 else ("min", 60.0) if longest > 600 else ("s", 1.0)
+    for curve in curves:
+        x = curve.x[name] / (seconds if name == "wall_seconds" else 1.0)
+        (line,) = axis.plot(x, curve.centre(), label=curve.label, marker="." if len(x) < MARKED else None)
+        if (band := curve.band()) is not None:
+            axis.fill_between(x, *band, color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.set_xlabel(f"{AXES[name]}, compilation included [{unit}]" if name == "wall_seconds" else AXES[name])
+    axis.set_xlim(left=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if name != "wall_seconds":
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
 
 
 def band_meaning(curves: Sequence[Curve]) -> str:

@@ -26,6 +26,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--out", type=Path, help="file to write, .png, .svg or .pdf; default KIND.png in the (first) run directory"
     )
     parser.add_argument("--metric", default="eval/return_mean", help="curves: key of metrics.jsonl (eval/return_mean)")
+    axes = tuple(curves.AXES)
+    parser.add_argument("--x", nargs="+", choices=axes, default=axes, help="curves: against what (all of these)")
     surface = parser.add_argument_group("q_surface; a name that ends in .gif is animated over the run's snapshots")
     surface.add_argument("--dims", type=int, nargs=2, default=None, metavar=("I", "J"), help="action dimensions (0 1)")
     surface.add_argument("--steps", type=int, nargs="+", default=[0, 50, 200], help="steps of an episode to look at")
@@ -49,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or (first if first.is_dir() else Path()) / f"{args.kind}.png"
     if args.kind == "curves":
         found, plt = curves.gather(args.runs, args.metric), load_matplotlib()
-        figure = curves.draw(plt, found, args.metric, title=f"band: {curves.band_meaning(found)}")
+        figure = curves.draw(plt, found, args.metric, f"band: {curves.band_meaning(found)}", args.x)
         save(out, lambda: figure.savefig(out, dpi=130))
         plt.close(figure)
     else:

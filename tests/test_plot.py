@@ -104,6 +104,26 @@ def test_seeds_of_one_configuration_are_one_curve(tmp_path):
     assert "standard deviation over episodes" in curves.band_meaning([first, second])
 
 
+def test_each_task_has_its_own_column_and_scale(tmp_path):
+    swimmer = ("env.name=swimmer", "env.num_envs=2")
+    runs = [
+        write_run(tmp_path / "a", [0, 1]),
+        write_run(tmp_path / "b", [100, 900], *swimmer),
+        write_run(tmp_path / "c", [100, 800], *swimmer, "algorithm.gamma=0.5"),
+    ]
+    found = curves.gather(runs)
+    assert [curve.label for curve in found] == ["a", "gamma=0.9", "gamma=0.5"], "labels compare within a task"
+    figure = curves.draw(load_matplotlib(), found, x=["env_steps"])
+    first, second = figure.axes
+    assert (first.get_title(), second.get_title()) == ("probes:Cue", "swimmer")
+    assert (len(first.lines), len(second.lines)) == (1, 2)
+    assert first.get_ylim()[1] < 10 < 900 < second.get_ylim()[1]
+    load_matplotlib().close(figure)
+    out = tmp_path / "tasks.png"
+    assert plot.main([*map(str, runs), "--x", "env_steps", "gradient_steps", "--out", str(out)]) == 0
+    frames(out)
+
+
 def test_the_same_seed_twice_is_not_two_seeds(tmp_path):
     runs = [write_run(tmp_path / name, [0, 1]) for name in "ab"]
     assert [curve.label for curve in curves.gather(runs)] == ["a", "b"]
