@@ -20,6 +20,7 @@ LAYERS: list[set[str]] = [
         "snapshot",
         "statistics",
         "envs.task",
+        "envs.contacts",
         "envs.models",
         "envs.chain",
         "envs.xla_cpu",

@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     names = [name for name in GYMNASIUM_IDS if name != "swimmer"]
     parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="which tasks")
     parser.add_argument("--states", type=int, default=32, help="states per task")
-    parser.add_argument("--converge", action="store_true", help="let Gymnasium's constraint solver iterate to the end")
     parser.add_argument("--solver-iterations", type=int, default=None, help="cap of the solver; the model's if absent")
     parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the model's if absent")
 
@@ -38,7 +37,7 @@ def prepare(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> dict[str, Any]:
     """The rows of the table."""
     limits = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
-    return {"parity": [compare(name, args.states, converge=args.converge, **limits) for name in args.tasks]}
+    return {"parity": [compare(name, args.states, **limits) for name in args.tasks]}
 
 
 def print_table(result: dict[str, Any]) -> None:
@@ -50,13 +49,13 @@ def print_table(result: dict[str, Any]) -> None:
         print("  ".join([f"{row['task']:27}", *cells]))
 
 
-def compare(name: str, states: int, seed: int = 0, *, converge: bool = False, **options: Any) -> dict[str, Any]:
+def compare(name: str, states: int, seed: int = 0, **options: Any) -> dict[str, Any]:
     """Largest differences between task `name` (with `options`) and Gymnasium's; JAX must be in double precision."""
     import jax
 
     from sacbrax.envs import make_env
 
-    theirs = sample(name, states, seed, converge=converge)
+    theirs = sample(name, states, seed)
     env: Any = make_env(name, **options)
 
     @jax.jit
@@ -79,16 +78,13 @@ def compare(name: str, states: int, seed: int = 0, *, converge: bool = False, **
     }
 
 
-def sample(name: str, states: int, seed: int, *, converge: bool = False) -> dict[str, np.ndarray]:
-    """One step of Gymnasium's task from each of `states` random states. `converge` gives its constraint solver as many
-    iterations as it can use; Gymnasium's humanoids stop theirs short of the solution."""
+def sample(name: str, states: int, seed: int) -> dict[str, np.ndarray]:
+    """One step of Gymnasium's task from each of `states` random states."""
     import gymnasium
     import mujoco
 
     with unheard():
         env: Any = gymnasium.make(GYMNASIUM_IDS[name]).unwrapped
-    if converge:
-        env.model.opt.iterations, env.model.opt.tolerance = 100_000, 1e-14
     rng, rows = np.random.default_rng(seed), []
     half = (env.action_space.high - env.action_space.low) / 2
     for i in range(states):

@@ -3,8 +3,9 @@
 Knows no task: observation and reward are the environment's.
 """
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -12,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import mujoco
 
+from sacbrax.envs.contacts import mujocos_frames
 from sacbrax.envs.quiet import mjx
 from sacbrax.types import Array
 
@@ -47,7 +49,7 @@ class Mjx:
         def substep(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
             qpos, qvel, warmstart = carry
             data = template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart)
-            with jax.numpy_rank_promotion("allow"):  # MJX relies on it, whatever the caller's own code is held to
+            with _as_mujoco():
                 data = mjx.step(model, data)
             return (data.qpos, data.qvel, data.qacc_warmstart), None
 
@@ -57,7 +59,7 @@ class Mjx:
 
     def start(self, qpos: Array, qvel: Array) -> Any:
         """MJX's data of a state, every derived quantity computed. What the caller does not read costs nothing."""
-        with jax.numpy_rank_promotion("allow"):
+        with _as_mujoco():
             return mjx.forward(self._model, self._template.replace(qpos=qpos, qvel=qvel))
 
     def advance(
@@ -72,7 +74,7 @@ class Mjx:
         MuJoCo, those of the last evaluation of the dynamics, a little before the end."""
         data = self._template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
         model = self._with(fields)
-        with jax.numpy_rank_promotion("allow"):
+        with _as_mujoco():
             data, _ = jax.lax.scan(lambda data, _: (mjx.step(model, data), None), data, None, self.frame_skip)
             return mjx.rne_postconstraint(model, data)
 
@@ -85,3 +87,10 @@ class Mjx:
             if shape != value.shape:
                 raise ValueError(f"env.randomize: {name} has shape {shape}, not {value.shape}")
         return self._model.tree_replace(dict(fields)) if fields else self._model
+
+
+@contextlib.contextmanager
+def _as_mujoco() -> Iterator[None]:
+    """MJX relies on rank promotion, whatever the caller's own code is held to; its contacts are made MuJoCo's."""
+    with jax.numpy_rank_promotion("allow"), mujocos_frames():
+        yield
