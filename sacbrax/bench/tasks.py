@@ -94,7 +94,7 @@ def _brax(env: Any, args: argparse.Namespace) -> tuple[Callable, Callable]:
     wrapped = training.wrap(env.env, episode_length=args.episode_length)
 
     def reset(key: Any) -> Any:
-        return wrapped.reset(jax.random.split(key, args.num_envs))
+        return wrapped.reset(jax.random.key_data(jax.random.split(key, args.num_envs)))  # it takes no typed keys
 
     return reset, lambda state, action, key: wrapped.step(state, action)
 
