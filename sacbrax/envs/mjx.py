@@ -74,8 +74,13 @@ class Mjx:
         MuJoCo, those of the last evaluation of the dynamics, a little before the end."""
         data = self._template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
         model = self._with(fields)
+
+        def substep(data: Any, _: None) -> tuple[Any, None]:
+            after = mjx.step(model, data)  # in double precision some of its int32 come back as int64
+            return jax.tree.map(lambda new, old: new.astype(old.dtype), after, data), None
+
         with _as_mujoco():
-            data, _ = jax.lax.scan(lambda data, _: (mjx.step(model, data), None), data, None, self.frame_skip)
+            data, _ = jax.lax.scan(substep, data, None, self.frame_skip)
             return mjx.rne_postconstraint(model, data)
 
     def _with(self, fields: Mapping[str, Array]) -> Any:
