@@ -186,7 +186,8 @@ def _check_combinations(config: Config) -> None:
     if parallel.processes not in (1, "cluster"):
         if parallel.process >= int(parallel.processes):
             raise ConfigError(f"parallel.process: must be below parallel.processes = {parallel.processes}")
-        if parallel.coordinator is None or not parallel.coordinator.rpartition(":")[2].isdigit():
+        port = (parallel.coordinator or "").rpartition(":")[2]
+        if not port.isdecimal() or int(port) > 65535:
             raise ConfigError("parallel.coordinator: expected host:port of process 0, such as 10.0.0.1:1234")
         if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")

@@ -1,38 +1,35 @@
-"""Several processes as one run: how they join, agree on what only one can know, and notice that one of them is gone.
+"""Several processes as one run: how they join, and agree on what only one can know.
 
 Arrays and their sums are `parallel`'s; here are the few small values of the host. Every process runs the same loop, so
-each of these functions is called by all of them in the same order. With one process they do nothing.
-
-JAX's own watch takes up to 100 s to see a dead process and then aborts with a stack trace, and until then a sum over
-GPUs waits. So each process holds a connection to process 0, which the kernel closes with the process.
+each of these functions is called by all of them in the same order. With one process they do nothing. The connections
+that tell when a process is gone are `lifeline`'s.
 """
 
-import contextlib
-import dataclasses
-import os
 import socket
-import struct
-import sys
-import threading
 import time
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 
 from sacbrax.config import ConfigError, ParallelConfig
 from sacbrax.errors import RunError
+from sacbrax.lifeline import Lifeline, gather, listen, report
 
 PATIENCE = 5.0  # seconds that a failed sum is given to turn out as the end of a process
-FAREWELL = -1
 
 
 def join(parallel: ParallelConfig) -> None:
-    """Become one of `parallel.processes`; before JAX is used for anything else. Raises `RunError`."""
+    """Become one of `parallel.processes`; before JAX is used for anything else. Raises `RunError` or `ConfigError`.
+
+    Of given processes all are there before JAX looks for them, at the address that JAX then takes over.
+    """
     if parallel.processes == 1:
         return
     import jax
 
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    if parallel.processes != "cluster":
+        _hold(str(parallel.coordinator), parallel.process, int(parallel.processes), parallel.join_seconds)
     try:
         if parallel.processes == "cluster":
             jax.distributed.initialize(initialization_timeout=parallel.join_seconds)
@@ -44,9 +41,22 @@ def join(parallel: ParallelConfig) -> None:
                 cluster_detection_method="deactivate",
                 initialization_timeout=parallel.join_seconds,
             )
-        _Lifeline.start(parallel)
     except Exception as error:  # JAX and its coordination service have no type of their own for this
         raise RunError(f"parallel.processes: the processes did not find each other: {_first_line(error)}") from error
+    if parallel.processes == "cluster":
+        _hold(None, jax.process_index(), jax.process_count(), parallel.join_seconds)
+
+
+def _hold(address: str | None, index: int, count: int, seconds: float) -> None:
+    """Connect with process 0 at `address`, or where it says through JAX, for the life of the process."""
+    if count == 1:
+        return
+    listener = listen(int(address.rpartition(":")[2]) if address else 0) if index == 0 else None
+    if address is None:
+        own = f"{socket.gethostbyname(socket.gethostname())}:{listener.getsockname()[1]}" if listener else ""
+        address = agree_text(own)
+    peers = gather(listener, count, seconds) if listener else report(address, index, count, seconds)
+    Lifeline.of_process = Lifeline(peers, count)
 
 
 def first() -> bool:
@@ -96,7 +106,7 @@ def wait(place: str) -> None:
 
 def part() -> None:
     """The run is over for all: who ends now is not missed."""
-    if (line := _Lifeline.of_process) is not None:
+    if (line := Lifeline.of_process) is not None:
         import jax
 
         wait("part")
@@ -106,13 +116,13 @@ def part() -> None:
 
 def await_news() -> None:
     """After a failure: if it is that a process is gone, the process ends here with a line that says so."""
-    if _Lifeline.of_process is not None:
+    if Lifeline.of_process is not None:
         time.sleep(PATIENCE)
 
 
 def joined() -> bool:
     """Whether this process has joined others."""
-    return _Lifeline.of_process is not None
+    return Lifeline.of_process is not None
 
 
 def _gathered(value: int) -> np.ndarray:
@@ -123,103 +133,6 @@ def _gathered(value: int) -> np.ndarray:
 
 def _first_line(error: BaseException) -> str:
     return (str(error) or type(error).__name__).splitlines()[0][:300]
-
-
-@dataclasses.dataclass
-class _Peer:
-    """A connection and whose it is."""
-
-    index: int
-    connection: socket.socket
-
-
-class _Lifeline:
-    """Connections from every process to process 0, each watched by a thread at both ends.
-
-    A message is one integer: the process that is gone, or FAREWELL. A connection that ends without one tells of its
-    process's end.
-    """
-
-    of_process: "_Lifeline | None" = None
-
-    def __init__(self, peers: list[_Peer], count: int):
-        self._peers, self._count, self._lock = peers, count, threading.Lock()
-        for peer in peers:
-            threading.Thread(target=self._watch, args=(peer,), name="lifeline", daemon=True).start()
-
-    @classmethod
-    def start(cls, parallel: ParallelConfig) -> None:
-        """Connect all processes, which have joined."""
-        import jax
-
-        index, count = jax.process_index(), jax.process_count()
-        if count == 1:
-            return
-        listener = socket.create_server(("", 0), backlog=count) if index == 0 else None
-        named = parallel.coordinator.rpartition(":")[0] if parallel.coordinator else socket.gethostname()
-        address = socket.gethostbyname(named) if listener else ""
-        place = agree_text(f"{address}:{listener.getsockname()[1]}" if listener else "")
-        if listener:
-            listener.settimeout(parallel.join_seconds)
-            peers: list[_Peer] = []
-            while len(peers) < count - 1:
-                connection = listener.accept()[0]
-                peers.append(_Peer(_receive(connection) or 0, connection))
-            listener.close()
-        else:
-            host, _, port = place.rpartition(":")
-            connection = socket.create_connection((host, int(port)), parallel.join_seconds)
-            connection.sendall(struct.pack("!i", index))
-            peers = [_Peer(0, connection)]
-        for peer in peers:  # a machine that is switched off closes nothing
-            peer.connection.settimeout(None)
-            peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for name, value in (("TCP_KEEPIDLE", 10), ("TCP_KEEPINTVL", 5), ("TCP_KEEPCNT", 4)):
-                if hasattr(socket, name):
-                    peer.connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-        cls.of_process = cls(peers, count)
-
-    def farewell(self) -> None:
-        """Leave without being missed."""
-        for peer in self._peers:
-            _send(peer, FAREWELL)
-
-    def _watch(self, peer: _Peer) -> None:
-        message = _receive(peer.connection)
-        if message != FAREWELL:
-            self._end(peer.index if message is None else message)
-
-    def _end(self, gone: int) -> NoReturn:
-        with self._lock:  # never released: one line is enough
-            for peer in self._peers:
-                _send(peer, gone)
-            sys.stdout.flush()
-            print(
-                f"error: process {gone} of {self._count} is gone; start all of them again, or any other number, "
-                "and the run goes on from its last checkpoint",
-                file=sys.stderr,
-                flush=True,
-            )
-            os._exit(1)
-
-
-def _send(peer: _Peer, message: int) -> None:
-    with contextlib.suppress(OSError):  # it is gone itself
-        peer.connection.sendall(struct.pack("!i", message))
-
-
-def _receive(connection: socket.socket) -> int | None:
-    """One message; None when the connection has ended."""
-    data = b""
-    while len(data) < 4:
-        try:
-            part = connection.recv(4 - len(data))
-        except OSError:
-            return None
-        if not part:
-            return None
-        data += part
-    return int(struct.unpack("!i", data)[0])
 
 
 def check(parallel: ParallelConfig, run_dir: Any) -> None:

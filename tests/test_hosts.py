@@ -5,14 +5,17 @@ import socket
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from resumable import arrays, configure, learning, newest, start
 
-from sacbrax import checkpoint, hosts
+from sacbrax import checkpoint, hosts, lifeline
 from sacbrax.config import ConfigError
+from sacbrax.errors import RunError
 from sacbrax.parallel import Plan
 from sacbrax.train import main
 
@@ -103,13 +106,74 @@ def test_a_signal_to_one_stops_all_with_everything_saved(tmp_path: Path) -> None
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="JAX 0.10's coordination client aborts the process (status 134) after the wait")
-def test_a_process_that_never_comes_is_an_error(tmp_path: Path) -> None:
+@pytest.mark.parametrize("missing", [0, 1])
+def test_a_process_that_never_comes_is_an_error(tmp_path: Path, missing: int) -> None:
     waiting = together(tmp_path / "run", 2, "parallel.join_seconds=3")
-    waiting[1].kill()
-    status, text = ends(waiting)[0]
+    waiting[missing].kill()
+    status, text = ends(waiting)[1 - missing]
     assert status == 1
-    assert text.startswith("error: parallel.processes: the processes did not find each other: ")
+    line = f"error: parallel.processes: process {missing} of 2 did not come within 3 s"
+    assert text == line if missing else text.startswith(f"{line}: 127.0.0.1:")
+    assert text.count("\n") == 0
+
+
+def meeting(*processes: tuple[int, int], seconds: float = 20) -> list[Any]:
+    """What each process (its number, of how many) makes of the others: those it is connected with, or why not."""
+    listener = lifeline.listen(0)
+    address = f"localhost:{listener.getsockname()[1]}"
+
+    def process(number: int, count: int) -> Any:
+        try:
+            found = lifeline.report(address, number, count, 20) if number else lifeline.gather(listener, count, seconds)
+        except (RunError, ConfigError) as error:
+            return type(error), str(error)
+        for peer in found:
+            peer.connection.close()
+        return sorted(peer.index for peer in found)
+
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(lambda arguments: process(*arguments), processes))
+
+
+def test_processes_meet_or_all_hear_why_not() -> None:
+    assert meeting((0, 3), (2, 3), (1, 3)) == [[1, 2], [0], [0]]
+    missing = (RunError, "parallel.processes: processes 1, 3 of 4 did not come within 0.3 s")
+    assert meeting((0, 4), (2, 4), seconds=0.3) == [missing, missing]
+    twice = (ConfigError, "parallel.process: two processes have number 1")
+    assert meeting((0, 3), (1, 3), (1, 3)) == [twice] * 3
+    other = (ConfigError, "parallel.processes: 3 in process 1, 2 in process 0")
+    assert meeting((0, 2), (1, 3)) == [other] * 2
+
+
+def test_who_is_nobody_or_comes_again_while_they_meet() -> None:
+    """A stranger on the port is not counted, and a process started anew takes its place."""
+    listener = lifeline.listen(0)
+    address = listener.getsockname()[:2]
+    with socket.create_connection(("localhost", address[1])) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with socket.create_connection(("localhost", address[1])) as first:
+            first.sendall(lifeline.HELLO.pack(lifeline.MAGIC, 1, 3))
+        with ThreadPoolExecutor() as pool:
+            zero = pool.submit(lifeline.gather, listener, 3, 20)
+            others = [pool.submit(lifeline.report, f"localhost:{address[1]}", i, 3, 20) for i in (1, 2)]
+            connected = [peer for future in (zero, *others) for peer in future.result()]
+    assert sorted(peer.index for peer in connected) == [0, 0, 1, 2]
+    for peer in connected:
+        peer.connection.close()
+
+
+def test_an_address_that_cannot_be_had() -> None:
+    with lifeline.listen(0) as taken, pytest.raises(ConfigError, match=r"^parallel\.coordinator: .*in use"):
+        lifeline.listen(taken.getsockname()[1])
+    with pytest.raises(
+        RunError, match=r"^parallel\.processes: process 0 of 2 did not come within 0.1 s: localhost:1: "
+    ):
+        lifeline.report("localhost:1", 1, 2, 0.1)
+    with socket.create_server(("localhost", 0)) as other, ThreadPoolExecutor() as pool:
+        told = pool.submit(lifeline.report, f"localhost:{other.getsockname()[1]}", 1, 2, 20)
+        other.accept()[0].close()
+        with pytest.raises(RunError, match="is gone, or began without this one"):
+            told.result()
 
 
 def assert_close(one: Path, other: Path) -> None:
@@ -126,6 +190,7 @@ def test_what_several_processes_need_is_refused_by_name(tmp_path: Path, capsys: 
     joint = ("parallel.devices=2", "parallel.processes=2", "parallel.coordinator=127.0.0.1:1")
     for overrides, message in (
         (("parallel.processes=2",), "parallel.coordinator: expected host:port"),
+        (("parallel.processes=2", "parallel.coordinator=here:70000"), "parallel.coordinator: expected host:port"),
         ((*joint, "parallel.process=2"), "parallel.process: must be below parallel.processes = 2"),
         ((*joint, "parallel.devices=3"), "parallel.devices: must be all, or divide by parallel.processes = 2"),
     ):
@@ -151,13 +216,13 @@ def test_one_process_agrees_with_itself() -> None:
 
 LINE = """
 import socket, sys, time
-from sacbrax import hosts
+from sacbrax import lifeline
 ours, theirs = socket.socketpair()
-line = hosts._Lifeline([hosts._Peer(1, ours)], 2)
+line = lifeline.Lifeline([lifeline.Peer(1, ours)], 2)
 if sys.argv[1] == "farewell":
-    hosts._send(hosts._Peer(0, theirs), hosts.FAREWELL)
+    theirs.sendall(lifeline.NUMBER.pack(lifeline.FAREWELL))
 elif sys.argv[1] == "told":
-    hosts._send(hosts._Peer(0, theirs), 5)
+    theirs.sendall(lifeline.NUMBER.pack(5))
 theirs.close()
 time.sleep(1)
 """

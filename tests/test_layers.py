@@ -8,6 +8,7 @@ LAYERS: list[set[str]] = [
     {"", "options", "types", "errors", "atomic", "numpy_policy", "model_warnings"},
     {"sections", "manifest"},
     {"config", "envs.quiet"},
+    {"lifeline"},
     {
         "distributions",
         "replay",
