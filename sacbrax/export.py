@@ -62,9 +62,10 @@ def export_onnx(policy: NumpyPolicy, out: Path) -> float:
 
 def _observations(policy: NumpyPolicy) -> np.ndarray:
     """Observations [N, O] spread around those of training."""
-    noise = np.random.default_rng(0).normal(size=(CHECKED, policy.observation_size))
+    size = policy.input_size
+    noise = np.random.default_rng(0).normal(size=(CHECKED, size))
     if policy.header["normalize_observations"]:
-        noise = noise / policy.arrays["observation_scale"] + policy.arrays["observation_mean"]
+        noise = noise / policy.arrays["observation_scale"][:size] + policy.arrays["observation_mean"][:size]
     return noise.astype(np.float32)
 
 
@@ -77,7 +78,7 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], tuple[np.ndarray,
     from sacbrax.policies import make_policy
 
     config, size = _config(policy), policy.action_size
-    networks = make_policy(config, size)
+    networks = make_policy(config, size, policy.header.get("actor_observation_size"))
     observation, action = jnp.zeros((1, policy.observation_size)), jnp.zeros((1, size))
     members = len(policy.arrays["critic_kernel_0"]) if "critic_kernel_0" in policy.arrays else 1
     critics = Critics(config.network, members)
@@ -86,7 +87,9 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], tuple[np.ndarray,
         "critic": jax.eval_shape(critics.init, jax.random.key(0), observation, action),
     }
     params: Any = jax.tree.map(jnp.asarray, parameters(policy, template))
-    mean, scale = (jnp.asarray(policy.arrays[f"observation_{name}"])[None] for name in ("mean", "scale"))
+    mean, scale = (
+        jnp.asarray(policy.arrays[f"observation_{name}"])[None, : policy.input_size] for name in ("mean", "scale")
+    )
 
     @jax.jit
     def run(x: Any) -> tuple[Any, Any]:

@@ -61,4 +61,6 @@ class Keeper:
         trainer = self._cohort.trainer
         others = {key: value for key, value in params.items() if key != "actor"}
         sizes = (trainer.observation_size, trainer.action_size)
+        if trainer.actor_inputs is not None:
+            note = note | {"actor_observation_size": trainer.actor_inputs}
         policy_file.save(path, self._cohort.config, params["actor"], normalizer, sizes, note, others)

@@ -36,9 +36,12 @@ class MLP(nn.Module):
     layer_norm: bool = False
     dtype: str = "float32"
     precision: str | None = None  # of float32 products; None is the device's default
+    inputs: int | None = None  # how many of the first entries of x are seen; None for all
 
     @nn.compact
     def __call__(self, x: Array) -> Array:
+        if self.inputs is not None:
+            x = x[..., : self.inputs]
         # None computes in the parameters' own type, which tests against NumPy make float64.
         dtype = None if self.dtype == "float32" else self.dtype
         for width in self.hidden_sizes:
@@ -49,14 +52,19 @@ class MLP(nn.Module):
         return nn.Dense(self.output_size, precision=self.precision)(x)
 
 
-def _mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool) -> MLP:
+def _mlp(
+    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, inputs: int | None = None
+) -> MLP:
     precision = None if config.matmul_precision == "default" else config.matmul_precision
-    return MLP(hidden_sizes, output_size, config.activation, layer_norm, config.dtype, precision)
+    return MLP(hidden_sizes, output_size, config.activation, layer_norm, config.dtype, precision, inputs)
 
 
-def actor_mlp(config: NetworkConfig, output_size: int) -> Any:  # an MLP, whose `apply` flax types too widely
-    """The network behind a policy: observation [..., O] -> [..., output_size]."""
-    return _mlp(config, config.hidden_sizes, output_size, config.actor_layer_norm)
+def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None) -> Any:
+    """The network behind a policy: observation [..., O] -> [..., output_size]; sees the first `inputs` of O if given.
+
+    An MLP, whose `apply` flax types too widely.
+    """
+    return _mlp(config, config.hidden_sizes, output_size, config.actor_layer_norm, inputs)
 
 
 def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:

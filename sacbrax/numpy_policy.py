@@ -60,15 +60,16 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
     """Every network of a policy file by name; `critic` and `value` only where the file holds them."""
     o, a, depth, norm = (header[name] for name in ("observation_size", "action_size", "num_layers", "layer_norm"))
     options, critic_norm = header.get("policy", GAUSSIAN), header.get("critic_layer_norm", False)
+    seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
         features = options["feature_size"] or 2 * a
-        found = {"actor": Shape("", depth, norm, o, features)}
+        found = {"actor": Shape("", depth, norm, seen, features)}
         for i in range(options["coupling_layers"]):
             name, layers = f"coupling_{i}", len(options["coupling_hidden_sizes"]) + 1
             found[name] = Shape(f"{name}_", layers, False, a + features, 2 * a)
     else:
         outputs = options["components"] * (1 + 2 * a) if options["kind"] == "gmm" else 2 * a
-        found = {"actor": Shape("", depth, norm, o, outputs)}
+        found = {"actor": Shape("", depth, norm, seen, outputs)}
     if (critic := arrays.get("critic_kernel_0")) is not None:
         found["critic"] = Shape("critic_", depth, critic_norm, o + a, 1, len(critic) if critic.ndim else 0)
     if "value_kernel_0" in arrays:
@@ -98,7 +99,10 @@ class Network:
 
 
 class NumpyPolicy:
-    """policy(observation [O] or [..., O]) -> action [A] or [..., A] in [-1, 1], the policy's mode."""
+    """policy(observation [O] or [..., O]) -> action [A] or [..., A] in [-1, 1], the policy's mode.
+
+    Where only critics saw the rest of an observation, its first `input_size` entries are enough.
+    """
 
     def __init__(self, header: dict[str, Any], arrays: dict[str, np.ndarray]):
         self.header, self.arrays = header, arrays
@@ -106,6 +110,8 @@ class NumpyPolicy:
         self.action_size: int = header["action_size"]
         self.options = header.get("policy", GAUSSIAN)
         self._kind = self.options["kind"]
+        self._seen: int = header.get("actor_observation_size", self.observation_size)
+        self.input_size = self._seen if self._kind == "gaussian" else self.observation_size  # others ask the critics
         self._gain = self.options.get("action_gain", 1.0)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
@@ -115,7 +121,7 @@ class NumpyPolicy:
             self._latents = spread_latents(self.options["candidates"], self.action_size)
 
     def __call__(self, observation: Any) -> np.ndarray:
-        x, batch = self._see(observation)
+        x, batch = self._see(observation, self.input_size)
         actions = [self._squash(u) for u in self._candidates(x)]
         if len(actions) > 1:
             best = np.argmax([self._q(x, action).min(axis=0) for action in actions], axis=0)
@@ -124,10 +130,10 @@ class NumpyPolicy:
 
     def sample(self, observation: Any, rng: np.random.Generator) -> np.ndarray:
         """Actions drawn from the policy: [..., O] -> [..., A]."""
-        x, batch = self._see(observation)
+        x, batch = self._see(observation, self._seen)
         noise = rng.normal(size=(len(x), self.action_size)).astype(np.float32)
         if self._kind == "latent":
-            u = self._flow(self._networks["actor"](x), noise)
+            u = self._flow(self._actor(x), noise)
         else:
             logits, mean, log_sigma = self._mixture(x)
             chosen = np.arange(len(x)), np.argmax(logits + rng.gumbel(size=logits.shape), axis=1)
@@ -138,19 +144,23 @@ class NumpyPolicy:
         """The value of each critic: [..., O], [..., A] -> [E, ...]. Raises PolicyFileError if the file has none."""
         if "critic" not in self._networks:
             raise PolicyFileError("the policy file holds no critics")
-        x, batch = self._see(observation)
+        x, batch = self._see(observation, self.observation_size)
         before_gain = np.asarray(action, np.float32).reshape(len(x), self.action_size) / self._gain
         q = self._q(x, before_gain)
         return q.reshape(len(q), *batch)
 
-    def _see(self, observation: Any) -> tuple[np.ndarray, tuple[int, ...]]:
-        """Observations as the networks see them, [B, O], and the shape of the batch."""
+    def _see(self, observation: Any, enough: int) -> tuple[np.ndarray, tuple[int, ...]]:
+        """Observations, whole or the first `enough` entries, as networks see them, [B, ...], and the batch's shape."""
         x = np.asarray(observation, np.float32)
-        if x.shape[-1:] != (self.observation_size,):
+        if x.shape[-1:] not in ((self.observation_size,), (enough,)):
             raise ValueError(f"expected observations of size {self.observation_size}, got shape {x.shape}")
+        size = x.shape[-1]
         if self.header["normalize_observations"]:
-            x = np.clip((x - self._mean) * self._scale, -10.0, 10.0)
-        return x.reshape(-1, self.observation_size), x.shape[:-1]
+            x = np.clip((x - self._mean[:size]) * self._scale[:size], -10.0, 10.0)
+        return x.reshape(-1, size), x.shape[:-1]
+
+    def _actor(self, x: np.ndarray) -> np.ndarray:
+        return self._networks["actor"](x[:, : self._seen])
 
     def _finish(self, action: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
         return np.clip(self._gain * action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
@@ -168,12 +178,12 @@ class NumpyPolicy:
         """The values of u among which Q chooses, [B, A] each."""
         if self._kind != "latent":
             return list(np.moveaxis(self._mixture(x)[1], 1, 0))
-        features = self._networks["actor"](x)
+        features = self._actor(x)
         return [self._flow(features, np.tile(latent, (len(x), 1))) for latent in self._latents]
 
     def _mixture(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Logits [B, K], means and log sigmas [B, K, A]; a Gaussian is a mixture of one, without a logit."""
-        output, logits = self._networks["actor"](x), np.zeros((len(x), 1), np.float32)
+        output, logits = self._actor(x), np.zeros((len(x), 1), np.float32)
         if self._kind == "gmm":
             logits, output = np.split(output, [self.options["components"]], axis=1)
         mean, log_sigma = np.moveaxis(output.reshape(len(x), 2, -1, self.action_size), 1, 0)
@@ -236,6 +246,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     require(version == FORMAT_VERSION, f"format version {version!r}, this release reads {FORMAT_VERSION}")
     sizes = [header.get(name) for name in ("observation_size", "action_size", "num_layers")]
     require(all(is_size(size) for size in sizes), "sizes are missing")
+    seen = header.get("actor_observation_size", sizes[0])
+    require(is_size(seen) and seen <= sizes[0], "actor_observation_size is larger than an observation")
     require(header.get("activation") in list(ACTIVATIONS), "unknown activation")  # a list: it may be unhashable
     for name in ("normalize_observations", "layer_norm"):
         require(isinstance(header.get(name), bool), f"{name} is missing")

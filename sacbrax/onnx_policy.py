@@ -47,10 +47,10 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
     """The deterministic policy of a file."""
     graph, header, arrays = _Graph(), policy.header, policy.arrays
     options, networks = policy.options, shapes(header, arrays)
-    x = "observation"
+    x, size = "observation", policy.input_size
     if header["normalize_observations"]:
-        centred = graph("Sub", x, arrays["observation_mean"])
-        x = graph.clip(graph("Mul", centred, arrays["observation_scale"]), -10.0, 10.0)
+        centred = graph("Sub", x, arrays["observation_mean"][:size])
+        x = graph.clip(graph("Mul", centred, arrays["observation_scale"][:size]), -10.0, 10.0)
     actions = [graph("Tanh", u) if options["squash"] else u for u in _candidates(graph, policy, networks, x)]
     action = actions[0] if len(actions) == 1 else _best(graph, policy, networks["critic"], x, actions)
     gain = options.get("action_gain", 1.0)
@@ -63,7 +63,7 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
     body = helper.make_graph(
         graph.nodes,
         "policy",
-        [signature("observation", policy.observation_size)],
+        [signature("observation", size)],
         [signature("action", policy.action_size)],
         graph.constants,
     )
@@ -78,7 +78,8 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
 def _candidates(graph: _Graph, policy: NumpyPolicy, networks: dict[str, Shape], x: str) -> list[str]:
     """The values of u among which Q chooses, [N, A] each."""
     size, options = policy.action_size, policy.options
-    output = _network(graph, policy, networks["actor"], x)
+    seen = networks["actor"].inputs
+    output = _network(graph, policy, networks["actor"], x if seen == policy.input_size else graph.columns(x, 0, seen))
     if options["kind"] == "latent":
         latents = spread_latents(options["candidates"], size)
         return [_flow(graph, policy, networks, output, latent) for latent in latents]

@@ -132,7 +132,7 @@ def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = Fals
 
     try:
         config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
-        if ":" in config.name and not imports:
+        if config.imported and not imports:
             raise PolicyFileError(f"the policy file names {config.name}, a class that only --import allows to import")
         return from_config(config, engine), config
     except (ValueError, TypeError) as error:

@@ -42,6 +42,7 @@ class VectorEnv:
 
     Every step resets some environments, so the arithmetic of N resets is part of every step. With `reset_pool` P > 0,
     by default the environment's own `reset_pool`, it is not: P starts are computed once, and a reset draws one of them.
+    An environment whose steps are random in themselves has a `reseed(state, key)` that makes such a start anew.
     `reward_clip` bounds the size of the rewards in transitions, not of the returns that are reported.
     """
 
@@ -63,7 +64,7 @@ class VectorEnv:
         if pool is None:
             state = self._starts(key, self.num_envs)
         else:
-            state = _take(pool, jnp.arange(self.num_envs) % self.reset_pool)
+            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, key)
         clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
         total = jnp.zeros(self.num_envs)
         return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
@@ -108,7 +109,14 @@ class VectorEnv:
     def _fresh(self, pool: Any, key: Key) -> Any:
         if pool is None:
             return self._starts(key, self.num_envs)
-        return _take(pool, jax.random.randint(key, (self.num_envs,), 0, self.reset_pool))
+        return self._drawn(pool, jax.random.randint(key, (self.num_envs,), 0, self.reset_pool), key)
+
+    def _drawn(self, pool: Any, index: Array, key: Key) -> Any:
+        """The starts at index [N]."""
+        starts = _take(pool, index)
+        if (reseed := getattr(self.env.unwrapped, "reseed", None)) is None:
+            return starts
+        return jax.vmap(reseed)(starts, jax.random.split(jax.random.fold_in(key, 1), self.num_envs))
 
     def _starts(self, key: Key, count: int) -> Any:
         with physics_precision():

@@ -113,7 +113,7 @@ def load_for_resume(run: str | Path, overrides: list[str]) -> Config:
     directory = existing(run)
     config = config_lib.load(directory / "config.yaml", overrides)
     named = any(override.partition("=")[0].strip() == "env.name" for override in overrides)
-    if ":" in config.env.name and not named:
+    if config.env.imported and not named:
         raise ConfigError(f"env.name: the run imports {config.env.name}; add env.name={config.env.name} to allow it")
     return in_directory(config, directory)
 

@@ -40,9 +40,10 @@ class _SoftActorCritic:
 
     target_group: str  # the parameter group that the target network follows
 
-    def __init__(self, config: Config, observation_size: int, action_size: int, shards: Shards):
+    def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
+        observation_size, action_size = sizes
         self._shards = shards
-        self.policy = make_policy(config, action_size)
+        self.policy = make_policy(config, action_size, actor_inputs)
         self.critics = Critics(config.network, NUM_CRITICS)
         self._algorithm = config.algorithm
         self._regularized = config.policy.regularization > 0
@@ -151,8 +152,8 @@ class SACv1(_SoftActorCritic):
 
     target_group = "value"
 
-    def __init__(self, config: Config, observation_size: int, action_size: int, shards: Shards):
-        super().__init__(config, observation_size, action_size, shards)
+    def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
+        super().__init__(config, sizes, shards, actor_inputs)
         self.value = Value(config.network)
 
     def init(self, key: Key) -> AgentState:
@@ -259,6 +260,13 @@ class SACv2(_SoftActorCritic):
 ALGORITHMS: dict[str, type] = {"sac_v1": SACv1, "sac_v2": SACv2}
 
 
-def make_agent(config: Config, observation_size: int, action_size: int, shards: Shards = Shards()) -> Any:
-    """The algorithm that `algorithm.name` names."""
-    return ALGORITHMS[config.algorithm.name](config, observation_size, action_size, shards)
+def make_agent(
+    config: Config,
+    observation_size: int,
+    action_size: int,
+    shards: Shards = Shards(),
+    actor_inputs: int | None = None,
+) -> Any:
+    """The algorithm that `algorithm.name` names. Its policy sees the first `actor_inputs` entries of an observation, or
+    all; critics and state value see all."""
+    return ALGORITHMS[config.algorithm.name](config, (observation_size, action_size), shards, actor_inputs)

@@ -8,12 +8,18 @@ from typing import Any, Literal
 
 from sacbrax.options import ScheduleConfig, option
 
+PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
+
 
 @dataclasses.dataclass(frozen=True)
 class EnvConfig:
     """The task, its physics engine and how many run side by side."""
 
-    name: str = option("swimmer", "task: a registered name, or an import path `package.module:Class` of a Brax Env")
+    name: str = option(
+        "swimmer",
+        "task: a registered name, `playground:Task` of MuJoCo Playground, or an import path `package.module:Class` of "
+        "a Brax Env",
+    )
     engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
@@ -39,6 +45,11 @@ class EnvConfig:
         "import path `package.module:function` of a function from a random key to model fields, drawn anew for every "
         "start (not in evaluations); none when null",
     )
+
+    @property
+    def imported(self) -> bool:
+        """Whether `name` is the import path of a class outside this package."""
+        return ":" in self.name and not self.name.startswith(PLAYGROUND)
 
 
 @dataclasses.dataclass(frozen=True)

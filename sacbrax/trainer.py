@@ -53,7 +53,8 @@ class Trainer:
         if config.policy.action_gain != 1.0:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
-        self.agent = make_agent(config, self.observation_size, self.action_size, shards)
+        self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
+        self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,

@@ -88,11 +88,32 @@ class TwoStep(Probe):
 
 
 class Several(Probe):
-    """Observes a dictionary."""
+    """Observes a dictionary: what `Probe` does, and for the critics the number three times."""
+
+    hidden = "privileged_state"
 
     @property
     def observation_size(self) -> Any:
-        return {"state": (2,), "privileged_state": (3,)}
+        return {self.hidden: (3,), "state": 2}
+
+    def reset(self, rng: Any) -> State:
+        return self._dictionary(super().reset(rng))
+
+    def step(self, state: State, action: Any) -> State:
+        return self._dictionary(super().step(state, action))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return action[0], time == 3.0
+
+    def _dictionary(self, state: State) -> State:
+        physics: Any = state.pipeline_state
+        return state.replace(obs={"state": physics, self.hidden: jnp.full(3, physics[0])})
+
+
+class Pixels(Several):
+    """A dictionary that we do not cover."""
+
+    hidden = "pixels"
 
 
 def fluids(key: Any) -> dict[str, Any]:

@@ -26,7 +26,7 @@ LAYERS: list[set[str]] = [
         "envs.chain",
         "envs.xla_cpu",
     },
-    {"envs.swimmer", "envs.limits", "envs.brax", "envs.wrappers"},
+    {"envs.swimmer", "envs.limits", "envs.brax", "envs.playground", "envs.wrappers"},
     {"envs.dynamics"},
     {"envs.gain", "envs.fused", "envs.mjx", "networks", "losses"},
     {"policies.base", "envs.gymnasium_v5"},

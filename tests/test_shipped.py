@@ -13,6 +13,7 @@ import sacbrax
 from sacbrax import config as config_lib
 from sacbrax.envs import ENVS
 from sacbrax.runner import run
+from sacbrax.sections import PLAYGROUND
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 SHRUNK = (
@@ -35,15 +36,21 @@ PATHS = shipped_configs()
 
 def on_mjx(path: Path) -> bool:
     """Whether its task is one of those that take minutes to compile."""
-    module = ENVS[config_lib.load(path).env.name].partition(":")[0]
-    return module.endswith(("brax", "gymnasium_tasks"))
+    module = _class(config_lib.load(path).env.name)[0]
+    return module.endswith(("brax", "gymnasium_tasks", "playground"))
+
+
+def _class(task: str) -> tuple[str, str]:
+    """Module and name of its class."""
+    module, _, name = ENVS.get(task, "sacbrax.envs.playground:PlaygroundTask").partition(":")
+    return module, name
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)
 def test_the_task_of_a_configuration_is_there(path: Path) -> None:
     """Names, options and combinations; the same runs one epoch below, slowly."""
     config = config_lib.load(path)
-    module, _, name = ENVS[config.env.name].partition(":")
+    module, name = _class(config.env.name)
     parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
     assert set(config.env.kwargs) <= set(parameters)
     assert config.train.total_env_steps > config.eval.every_env_steps
@@ -55,6 +62,8 @@ def test_the_task_of_a_configuration_is_there(path: Path) -> None:
     ids=lambda path: path.stem,
 )
 def test_one_epoch(path: Path, tmp_path: Path) -> None:
+    if config_lib.load(path).env.name.startswith(PLAYGROUND):
+        pytest.importorskip("mujoco_playground", reason="needs pip install 'sacbrax[playground]'")
     result = run(config_lib.load(path, [*SHRUNK, f"run.dir={tmp_path / 'run'}"]), quiet=True)
     assert [row["env_steps"] for row in result.metrics] == [16, 32]
     numbers = [value for value in result.metrics[-1].values() if value is not None]

@@ -1,6 +1,7 @@
 """Environments by name. A new task is one new file and one line in `ENVS`; the same holds for `ENGINES`.
 
-A name with a colon, `my_pkg.my_env:MyEnv`, is imported: any class that implements `brax.envs.Env`.
+`playground:NAME` is a task of MuJoCo Playground. Any other name with a colon, `my_pkg.my_env:MyEnv`, is imported: any
+class that implements `brax.envs.Env`.
 """
 
 import importlib
@@ -10,7 +11,8 @@ from typing import Any
 
 from sacbrax.config import EnvConfig
 from sacbrax.envs.quiet import Env
-from sacbrax.envs.wrappers import ActionRepeat, Randomized
+from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, Randomized
+from sacbrax.sections import PLAYGROUND
 
 ENVS = {
     "swimmer": "sacbrax.envs.swimmer:Swimmer",
@@ -48,10 +50,20 @@ def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
     """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
 
     A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
-    brings its own physics, and `engine` does not concern it.
+    brings its own physics, and `engine` does not concern it. Its observation is one array.
     """
-    if name.startswith("playground:"):  # not an import path of the user's
-        raise ValueError(f"env.name: MuJoCo Playground's tasks are not covered; choose from {', '.join(ENVS)}")
+    env = _playground(name, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
+    return FlatObservation(env) if isinstance(env.observation_size, Mapping) else env
+
+
+def _playground(name: str, **kwargs: Any) -> Env:
+    from sacbrax.envs.playground import PlaygroundTask
+
+    return PlaygroundTask(name.removeprefix(PLAYGROUND), **kwargs)
+
+
+def _instance(name: str, engine: str, **kwargs: Any) -> Env:
+    """Of a registered or imported class."""
     cls = _load("env.name", name, ENVS, imports=True)
     if not (inspect.isclass(cls) and issubclass(cls, Env)):
         raise ValueError(f"env.name: {name!r} is no class that implements brax.envs.Env")
@@ -70,8 +82,6 @@ def from_config(config: EnvConfig, engine: str | None = None) -> Env:
     """The task of a configuration, or the same on another engine, as evaluations see it."""
     kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
     env = make_env(config.name, engine=engine or config.engine, **kwargs)
-    if isinstance(env.observation_size, Mapping):
-        raise ValueError(f"env.name: {config.name!r} observes a dictionary of arrays; only one array is covered")
     return env if config.action_repeat == 1 else ActionRepeat(env, config.action_repeat)
 
 
@@ -88,7 +98,7 @@ def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) 
     """The class that `known` lists under `name`, or with `imports` the one at `module:Class`."""
     path = known.get(name, name if imports and ":" in name else None)
     if path is None:
-        more = ", or module:Class of your own" if imports else ""
+        more = f", {PLAYGROUND}Task, or module:Class of your own" if known is ENVS else ""
         raise ValueError(f"{key}: unknown {name!r}; choose from {', '.join(known)}{more}")
     module, _, attribute = path.partition(":")
     try:

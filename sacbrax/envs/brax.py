@@ -4,9 +4,6 @@ A Brax state holds all of MJX's data, some 115 arrays. The next step reads four 
 here; the results are the same to the bit.
 """
 
-import contextlib
-import warnings
-from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import jax
@@ -15,7 +12,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from sacbrax.envs.quiet import Env, State, brax_envs, quiet
+from sacbrax.envs.quiet import Env, State, as_brax_needs, brax_envs, quiet
 from sacbrax.types import Array, Key
 
 
@@ -41,7 +38,7 @@ class BraxTask(Env):
             self.env: Any = brax_envs.get_environment(self.task, backend="mjx", **options)
         if limits:
             self.env.sys = self.env.sys.tree_replace(limits)
-        with _as_brax_needs():
+        with as_brax_needs():
             start = jax.eval_shape(self.env.reset, jax.random.key(0))
         # What the steps do not read.
         self._template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start.pipeline_state)
@@ -70,7 +67,7 @@ class BraxTask(Env):
 
     def reset(self, key: Key) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
-        with _as_brax_needs():
+        with as_brax_needs():
             return _reduced(self.env.reset(key))
 
     def step(self, state: State, action: Array) -> State:
@@ -79,17 +76,9 @@ class BraxTask(Env):
         full = self._template.replace(**vars(carried), q=carried.qpos, qd=carried.qvel)
         # Brax writes the metrics of the state it is given.
         before = state.replace(pipeline_state=full, metrics=dict(state.metrics))
-        with _as_brax_needs():
+        with as_brax_needs():
             after = _reduced(self.env.step(before, action))
         return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state)
-
-
-@contextlib.contextmanager
-def _as_brax_needs() -> Iterator[None]:
-    """Brax promotes ranks and uses what MJX deprecates, whatever the caller's code is held to."""
-    with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        yield
 
 
 def _reduced(state: State) -> State:

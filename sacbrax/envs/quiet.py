@@ -10,6 +10,8 @@ import io
 import warnings
 from collections.abc import Iterator
 
+import jax
+
 from sacbrax.model_warnings import unheard
 
 
@@ -26,4 +28,12 @@ with quiet():
     from brax.envs.base import Env, State
     from mujoco import mjx
 
-__all__ = ["Env", "State", "brax_envs", "mjx", "quiet"]
+__all__ = ["Env", "State", "as_brax_needs", "brax_envs", "mjx", "quiet"]
+
+
+@contextlib.contextmanager
+def as_brax_needs() -> Iterator[None]:
+    """Brax and Playground promote ranks and use what MJX deprecates, whatever the caller's code is held to."""
+    with jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        yield

@@ -1,5 +1,8 @@
-"""Environments around one environment: the same action several times, and models that differ from start to start."""
+"""Environments around one environment: the same action several times, models that differ from start to start, and an
+observation that is a dictionary as one array.
+"""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -27,6 +30,11 @@ class Wrapper(Env):
     @property
     def observation_size(self) -> Any:
         return self.env.observation_size
+
+    @property
+    def actor_observation_size(self) -> int | None:
+        """How many of the first entries of an observation the policy may see; None for all."""
+        return getattr(self.env, "actor_observation_size", None)
 
     @property
     def action_size(self) -> int:
@@ -58,6 +66,46 @@ class ActionRepeat(Wrapper):
 
         start = state.replace(reward=jnp.zeros_like(state.reward), done=jnp.zeros_like(state.done))
         return jax.lax.scan(again, start, None, self.times)[0]
+
+
+class FlatObservation(Wrapper):
+    """A dictionary of arrays as one array: `state`, which the policy sees, then `privileged_state`, if there is one.
+
+    Critics see both.
+    """
+
+    def __init__(self, env: Any) -> None:
+        super().__init__(env)
+        shapes = {name: shape if isinstance(shape, tuple) else (shape,) for name, shape in env.observation_size.items()}
+        self._names = [name for name in ("state", "privileged_state") if name in shapes]
+        if "state" not in shapes or len(self._names) < len(shapes):
+            raise ValueError(
+                f"env.name: the task observes {', '.join(shapes)}; covered are one array, or state with or without "
+                "privileged_state"
+            )
+        self._shapes = [shapes[name] for name in self._names]
+        self._sizes = [math.prod(shape) for shape in self._shapes]
+
+    def reset(self, rng: Key) -> State:
+        return self._flat(self.env.reset(rng))
+
+    def step(self, state: State, action: Array) -> State:
+        """action [A] in [-1, 1]; the task is given its own dictionary."""
+        splits = [sum(self._sizes[:i]) for i in range(1, len(self._sizes))]
+        parts = zip(self._names, jnp.split(state.obs, splits), self._shapes, strict=True)
+        return self._flat(self.env.step(state.replace(obs={n: x.reshape(shape) for n, x, shape in parts}), action))
+
+    def _flat(self, state: State) -> State:
+        obs: Any = state.obs
+        return state.replace(obs=jnp.concatenate([obs[name].ravel() for name in self._names]))
+
+    @property
+    def observation_size(self) -> int:
+        return sum(self._sizes)
+
+    @property
+    def actor_observation_size(self) -> int | None:
+        return self._sizes[0] if len(self._sizes) > 1 else None
 
 
 class Randomized(Wrapper):

@@ -9,9 +9,9 @@ from sacbrax.policies.latent import LatentPolicy
 POLICIES: dict[str, type[Policy]] = {"gaussian": GaussianPolicy, "gmm": MixturePolicy, "latent": LatentPolicy}
 
 
-def make_policy(config: Config, action_size: int) -> Policy:
-    """The policy that `policy.kind` names."""
-    return POLICIES[config.policy.kind](config, action_size)
+def make_policy(config: Config, action_size: int, inputs: int | None = None) -> Policy:
+    """The policy that `policy.kind` names. It sees the first `inputs` entries of an observation, or all."""
+    return POLICIES[config.policy.kind](config, action_size, inputs)
 
 
 __all__ = ["POLICIES", "Policy", "make_policy"]

@@ -20,10 +20,10 @@ class Policy(ABC):
     """A distribution over actions given an observation; stateless, parameters are passed in.
 
     A subclass describes the distribution of u. The action is tanh(u), in [-1, 1]^A; with `policy.squash` off it is u
-    itself, and environments clip it.
+    itself, and environments clip it. With `inputs` it sees only so many of the first entries of an observation.
     """
 
-    def __init__(self, config: Config, action_size: int):
+    def __init__(self, config: Config, action_size: int, inputs: int | None = None):
         self._squashed = config.policy.squash
         self._log_sigma_bounds = (config.policy.log_sigma_min, config.policy.log_sigma_max)
         self._action_size = action_size

@@ -12,9 +12,9 @@ from sacbrax.types import Array, Key, Metrics, Params
 class GaussianPolicy(Policy):
     """One Gaussian per state; see `Policy` for the methods."""
 
-    def __init__(self, config: Config, action_size: int):
-        super().__init__(config, action_size)
-        self._mlp = actor_mlp(config.network, 2 * action_size)
+    def __init__(self, config: Config, action_size: int, inputs: int | None = None):
+        super().__init__(config, action_size, inputs)
+        self._mlp = actor_mlp(config.network, 2 * action_size, inputs)
 
     def _parameters(self, params: Params, observation: Array) -> tuple[Array, Array]:
         mean, log_sigma = jnp.split(self._mlp.apply(params, observation), 2, axis=-1)

@@ -13,10 +13,10 @@ from sacbrax.types import Array, Key, Metrics, Params
 class MixturePolicy(Policy):
     """`policy.components` Gaussians per state; the deterministic action is the mean of highest Q."""
 
-    def __init__(self, config: Config, action_size: int):
-        super().__init__(config, action_size)
+    def __init__(self, config: Config, action_size: int, inputs: int | None = None):
+        super().__init__(config, action_size, inputs)
         self._components = config.policy.components
-        self._mlp = actor_mlp(config.network, self._components * (1 + 2 * action_size))
+        self._mlp = actor_mlp(config.network, self._components * (1 + 2 * action_size), inputs)
 
     def _parameters(self, params: Params, observation: Array) -> tuple[Array, Array, Array]:
         """The network's output is laid out as logits [K] | means [K, A] | log sigmas [K, A]."""

@@ -21,10 +21,10 @@ from sacbrax.types import Array, Key, Metrics, Params
 class LatentPolicy(Policy):
     """`policy.coupling_layers` couplings; the deterministic action is the best of `policy.candidates` images by Q."""
 
-    def __init__(self, config: Config, action_size: int):
-        super().__init__(config, action_size)
+    def __init__(self, config: Config, action_size: int, inputs: int | None = None):
+        super().__init__(config, action_size, inputs)
         self._features = config.policy.feature_size or 2 * action_size
-        self._preprocessor = actor_mlp(config.network, self._features)
+        self._preprocessor = actor_mlp(config.network, self._features, inputs)
         self._coupling = coupling_mlp(config.network, config.policy.coupling_hidden_sizes, 2 * action_size)
         self._layers = config.policy.coupling_layers
         # 1 where a layer keeps the dimension; neighbouring layers keep the opposite halves.
