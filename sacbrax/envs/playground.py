@@ -6,6 +6,7 @@ is used: time limits and resets are `rollout`'s, as for every other task.
 """
 
 import importlib.util
+import subprocess
 from typing import Any, ClassVar
 
 import jax
@@ -101,8 +102,10 @@ def load(task: str, impl: str, options: dict[str, Any]) -> Any:
     try:
         with quiet():
             return registry.load(task, config_overrides={"impl": impl, **options})
-    except Exception as error:  # a wrong value, or model files that are to be fetched and cannot be
+    except Exception as error:
         line = (str(error) or type(error).__name__).split("\n")[0]
+        if isinstance(error, subprocess.CalledProcessError):
+            line = f"it needs the model files of MuJoCo Menagerie, and fetching them failed ({line})"
         raise ValueError(f"env.name: playground:{task} cannot be made: {line}") from error
 
 
