@@ -1,6 +1,7 @@
 """A run that stops and goes on is the run that never stopped, to the last bit; nothing else may change on the way."""
 
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -9,7 +10,7 @@ import numpy as np
 import pytest
 from resumable import arrays, assert_same_run, learning, newest, train
 
-from sacbrax import checkpoint, config, snapshot
+from sacbrax import checkpoint, config, manifest, snapshot
 from sacbrax.config import ConfigError
 from sacbrax.errors import RunError
 from sacbrax.train import main
@@ -19,10 +20,11 @@ from sacbrax.train import main
 def test_n_and_n_is_2n_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
     """440 = half the steps: parameters, optimizer, replay, normalizer, environments, keys and every logged number."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train(whole, f"algorithm.name={algorithm}")
-    train(halves, f"algorithm.name={algorithm}", "train.total_env_steps=440")
+    overrides = (f"algorithm.name={algorithm}", "checkpoint.every_env_steps=400")
+    train(whole, *overrides)
+    train(halves, *overrides, "train.total_env_steps=440")
     assert len(learning(halves)) == 6
-    result = train(halves, f"algorithm.name={algorithm}")
+    result = train(halves, *overrides)
     assert_same_run(whole, halves)
     assert len(result.metrics) == len(learning(whole)) == 11
     assert arrays(halves)["state/replay/size"] == 400  # the ring has wrapped
@@ -30,9 +32,10 @@ def test_n_and_n_is_2n_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
 
 def test_several_seeds_resume(tmp_path: Path) -> None:
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    train(whole, "train.num_seeds=2")
-    train(halves, "train.num_seeds=2", "train.total_env_steps=280")
-    train(halves, "train.num_seeds=2")
+    overrides = ("train.num_seeds=2", "train.total_env_steps=440", "checkpoint.every_env_steps=400")
+    train(whole, *overrides)
+    train(halves, *overrides, "train.total_env_steps=200")
+    train(halves, *overrides)
     assert_same_run(whole, halves)
 
 
@@ -41,7 +44,7 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     plain, cut = tmp_path / "plain", tmp_path / "cut"
     train(plain, "train.total_env_steps=280")
     monkeypatch.setattr("sacbrax.runner.CALL_SECONDS", 0.0)  # one vector step per call after the first
-    train(cut, "train.total_env_steps=280", "checkpoint.every_env_steps=12")
+    train(cut, "train.total_env_steps=280", "checkpoint.every_env_steps=60")
     assert_same_run(plain, cut)
 
 
@@ -78,9 +81,21 @@ def test_replay_travels_in_slices(fill: int, monkeypatch: pytest.MonkeyPatch) ->
     np.testing.assert_array_equal(snapshot._first_rows(rows, fill), np.asarray(rows)[:, :fill])
 
 
-def test_only_harmless_keys_may_change(tmp_path: Path) -> None:
-    directory = tmp_path / "run"
+@pytest.fixture(scope="module")
+def short(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of 120 steps; `copied` has one to change."""
+    directory = tmp_path_factory.mktemp("short") / "run"
     train(directory, "train.total_env_steps=120")
+    return directory
+
+
+@pytest.fixture
+def copied(short: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(short, tmp_path / "run")
+
+
+def test_only_harmless_keys_may_change(copied: Path) -> None:
+    directory = copied
     before = learning(directory)
     for override in ("train.seed=1", "algorithm.learning_rate=0.1", "env.kwargs={bad_above: 3}", "replay.capacity=500"):
         with pytest.raises(ConfigError, match=f"^{override.split('=')[0]}: .* but the run in run.dir has"):
@@ -93,18 +108,13 @@ def test_only_harmless_keys_may_change(tmp_path: Path) -> None:
 
 
 def test_keeps_the_newest(tmp_path: Path) -> None:
-    train(tmp_path / "run", "checkpoint.keep=3")
-    assert checkpoint.names(tmp_path / "run/checkpoints") == [
-        "000000000680-000009",
-        "000000000760-000010",
-        "000000000840-000011",
-    ]
+    train(tmp_path / "run", "checkpoint.keep=2", "train.total_env_steps=360")
+    assert checkpoint.names(tmp_path / "run/checkpoints") == ["000000000280-000004", "000000000360-000005"]
 
 
-def test_resume_door(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    directory = tmp_path / "run"
-    train(directory, "train.total_env_steps=120")
-    assert main(["--resume", str(tmp_path), "--quiet"]) == 2
+def test_resume_door(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = copied
+    assert main(["--resume", str(directory.parent), "--quiet"]) == 2
     assert "holds no run" in capsys.readouterr().err
     # The class of an environment that a run directory names is imported only if the user names it too.
     assert main(["--resume", str(directory), "--quiet", "train.total_env_steps=200"]) == 2
@@ -122,10 +132,9 @@ def test_a_run_without_checkpoints_is_not_overwritten(tmp_path: Path) -> None:
     assert log.read_text().count("\n") == 2
 
 
-def test_log_files_are_made_anew_from_the_checkpoint(tmp_path: Path) -> None:
+def test_log_files_are_made_anew_from_the_checkpoint(copied: Path) -> None:
     """Lines after the checkpoint, half lines and lost files: all are put right."""
-    directory = tmp_path / "run"
-    train(directory, "train.total_env_steps=120")
+    directory = copied
     log, table = directory / "metrics.jsonl", directory / "progress.csv"
     text, rows = log.read_text(), table.read_text()
     log.write_text(text + text.splitlines()[-1] + '\n{"env_st')
@@ -134,11 +143,10 @@ def test_log_files_are_made_anew_from_the_checkpoint(tmp_path: Path) -> None:
     assert (log.read_text(), table.read_text()) == (text, rows)
 
 
-def test_notes_are_plain_json(tmp_path: Path) -> None:
-    train(tmp_path / "run", "train.total_env_steps=120")
-    envelope = json.loads((newest(tmp_path / "run") / "manifest.json").read_text())
+def test_notes_are_plain_json(short: Path) -> None:
+    envelope = json.loads((newest(short) / "manifest.json").read_text())
     body = json.loads(envelope["body"])
-    assert body["format_version"] == checkpoint.FORMAT_VERSION
+    assert body["format_version"] == manifest.FORMAT_VERSION
     assert body["notes"]["iteration"] == 30
 
 

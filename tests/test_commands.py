@@ -202,7 +202,7 @@ def test_command_runs(command: str, run: Path, tmp_path: Path, monkeypatch: pyte
     assert module.main(shrunk(module, settled(words, tmp_path / "run", tmp_path))) == 0
 
 
-def test_python_of_the_readme(run: Path) -> None:
+def test_python_of_the_readme() -> None:
     """The names that the README's Python uses exist; test_package and test_run use them for real."""
     code = "".join(body for language, body in FENCE.findall((ROOT / "README.md").read_text()) if language == "python")
     names = set(re.findall(r"sacbrax\.(\w+)\(", code))

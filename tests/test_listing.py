@@ -234,8 +234,8 @@ def warm(finished, *overrides):
 
     config = make_tiny(*RUN, f"init.from={finished.run_dir}", *overrides)
     trainer = Trainer(config)
-    fresh = trainer.init(jax.random.key(9))
     loaded = warm_start.load(config, jax.eval_shape(trainer.init, jax.random.key(9)))
+    fresh = trainer.init(jax.random.key(9))
     source = policy_file.parameters(policy_file.load_policy(finished.run_dir), fresh.agent.params)
     return fresh, warm_start.apply(fresh, loaded), source
 

@@ -249,18 +249,17 @@ def test_chaotic_swimmers_stay_as_close_as_mujoco_to_itself(
         assert (ours < 1e-6).sum() >= 10, "most environments are not that chaotic"
 
 
-@pytest.mark.parametrize("engine", ENGINES)
-@pytest.mark.parametrize("poison", [np.nan, np.inf])
-def test_a_broken_environment_reaches_no_other(engine: str, poison: float) -> None:
+@pytest.mark.parametrize("engine", [pytest.param("mjx", marks=slow), "fused"])
+def test_a_broken_environment_reaches_no_other(engine: str) -> None:
     step = compiled_step(engine, "gym", 3, "RK4", False)
     states = random_states(build("gym", 3, "RK4")[0], 48)
     clean = step(*states)
-    states[1][5] = poison
-    broken = step(*states)
     others = np.arange(48) != 5
-    for before, after in zip(clean, broken, strict=True):
-        assert not np.isfinite(after[5]).all()
-        np.testing.assert_array_equal(after[others], before[others])
+    for poison in (np.nan, np.inf):
+        states[1][5] = poison
+        for before, after in zip(clean, step(*states), strict=True):
+            assert not np.isfinite(after[5]).all()
+            np.testing.assert_array_equal(after[others], before[others])
 
 
 @pytest.mark.parametrize("n", [1, 100, 129, 300])

@@ -103,7 +103,7 @@ def test_replay_in_16_bits_keeps_ends_exact_and_rounds_the_rest(dtype: str) -> N
         assert np.abs(np.asarray(OBSERVATION[:4]) - row).max(axis=1).min() < 2**-8
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 def test_a_run_in_16_bits_resumes_bit_for_bit(tmp_path: Path, dtype: str) -> None:
     bits = (f"replay.dtype={dtype}", "network.dtype=bfloat16", "train.total_env_steps=280")
     train(tmp_path / "whole", *bits)

@@ -1,6 +1,7 @@
 """Several seeds in one run: what is logged, what is kept of each, and how one of them is chosen again."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,23 +16,20 @@ from sacbrax.numpy_policy import PolicyFileError
 from sacbrax.runner import Result, run
 
 Tiny = Callable[..., Config]
+THREE = (
+    "env.name=probes:Bandit",
+    "algorithm.n_step=1",
+    "train.num_seeds=3",
+    "train.seed=5",
+    "checkpoint.snapshots=true",
+)
 
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Three bandits; their returns differ from the start."""
     directory = tmp_path_factory.mktemp("runs") / "three"
-    return run(
-        make_tiny(
-            f"run.dir={directory}",
-            "env.name=probes:Bandit",
-            "algorithm.n_step=1",
-            "train.num_seeds=3",
-            "train.seed=5",
-            "checkpoint.snapshots=true",
-        ),
-        quiet=True,
-    )
+    return run(make_tiny(*THREE, f"run.dir={directory}"), quiet=True)
 
 
 def test_metrics_of_each_seed_and_of_all(result: Result) -> None:
@@ -94,12 +92,11 @@ def test_a_seed_index_where_there_are_no_seeds(result: Result, tmp_path: Path) -
         sacbrax.load_policy(result.run_dir / "checkpoints" / "best_policy.npz", 0)
 
 
-def test_a_run_that_goes_on_remembers_the_best_of_each_seed(tmp_path: Path) -> None:
-    overrides = ("env.name=probes:Bandit", "algorithm.n_step=1", "train.num_seeds=2", f"run.dir={tmp_path / 'run'}")
-    first = run(make_tiny(*overrides), quiet=True)
-    kept = [sacbrax.load_policy(first.run_dir, i).header["eval/return_mean"] for i in range(2)]
-    second = run(make_tiny(*overrides, "train.total_env_steps=136"), quiet=True)
-    assert len(second.metrics) == len(first.metrics) + 1
-    for i in range(2):
-        now = sacbrax.load_policy(first.run_dir, i).header["eval/return_mean"]
+def test_a_run_that_goes_on_remembers_the_best_of_each_seed(result: Result, tmp_path: Path) -> None:
+    directory = shutil.copytree(result.run_dir, tmp_path / "run")
+    kept = [sacbrax.load_policy(directory, i).header["eval/return_mean"] for i in range(3)]
+    second = run(make_tiny(*THREE, f"run.dir={directory}", "train.total_env_steps=136"), quiet=True)
+    assert len(second.metrics) == len(result.metrics) + 1
+    for i in range(3):
+        now = sacbrax.load_policy(directory, i).header["eval/return_mean"]
         assert now == pytest.approx(max(kept[i], second.metrics[-1][f"seed_{i}/eval/return_mean"]))

@@ -35,15 +35,19 @@ PATHS = shipped_configs()
 
 
 def on_mjx(path: Path) -> bool:
-    """Whether its task is one of those that take minutes to compile."""
-    module = _class(config_lib.load(path).env.name)[0]
-    return module.endswith(("brax", "gymnasium_tasks", "playground"))
+    """Whether its physics is one of those that take minutes to compile."""
+    env = config_lib.load(path).env
+    return env.engine == "mjx" or _class(env.name)[0].endswith(("brax", "gymnasium_tasks", "playground"))
 
 
 def _class(task: str) -> tuple[str, str]:
     """Module and name of its class."""
     module, _, name = ENVS.get(task, "sacbrax.envs.playground:PlaygroundTask").partition(":")
     return module, name
+
+
+# Programs that differ from another configuration's in sizes alone, or in a policy that test_policies has.
+REPEATED = ("swimmer_best", "swimmer_rllab")
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)
@@ -58,7 +62,7 @@ def test_the_task_of_a_configuration_is_there(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.slow) if on_mjx(path) else path for path in PATHS],
+    [pytest.param(path, marks=pytest.mark.slow) if on_mjx(path) or path.stem in REPEATED else path for path in PATHS],
     ids=lambda path: path.stem,
 )
 def test_one_epoch(path: Path, tmp_path: Path) -> None:
