@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.scipy.special import ndtr
 
+from sacbrax import draws
 from sacbrax.types import Array, Key
 
 LOG_2 = math.log(2.0)
@@ -34,7 +35,7 @@ def standard_normal_log_prob(value: Array) -> Array:
 
 def sample_normal(key: Key, mean: Array, log_sigma: Array) -> tuple[Array, Array]:
     """Draw u ~ N(mean, sigma), reparameterized. [..., A] -> (u [..., A], log p(u) [...])."""
-    noise = jax.random.normal(key, mean.shape, mean.dtype)
+    noise = draws.normal(key, mean.shape, mean.dtype)
     # (u - mean) / sigma is the noise itself: no division, and the gradient through z vanishes as it should.
     log_prob = -jnp.sum(0.5 * noise * noise + log_sigma + HALF_LOG_2PI, axis=-1)
     return mean + jnp.exp(log_sigma) * noise, log_prob
@@ -52,10 +53,10 @@ def sample_mixture(key: Key, logits: Array, mean: Array, log_sigma: Array) -> Ar
     The choice of a component has no derivative, so the gradient is implicit (arXiv:1805.08498): as the parameters
     change, u moves so that its quantile stays. It reaches the weights, means and scales of all components.
     """
-    component_key, noise_key = jax.random.split(key)
+    component_key, noise_key = draws.split(key)
     component = jax.random.categorical(component_key, logits)[:, None, None]
     chosen_mean, chosen_log_sigma = (jnp.take_along_axis(x, component, axis=1)[:, 0] for x in (mean, log_sigma))
-    noise = jax.random.normal(noise_key, chosen_mean.shape, chosen_mean.dtype)
+    noise = draws.normal(noise_key, chosen_mean.shape, chosen_mean.dtype)
     value = jax.lax.stop_gradient(chosen_mean + jnp.exp(chosen_log_sigma) * noise)
     return _follow_quantile(value, logits, mean, log_sigma)
 

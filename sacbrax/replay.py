@@ -17,6 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from sacbrax import draws
 from sacbrax.types import Array, Key, Transition
 
 
@@ -106,7 +107,7 @@ def sample(
     whose discount is gamma^m when none of its m <= n steps terminated, else 0; next_observation is the last step's.
     The ring must not be empty (the caller fills it first).
     """
-    start = jax.random.randint(key, (batch_size,), 0, replay.size)  # [B] age rank: 0 is the oldest row
+    start = draws.randint(key, (batch_size,), 0, replay.size)  # [B] age rank: 0 is the oldest row
     rank = start[:, None] + replay.num_envs * jnp.arange(n_step)[None, :]  # [B, n]
     oldest = replay.insert_index - replay.size
     position = (oldest + rank) % replay.capacity

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from sacbrax import draws
 from sacbrax.types import Array, Key, Metrics, Transition
 
 
@@ -109,18 +110,18 @@ class VectorEnv:
     def _fresh(self, pool: Any, key: Key) -> Any:
         if pool is None:
             return self._starts(key, self.num_envs)
-        return self._drawn(pool, jax.random.randint(key, (self.num_envs,), 0, self.reset_pool), key)
+        return self._drawn(pool, draws.randint(key, (self.num_envs,), 0, self.reset_pool), key)
 
     def _drawn(self, pool: Any, index: Array, key: Key) -> Any:
         """The starts at index [N]."""
         starts = _take(pool, index)
         if (reseed := getattr(self.env.unwrapped, "reseed", None)) is None:
             return starts
-        return jax.vmap(reseed)(starts, jax.random.split(jax.random.fold_in(key, 1), self.num_envs))
+        return jax.vmap(reseed)(starts, draws.split(draws.fold_in(key, 1), self.num_envs))
 
     def _starts(self, key: Key, count: int) -> Any:
         with physics_precision():
-            return jax.vmap(self.env.reset)(jax.random.split(key, count))
+            return jax.vmap(self.env.reset)(draws.split(key, count))
 
 
 def evaluate(
@@ -144,7 +145,7 @@ def evaluate(
         return (state, alive & (state.done == 0), total, length), None
 
     start = (state, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32))
-    (_, _, total, length), _ = jax.lax.scan(body, start, jax.random.split(key, episode_length))
+    (_, _, total, length), _ = jax.lax.scan(body, start, draws.split(key, episode_length))
     return {"return": total, "length": length}
 
 

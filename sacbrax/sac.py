@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from sacbrax import adam, losses
+from sacbrax import adam, draws, losses
 from sacbrax.config import Config
 from sacbrax.distributions import standard_normal_log_prob
 from sacbrax.networks import Critics, Value
@@ -65,7 +65,7 @@ class _SoftActorCritic:
 
     def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
         """Statistics of critics, state value and Bellman errors, then the policy's own."""
-        next_key, value_key, key = jax.random.split(key, 3)
+        next_key, value_key, key = draws.split(key, 3)
         params, observation = agent.params, batch.observation
         q = self.critics(params["critic"], observation, batch.action)  # [E, B]
         value = self._state_value(agent, params, observation, value_key)
@@ -217,7 +217,7 @@ class SACv2(_SoftActorCritic):
 
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
         hyper = hyper.at(agent.gradient_steps)
-        next_key, key = jax.random.split(key)
+        next_key, key = draws.split(key)
         temperature = jnp.exp(agent.params["log_temperature"])
         target = self._td_target(agent, batch, hyper, next_key)
 
@@ -231,7 +231,7 @@ class SACv2(_SoftActorCritic):
                 actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, temperature)
             else:
                 # There is no V(s): an independent second action estimates it.
-                second_key = jax.random.fold_in(key, 1)
+                second_key = draws.fold_in(key, 1)
                 baseline = self._state_value(agent, agent.params, batch.observation, second_key)
                 actor = losses.likelihood_ratio_loss(
                     self._policy_q(q_fresh), log_prob, log_prior, temperature, baseline

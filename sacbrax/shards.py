@@ -11,6 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sacbrax import draws
 from sacbrax.types import Array, Key
 
 DEVICE, LANE = "device", "lane"
@@ -43,7 +44,7 @@ class Shards:
 
     def own(self, key: Key) -> Key:
         """This shard's own randomness."""
-        return jax.random.fold_in(key, self.index()) if self.axes else key
+        return draws.fold_in(key, self.index()) if self.axes else key
 
     def total(self, tree: Any) -> Any:
         """The sum over all shards, the same on each. One message for each dtype, however many leaves there are."""

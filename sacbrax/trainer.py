@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from sacbrax import draws, rollout
 from sacbrax import replay as replay_lib
-from sacbrax import rollout
 from sacbrax.config import Config, ConfigError
 from sacbrax.envs import from_config, randomized
 from sacbrax.envs.gain import ActionGain
@@ -95,8 +95,8 @@ class Trainer:
         place = self.shards.index() * self.num_envs + jnp.arange(self.num_envs)  # of these among all environments
 
         def body(state: TrainState, _: None) -> tuple[TrainState, None]:
-            explore_key, act_key, env_key = jax.random.split(self._step_key(state), 3)
-            action = jax.random.uniform(explore_key, (self.num_envs, self.action_size), minval=-1.0, maxval=1.0)
+            explore_key, act_key, env_key = draws.split(self._step_key(state), 3)
+            action = draws.uniform(explore_key, (self.num_envs, self.action_size), -1.0, 1.0)
             if total % num_envs:
                 steps_left = total - state.iteration * num_envs
                 own = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
@@ -145,7 +145,7 @@ class Trainer:
 
     def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """One step of every environment, then `train.updates_per_step` gradient steps."""
-        act_key, env_key, sample_key, update_key = jax.random.split(self._step_key(state), 4)
+        act_key, env_key, sample_key, update_key = draws.split(self._step_key(state), 4)
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
 
@@ -158,7 +158,7 @@ class Trainer:
             batch, key = xs
             return self.agent.update(agent, batch, hyper, key)
 
-        agent, metrics = jax.lax.scan(update, state.agent, (batches, jax.random.split(update_key, updates)))
+        agent, metrics = jax.lax.scan(update, state.agent, (batches, draws.split(update_key, updates)))
         metrics = {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
         return state.replace(agent=agent), env_metrics | metrics
 
@@ -184,7 +184,7 @@ class Trainer:
 
     def _step_key(self, state: TrainState) -> Key:
         """The randomness of this shard in this vector step."""
-        return self.shards.own(jax.random.fold_in(state.key, state.iteration))
+        return self.shards.own(draws.fold_in(state.key, state.iteration))
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)

@@ -7,8 +7,8 @@ PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
     {"", "options", "types", "errors", "atomic", "numpy_policy", "model_warnings"},
     {"sections", "manifest"},
-    {"config", "envs.quiet"},
-    {"lifeline"},
+    {"config", "envs.quiet", "xla_cpu"},
+    {"lifeline", "draws"},
     {
         "distributions",
         "replay",
@@ -24,7 +24,6 @@ LAYERS: list[set[str]] = [
         "envs.contacts",
         "envs.models",
         "envs.chain",
-        "envs.xla_cpu",
     },
     {"envs.swimmer", "envs.limits", "envs.brax", "envs.playground", "envs.wrappers"},
     {"envs.dynamics"},

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -171,3 +172,22 @@ def test_a_signal_ends_the_driver_too(tmp_path: Path) -> None:
     thread.join()
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
+
+
+def test_a_killed_benchmark_leaves_no_driver(fake: Path, tmp_path: Path) -> None:
+    """Not even by SIGKILL: the driver notices that nobody waits for its result. It holds a pipe open while it lives."""
+    alive = tmp_path / "alive"
+    os.mkfifo(alive)
+    fake.write_text(
+        f"import time\nfrom recorder import Recorder\nalive = open({str(alive)!r}, 'w')\nRecorder()\ntime.sleep(60)"
+    )
+    job = peers.SETTINGS | {"cap": 1, "num_envs": 1, "updates": 1, "seed": 0}
+    program = f"from sacbrax.bench import peers; from pathlib import Path; \
+peers.run({sys.executable!r}, peers.Peer('fake', '', own=True, directory=Path({str(tmp_path)!r})), {job!r})"
+    benchmark = subprocess.Popen([sys.executable, "-c", program])
+    with open(alive) as pipe:  # waits for the driver
+        benchmark.kill()
+        benchmark.wait()
+        begin = time.perf_counter()
+        assert pipe.read() == ""
+        assert time.perf_counter() - begin < 30

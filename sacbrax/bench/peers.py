@@ -165,11 +165,15 @@ def parse(output: str) -> dict[str, Any]:
 
 
 def _command(command: list[str], timeout: float | None = None, env: dict[str, str] | None = None) -> str:
+    reads, writes = os.pipe()  # its far end closes with this process, however that ends; the recorder watches it
     try:
         with Interrupt():  # a signal becomes an exception, on whose way out the driver is killed
-            done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=env)
+            done = subprocess.run(command, stdin=reads, capture_output=True, text=True, timeout=timeout, env=env)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"no end after {timeout:.0f} s") from None
+    finally:
+        os.close(reads)
+        os.close(writes)
     if done.returncode:
         complaint = [line for line in done.stderr.strip().splitlines() if line.strip()]
         raise RuntimeError(complaint[-1] if complaint else f"exit status {done.returncode}")

@@ -20,8 +20,8 @@ from jax.interpreters import batching, mlir
 
 from sacbrax.envs.chain import Chain, read_chain, refuse, scaled
 from sacbrax.envs.dynamics import Rows, accelerations, motor_torques
-from sacbrax.envs.xla_cpu import compiled_apart, computed_once
 from sacbrax.types import Array
+from sacbrax.xla_cpu import compiled_apart, computed_once
 
 BLOCK = 128  # environments per block on a CPU: some hundred rows of 512 bytes stay in its caches
 LANES = 16  # a block is a multiple of this: no remainder loop beside the vector loop

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sacbrax import distributions
+from sacbrax import distributions, draws
 from sacbrax.config import Config
 from sacbrax.networks import actor_mlp, coupling_mlp
 from sacbrax.numpy_policy import spread_latents
@@ -68,7 +68,7 @@ class LatentPolicy(Policy):
         return self._preprocessor.apply(params["preprocessor"], observation)
 
     def draw(self, params: Params, observation: Array, key: Key) -> tuple[Array, Array]:
-        latent = jax.random.normal(key, (observation.shape[0], self._action_size))
+        latent = draws.normal(key, (observation.shape[0], self._action_size))
         value, log_scales = self._forward(params, self._observe(params, observation), latent)
         return value, distributions.standard_normal_log_prob(latent) - _log_det(log_scales)
 
