@@ -13,7 +13,8 @@ belongs to a shard, an axis [D] for D > 1 shards.
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -121,6 +122,18 @@ class Programs:
         else:
             keys = jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
         return self.place(keys[0], AGENT), self.place(keys[1], AGENT)
+
+    def compile(self, wanted: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+        """The functions named, for arguments like these, side by side: XLA compiles outside Python's lock."""
+        lowered = {name: getattr(self, name).lower(*arguments) for name, arguments in wanted.items()}
+        # What runs once is compiled fast instead of well.
+        options: dict[str, Any] = {"init": {"xla_backend_optimization_level": 0}}
+        pool = ThreadPoolExecutor()
+        try:
+            jobs = {name: pool.submit(program.compile, options.get(name)) for name, program in lowered.items()}
+            return {name: job.result() for name, job in jobs.items()}
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
 
     def place(self, tree: Any, kind: str) -> Any:
         """Values that every process has, as arrays of all of them; with one process they are that already."""

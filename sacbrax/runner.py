@@ -8,7 +8,6 @@ import dataclasses
 import json
 import time
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -200,7 +199,7 @@ class _Run:
         )
 
     def _compile(self, fresh: bool) -> dict[str, Any]:
-        """Compile every function of the run before it starts, side by side: XLA compiles outside Python's lock."""
+        """Compile every function of the run before it starts."""
         begin = time.perf_counter()
         programs, compiled = self.programs, self.cohort.compiled
         state, sums = self.store.template["state"], self.store.template["sums"]
@@ -211,19 +210,7 @@ class _Run:
         }
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
-        lowered = {
-            name: getattr(programs, name).lower(*arguments)
-            for name, arguments in wanted.items()
-            if name not in compiled
-        }
-        pool = ThreadPoolExecutor()
-        try:
-            # What runs once is compiled fast instead of well.
-            options: dict[str, Any] = {"init": {"xla_backend_optimization_level": 0}}
-            jobs = {name: pool.submit(program.compile, options.get(name)) for name, program in lowered.items()}
-            compiled |= {name: job.result() for name, job in jobs.items()}
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
+        compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled

@@ -41,12 +41,16 @@ def main() -> None:
     trainer = Trainer(config)
     programs, hyper = Programs(trainer), trainer.hyper()
     key, evaluation_key = programs.keys(config.train.seed)
-    state = programs.prefill(programs.init(key), hyper)
+    shapes = jax.eval_shape(programs.init, key)
+    sums = jax.eval_shape(programs.zero_sums, shapes)
+    wanted = {"init": (key,), "prefill": (shapes, hyper), "advance": (shapes, sums, hyper, np.int32(1))}
+    compiled = programs.compile(wanted)
+    state = compiled["prefill"](compiled["init"](key), hyper)
     sums = programs.zero_sums(state)
     num_envs, updates = config.env.num_envs, config.train.updates_per_step
     explored, iterations = config.exploration_iterations, job["chunk"] // updates
     while not recorder.done():
-        state, sums = programs.advance(state, sums, hyper, np.int32(iterations))
+        state, sums = compiled["advance"](state, sums, hyper, np.int32(iterations))
         jax.block_until_ready((state, sums))
         done = (len(recorder.marks) + 1) * iterations
         recorder.mark((explored + done) * num_envs, done * updates)
