@@ -5,11 +5,11 @@ over all states; the observation's is relative to 1 + its size, for contact forc
 """
 
 import argparse
-import os
 from typing import Any
 
 import numpy as np
 
+from sacbrax.bench import timing
 from sacbrax.episode import GYMNASIUM_IDS
 from sacbrax.model_warnings import unheard
 
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> None:
     """Double precision, so that what remains is a difference and no rounding; programs that run once compile fast."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} --xla_backend_optimization_level=0".strip()
+    timing.add_xla_flag("--xla_backend_optimization_level=0")
     import jax
 
     from sacbrax.cli import prepare_jax

@@ -5,7 +5,6 @@ imports JAX before `prepare`, which gives XLA:CPU one device per core: it runs a
 """
 
 import argparse
-import os
 import statistics
 from typing import Any
 
@@ -29,8 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> None:
     """Before JAX is imported: as many host devices as there are cores."""
-    flag = f"--xla_force_host_platform_device_count={timing.cpus()}"
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+    timing.add_xla_flag(f"--xla_force_host_platform_device_count={timing.cpus()}")
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:

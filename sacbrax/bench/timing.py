@@ -21,6 +21,11 @@ def positive(text: str) -> int:
     return int(text)
 
 
+def add_xla_flag(flag: str) -> None:
+    """One more of XLA's flags; only before JAX is used."""
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {flag}".strip()
+
+
 def seconds(function: Callable[[], Any]) -> float:
     """Wall-clock seconds of one call, waited for on the device."""
     import jax

@@ -2,6 +2,7 @@
 observation that is a dictionary as one array.
 """
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -91,7 +92,7 @@ class FlatObservation(Wrapper):
 
     def step(self, state: State, action: Array) -> State:
         """action [A] in [-1, 1]; the task is given its own dictionary."""
-        splits = [sum(self._sizes[:i]) for i in range(1, len(self._sizes))]
+        splits = list(itertools.accumulate(self._sizes))[:-1]
         parts = zip(self._names, jnp.split(state.obs, splits), self._shapes, strict=True)
         return self._flat(self.env.step(state.replace(obs={n: x.reshape(shape) for n, x, shape in parts}), action))
 
