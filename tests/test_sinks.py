@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
+import wandb
 from conftest import make_tiny
 from PIL import Image
 
@@ -175,6 +176,7 @@ def test_wandb_offline_keeps_every_number(tmp_path: Path, capfd: pytest.CaptureF
     """The file that `wandb sync` sends holds names and values as text."""
     follow(make_tiny("logging.wandb=offline", "train.seed=3"), tmp_path, ROWS)
     assert capfd.readouterr().err == ""
+    wandb.teardown()  # its process closes the file after a run's end; the end of a program waits for it, as here
     (stored,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = stored.read_bytes()
     assert (tmp_path / "wandb_id").read_text().strip().encode() in content
