@@ -16,6 +16,11 @@ from sacbrax.store import Progress
 Row = dict[str, float | None]
 
 
+def seed_returns(episodes: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Mean return of each seed, [S], of `episodes` as in `row`; NaN where an episode's is."""
+    return np.atleast_2d(episodes["return"]).mean(axis=1)
+
+
 def row(
     config: Config,
     progress: Progress,
@@ -29,7 +34,7 @@ def row(
     A number that is not finite, and what is not known before the first update, is None.
     """
     returns = np.atleast_2d(episodes["return"])  # [S, episodes]
-    by_seed, size, num_envs = returns.mean(axis=1), len(returns), config.env.num_envs
+    by_seed, size, num_envs = seed_returns(episodes), len(returns), config.env.num_envs
     first = progress.evaluated is None  # right after exploration, before any update
     iterations = 0 if progress.evaluated is None else progress.iteration - progress.evaluated
     rate = size * iterations / (progress.epoch_seconds or np.inf)

@@ -223,7 +223,7 @@ class _Run:
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(fetch(sums))
             metrics = rows.row(self.config, self.progress, episodes, train, diagnostics)
-            by_seed = np.atleast_2d(episodes["return"]).mean(axis=1)
+            by_seed = rows.seed_returns(episodes)
         progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
