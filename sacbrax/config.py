@@ -48,6 +48,7 @@ __all__ = [
     "load",
     "parse",
     "shipped_configs",
+    "trainable_configs",
 ]
 
 
@@ -128,9 +129,15 @@ def find(name: str | Path) -> Path:
 
 
 def shipped_configs() -> dict[str, Path]:
-    """The configurations that come with the package: name -> file."""
+    """The YAML files that come with the package: name -> file."""
     folder = next((folder for folder in SHIPPED if folder.is_dir()), SHIPPED[0])
     return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
+
+
+def trainable_configs() -> dict[str, Path]:
+    """Those of them that a run can have; a sweep's or a study's file names one as its `base`."""
+    shipped = shipped_configs().items()
+    return {name: file for name, file in shipped if "\nbase:" not in f"\n{file.read_text(encoding='utf-8')}"}
 
 
 def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
@@ -142,7 +149,7 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        shipped = ", ".join(shipped_configs())
+        shipped = ", ".join(trainable_configs())
         raise ConfigError(f"{path}: cannot read the configuration: No such file; shipped are {shipped}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None

@@ -2,6 +2,7 @@
 
 import copy
 import os
+import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -21,12 +22,6 @@ TINY: dict[str, Any] = {
     "eval": {"every_env_steps": 40, "episodes": 3},
     "run": {"compilation_cache": False},
 }
-
-
-def shipped_configs() -> list[Path]:
-    """The configurations of runs; a sweep's file names one as its `base`."""
-    files = sorted((Path(__file__).parent.parent / "configs").rglob("*.yaml"))
-    return [path for path in files if "\nbase:" not in path.read_text(encoding="utf-8")]
 
 
 # Tests run tiny programs once: without XLA's optimisations they compile four times as fast.
@@ -54,6 +49,21 @@ def _forget_programs() -> Iterator[None]:
     import jax
 
     jax.clear_caches()
+
+
+@pytest.fixture
+def instead_of_python(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], None]:
+    """instead_of_python(text) -> whatever the package starts with its own interpreter is this shell script."""
+
+    def replace(text: str) -> None:
+        script = tmp_path_factory.mktemp("script") / "python"
+        script.write_text(f"#!/bin/sh\n{text}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(script))
+
+    return replace
 
 
 @pytest.fixture

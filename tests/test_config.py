@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import shipped_configs
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
 
-SHIPPED = shipped_configs()
+SHIPPED = list(config_lib.trainable_configs().values())
 
 
 def write(tmp_path: Path, text: str) -> Path:

@@ -46,6 +46,17 @@ def test_an_unknown_name_lists_the_shipped(tmp_path: Path, monkeypatch: pytest.M
             config_lib.load(name)
 
 
+def test_only_what_can_be_trained_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sweeps and studies are shipped too, for another command."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(config_lib.ConfigError) as caught:
+        config_lib.load("absent")
+    listed = str(caught.value).partition("shipped are ")[2].split(", ")
+    others = set(config_lib.shipped_configs()) - set(listed)
+    assert others == {"scaling", "sweeps/swimmer_rates", "sweeps/swimmer_sizes"}
+    assert all(config_lib.load(name) for name in listed)
+
+
 def run_command(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> Any:
     monkeypatch.setattr(sys, "argv", ["sacbrax"])  # the command changes it, and the search path
     monkeypatch.setattr(sys, "path", [*sys.path])

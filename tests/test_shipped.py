@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import shipped_configs
 
 import sacbrax
 from sacbrax import config as config_lib
@@ -31,7 +30,7 @@ SHRUNK = (
 )
 
 
-PATHS = shipped_configs()
+PATHS = list(config_lib.trainable_configs().values())
 
 
 def on_mjx(path: Path) -> bool:
