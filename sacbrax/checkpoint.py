@@ -21,7 +21,8 @@ from typing import Any
 import numpy as np
 
 from sacbrax import manifest
-from sacbrax.manifest import CheckpointError, DamagedError, one_line
+from sacbrax.errors import one_line
+from sacbrax.manifest import CheckpointError, DamagedError
 
 NAME = re.compile(r"\d{12}-\d{6}")
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # what an array must be: shape and dtype by name

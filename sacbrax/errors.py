@@ -1,4 +1,22 @@
-"""Failures that a user reads as one line, beside `ConfigError`. No logic."""
+"""Failures that a user reads as one line, beside `ConfigError`, and how any other failure becomes one."""
+
+
+def one_line(error: BaseException, longest: int | None = 300) -> str:
+    """What went wrong: the first line of the error's text, at most `longest` characters, or its type where it has none.
+
+    Other libraries' errors may be pages long; None leaves the line whole, for those that are known to be short.
+    """
+    text = str(error)
+    if isinstance(error, OSError) and error.strerror:  # without its number
+        text = error.strerror if error.filename is None else f"{error.strerror}: {error.filename}"
+    lines = text.strip().splitlines() or [type(error).__name__]
+    return lines[0].strip()[:longest]
+
+
+def last_line(text: str, otherwise: str) -> str:
+    """What a program that failed said last, where a traceback has its error; `otherwise` if it said nothing."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else otherwise
 
 
 class RunError(RuntimeError):

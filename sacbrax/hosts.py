@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sacbrax.config import ConfigError, ParallelConfig
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, one_line
 from sacbrax.lifeline import Lifeline, gather, listen, report
 
 PATIENCE = 5.0  # seconds that a failed sum is given to turn out as the end of a process
@@ -42,7 +42,7 @@ def join(parallel: ParallelConfig) -> None:
                 initialization_timeout=parallel.join_seconds,
             )
     except Exception as error:  # JAX and its coordination service have no type of their own for this
-        raise RunError(f"parallel.processes: the processes did not find each other: {_first_line(error)}") from error
+        raise RunError(f"parallel.processes: the processes did not find each other: {one_line(error)}") from error
     if parallel.processes == "cluster":
         _hold(None, jax.process_index(), jax.process_count(), parallel.join_seconds)
 
@@ -129,10 +129,6 @@ def _gathered(value: int) -> np.ndarray:
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(np.int32(value)))
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error) or type(error).__name__).splitlines()[0][:300]
 
 
 def check(parallel: ParallelConfig, run_dir: Any) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, one_line
 
 FORMAT_VERSION = 1
 MAX_BYTES = 256 * 2**20
@@ -113,10 +113,3 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong, cut short."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return (str(error) or type(error).__name__).split("\n")[0][:300]

@@ -17,7 +17,7 @@ from typing import Any
 from sacbrax import curves, player
 from sacbrax.config import ConfigError
 from sacbrax.episode import play
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, last_line
 from sacbrax.figures import load_matplotlib
 from sacbrax.policy_file import load_policy
 
@@ -41,10 +41,10 @@ def train(config: str, run_dir: str | Path, overrides: Sequence[str] = (), every
             process.send_signal(signal.SIGINT)
             process.wait()
         log.seek(0)
-        lines = log.read().strip().splitlines()
+        last = last_line(log.read(), f"training ended with status {process.returncode}")
     if process.returncode not in (0, 128 + signal.SIGINT):
-        raise RunError(lines[-1] if lines else f"training ended with status {process.returncode}")
-    print(*lines[-1:])
+        raise RunError(last)
+    print(last)
     return Path(run_dir)
 
 

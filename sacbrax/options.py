@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from sacbrax.errors import one_line
+
 
 class ConfigError(ValueError):
     """A mistake in the configuration or the arguments; the message is one line for the user."""
@@ -61,7 +63,7 @@ def parse_yaml(text: str, where: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or str(error).split("\n")[0]
+        problem = getattr(error, "problem", None) or one_line(error)
         raise ConfigError(f"{where}: not valid YAML{line}: {problem}") from None
 
 

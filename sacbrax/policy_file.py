@@ -13,6 +13,7 @@ import numpy as np
 
 from sacbrax.atomic import replacing
 from sacbrax.config import Config, EnvConfig
+from sacbrax.errors import one_line
 from sacbrax.numpy_policy import FORMAT_VERSION, NumpyPolicy, PolicyFileError, load
 from sacbrax.options import build
 
@@ -136,4 +137,4 @@ def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = Fals
             raise PolicyFileError(f"the policy file names {config.name}, a class that only --import allows to import")
         return from_config(config, engine), config
     except (ValueError, TypeError) as error:
-        raise PolicyFileError(str(error).split("\n")[0]) from None
+        raise PolicyFileError(one_line(error, longest=None)) from None

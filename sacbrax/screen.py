@@ -11,7 +11,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, one_line
 
 SAMPLES = 4  # per pixel
 MAX_SHAPES = 10_000
@@ -56,7 +56,7 @@ def _open(width: int, height: int) -> Any:
             context.make_current()
             return context
         except Exception as error:  # of many kinds, by what is missing
-            problems.append(f"{library}: {(str(error).strip().splitlines() or [type(error).__name__])[0]}")
+            problems.append(f"{library}: {one_line(error)}")
     raise RunError(
         f"no renderer on this machine ({'; '.join(problems)}); on Debian install libegl1 and libgl1-mesa-dri, or "
         "libosmesa6. A page (.html) needs none"

@@ -15,6 +15,7 @@ from sacbrax import replay as replay_lib
 from sacbrax.config import Config, ConfigError
 from sacbrax.envs import from_config, randomized
 from sacbrax.envs.gain import ActionGain
+from sacbrax.errors import one_line
 from sacbrax.networks import Normalizer
 from sacbrax.replay import ReplayState
 from sacbrax.rollout import EnvState, VectorEnv
@@ -49,7 +50,7 @@ class Trainer:
             self.env = from_config(config.env)
             training_env = randomized(self.env, config.env.randomize)
         except (ValueError, TypeError) as error:
-            raise ConfigError(str(error).split("\n")[0]) from error
+            raise ConfigError(one_line(error, longest=None)) from error
         if config.policy.action_gain != 1.0:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)

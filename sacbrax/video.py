@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sacbrax.config import ConfigError
 from sacbrax.episode import Episode, poses
+from sacbrax.errors import last_line
 from sacbrax.screen import Screen
 
 
@@ -71,9 +72,9 @@ def write_mp4(path: Path, pictures: Iterator[np.ndarray], seconds: float) -> Non
                 encoder.stdin.write(picture.tobytes())
         except BrokenPipeError:
             pass  # the encoder has ended and says why
-        errors = encoder.communicate()[1].decode(errors="replace").strip().splitlines()
+        errors = encoder.communicate()[1].decode(errors="replace")
     if encoder.returncode:
-        raise OSError(errors[-1] if errors else f"ffmpeg ended with status {encoder.returncode}")
+        raise OSError(last_line(errors, f"ffmpeg ended with status {encoder.returncode}"))
 
 
 def write_gif(path: Path, pictures: Iterator[np.ndarray], seconds: float) -> None:

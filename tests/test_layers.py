@@ -5,8 +5,9 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
-    {"", "options", "types", "errors", "atomic", "numpy_policy", "model_warnings"},
-    {"sections", "manifest"},
+    {"", "types", "errors", "atomic", "numpy_policy", "model_warnings"},
+    {"options", "manifest"},
+    {"sections"},
     {"config", "envs.quiet", "xla_cpu"},
     {"lifeline", "draws"},
     {

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import mujoco
 
 from sacbrax.envs.quiet import Env, State, as_brax_needs, quiet
+from sacbrax.errors import one_line
 from sacbrax.types import Array, Key
 
 IMPLEMENTATIONS = {"jax": "mjx", "warp": "warp"}  # of MJX, and what our reports call them
@@ -103,7 +104,7 @@ def load(task: str, impl: str, options: dict[str, Any]) -> Any:
         with quiet():
             return registry.load(task, config_overrides={"impl": impl, **options})
     except Exception as error:
-        line = (str(error) or type(error).__name__).split("\n")[0]
+        line = one_line(error)
         if isinstance(error, subprocess.CalledProcessError):
             line = f"it needs the model files of MuJoCo Menagerie, and fetching them failed ({line})"
         raise ValueError(f"env.name: playground:{task} cannot be made: {line}") from error

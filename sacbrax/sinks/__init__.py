@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.config import Config, ConfigError
+from sacbrax.errors import one_line
 from sacbrax.loggers import MetricsFiles, Reporter
 
 Row = Mapping[str, Any]
@@ -83,9 +84,8 @@ class Worker:
                 job(self._service)
                 self._jobs.task_done()
         except Exception as error:
-            problem = (str(error).strip().splitlines() or [type(error).__name__])[0]
             if not self._abandoned:
-                self._reporter.warn(f"logging.{self._name}: {problem}; training goes on without it")
+                self._reporter.warn(f"logging.{self._name}: {one_line(error)}; training goes on without it")
 
 
 class Sinks:

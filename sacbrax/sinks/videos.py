@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sacbrax.config import Config
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, last_line
 from sacbrax.sinks import Row, Service
 
 
@@ -37,7 +37,7 @@ class Videos(Service):
         )
         _, errors = self._process.communicate()
         if self._process.returncode:
-            last = (errors.strip().splitlines() or [f"exit status {self._process.returncode}"])[-1]
+            last = last_line(errors, f"exit status {self._process.returncode}")
             raise RunError(last.removeprefix("error: "))
         for out in outs:
             self._announce(out, env_steps)

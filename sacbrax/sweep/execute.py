@@ -13,7 +13,7 @@ from typing import Any
 from sacbrax import checkpoint, statistics
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
-from sacbrax.errors import Interrupted, RunError
+from sacbrax.errors import Interrupted, RunError, last_line
 from sacbrax.loggers import plain_number
 from sacbrax.sweep.journal import Row
 from sacbrax.sweep.spec import SweepConfig
@@ -109,7 +109,7 @@ class Ray:
                 try:
                     yield ray.get(handle)
                 except ray.exceptions.RayError as error:
-                    reason = str(error).strip().splitlines()[-1]
+                    reason = last_line(str(error), type(error).__name__)
                     yield [row | {"status": "failed", "error": reason} for row in program.rows]
         finally:
             ray.shutdown()

@@ -19,7 +19,7 @@ from rich.console import Console
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
-from sacbrax.errors import RunError
+from sacbrax.errors import RunError, last_line
 from sacbrax.interrupt import Interrupt
 from sacbrax.loggers import write_atomically
 from sacbrax.options import apply_override, build, option
@@ -190,8 +190,12 @@ def _varied(study: Study, point: Point) -> list[str]:
 def _benchmark(study: Study, point: Point) -> dict[str, Any]:
     finished = subprocess.run([sys.executable, *study.command(point)], capture_output=True, text=True, check=False)
     if finished.returncode:
-        raise RunError(f"{shlex.join(study.command(point))} ended with {finished.returncode}: {_last(finished.stderr)}")
+        raise _failure(study.command(point), finished.returncode, finished.stderr)
     return json.loads(finished.stdout)
+
+
+def _failure(command: Sequence[str], status: int, errors: str) -> RunError:
+    return RunError(f"{shlex.join(command)} ended with {status}: {last_line(errors, 'no message')}")
 
 
 def _to_the_mark(study: Study, point: Point) -> dict[str, Any]:
@@ -221,7 +225,7 @@ def _to_the_mark(study: Study, point: Point) -> dict[str, Any]:
         process.wait()
         raise
     if not rows:
-        raise RunError(f"{shlex.join(study.command(point))} ended with {process.returncode}: {_last(errors)}")
+        raise _failure(study.command(point), process.returncode, errors)
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     result = {"mark": study.scale.mark, "best_return": summary["best_return"], "evaluations": rows}
     result |= {"compile_seconds": summary["compile_seconds"], "seconds": None, "seconds_without_compilation": None}
@@ -240,8 +244,3 @@ def _rows(file: Path) -> list[dict[str, Any]]:
         row = json.loads(line)
         rows.append({key: row[key] for key in ("env_steps", "gradient_steps", "wall_seconds", "eval/return_mean")})
     return rows
-
-
-def _last(text: str) -> str:
-    lines = text.strip().splitlines()
-    return lines[-1] if lines else "no message"
