@@ -59,6 +59,14 @@ class Cue(Probe):
         return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
 
 
+class BraxCue(Cue):
+    """Stands for one of Brax's tasks, which wrap Brax's own environment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env = Cue()
+
+
 class Bandit(Probe):
     """One step, best action 0.5."""
 

@@ -1,9 +1,11 @@
 """Benchmarks: one JSON value with the promised keys, numbers that fit each other, and the count of operations."""
 
+import itertools
 import json
 import math
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -11,9 +13,10 @@ import jax.numpy as jnp
 import pytest
 import yaml
 from conftest import TINY, make_tiny
+from probes import BraxCue
 
 from sacbrax import __main__ as overview
-from sacbrax.bench import physics, update
+from sacbrax.bench import physics, roofline, tasks, update
 from sacbrax.bench.__main__ import BENCHMARKS, main
 from sacbrax.sac import make_agent
 from sacbrax.schedules import Hyper
@@ -87,6 +90,58 @@ def test_parts_of_a_vector_step(
     assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
     assert all(part["seconds"] > 0 and part["floor_seconds"] >= 0 for name, part in parts.items() if name != "rest")
     assert parts["update"]["seconds"] > parts["update"]["floor_seconds"] > 0
+
+
+def test_the_roofs_are_measured_and_printed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(roofline, "MATMUL_SIZES", {"cpu": (16, 64)})
+    monkeypatch.setattr(roofline, "TRIAD_BYTES", {"memory": 2**16, "cache": 2**12})
+    assert main(["roofline", "--json", *FAST]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert result["matmul_size"] in (16, 64)
+    assert list(result["bytes_per_second"]) == ["memory", "cache"]
+    for name, median in result["bytes_per_second"].items():
+        spread = result["bytes_per_second_spread"][name]
+        assert 0 < spread["lowest"] <= median <= spread["highest"]
+    rates = {"matmul_flops_per_second": 8e9, "bytes_per_second": {"memory": 2e9, "cache": 4e9}}
+    roofline.print_table(result | rates)
+    lines = [" ".join(line.split()) for line in capfd.readouterr().out.splitlines()]
+    assert lines[1:] == [
+        f"matrix product 8.0 GFLOP/s ({result['matmul_size']} x {result['matmul_size']})",
+        "bandwidth, memory 2.0 GB/s (ridge at 4.0 FLOP/byte)",
+        "bandwidth, cache 4.0 GB/s (ridge at 2.0 FLOP/byte)",
+    ]
+
+
+def test_a_triad_reads_two_arrays_and_writes_one() -> None:
+    moved, call = roofline._triad(2**10, 0.001)
+    result = call()
+    assert result.shape == (128,), "two arrays of 32-bit numbers"
+    repeats = moved / (3 * 2**9)
+    assert repeats == int(repeats) >= 1
+    assert jnp.allclose(result, 2 - 2 * 0.5**repeats), "y <- y / 2 + 1, from 0"
+
+
+def test_the_sides_of_a_task_take_turns(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a second between two looks at the clock; a task of ours has no side of Brax's."""
+    monkeypatch.setattr("sacbrax.envs.brax.BraxTask", BraxCue)
+    monkeypatch.setattr(tasks, "time", SimpleNamespace(perf_counter=itertools.count(0, 0.5).__next__))
+    sizes = ["--num-envs", "4", "--steps", "3", "--episode-length", "2", "--repeats", "2"]
+    assert main(["tasks", "--json", "--tasks", "probes:BraxCue", "probes:Cue", *sizes]) == 0
+    rows = json.loads(capfd.readouterr().out)["tasks"]
+    assert [(row["task"], row["side"]) for row in rows] == [
+        ("probes:BraxCue", "pool"),
+        ("probes:BraxCue", "no pool"),
+        ("probes:BraxCue", "brax"),
+        ("probes:Cue", "pool"),
+        ("probes:Cue", "no pool"),
+    ]
+    for row in rows:
+        assert (row["num_envs"], row["compile_seconds"], row["env_steps_per_second"]) == (4, 0.5, 4 * 3 / 0.5)
+        assert row["bytes_per_env"] > 2 * 2 * 4, "at least what the probe observes and its physics"
+    tasks.print_table({"tasks": rows[:1]})
+    heading, line = capfd.readouterr().out.splitlines()
+    assert heading.split()[:3] == ["task", "side", "envs"]
+    assert line.split() == ["probes:BraxCue", "pool", "4", "24", "0.5", f"{rows[0]['bytes_per_env']:,}"]
 
 
 def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

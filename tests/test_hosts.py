@@ -5,16 +5,19 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 from resumable import arrays, configure, learning, newest, start
 
 from sacbrax import checkpoint, hosts, lifeline
-from sacbrax.config import ConfigError
+from sacbrax.config import ConfigError, ParallelConfig
 from sacbrax.errors import RunError
 from sacbrax.parallel import Plan
 from sacbrax.train import main
@@ -212,6 +215,102 @@ def test_one_process_agrees_with_itself() -> None:
     assert not hosts.joined()
     hosts.wait("here")
     hosts.part()
+
+
+@pytest.fixture
+def of_several(monkeypatch: pytest.MonkeyPatch) -> None:
+    """This process as the second of three that say 5, 2 and 9 for a number, and what it says itself for an array."""
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "_gathered", lambda value: np.array([5, 2, 9], np.int32))
+
+
+@pytest.mark.usefixtures("of_several")
+def test_several_processes_agree_on_the_first_ones_value() -> None:
+    assert hosts.agree(2) == 5
+    assert hosts.largest(2) == 9
+    assert type(hosts.agree(2)) is type(hosts.largest(2)) is int
+
+
+@pytest.mark.usefixtures("of_several")
+@pytest.mark.parametrize("own", ["hallo", "halloween", ""])
+def test_texts_of_other_lengths_come_as_the_first_ones(monkeypatch: pytest.MonkeyPatch, own: str) -> None:
+    """Arrays that are exchanged must be of one shape: that of process 0's text, 5 bytes."""
+    shapes = []
+
+    def broadcast(data: np.ndarray) -> np.ndarray:
+        shapes.append(data.shape)
+        return np.frombuffer("süß".encode(), np.uint8)
+
+    monkeypatch.setattr("jax.experimental.multihost_utils.broadcast_one_to_all", broadcast)
+    assert hosts.agree_text(own) == "süß"
+    assert shapes == [(5,)]
+
+
+def test_an_empty_text_is_one_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hosts, "several", lambda: True)
+    monkeypatch.setattr(hosts, "_gathered", lambda value: np.array([0, 3], np.int32))
+    assert hosts.agree_text("abc") == ""
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
+    """What `hosts` asks of JAX and of `lifeline`, none of which happens."""
+    calls: list[tuple[Any, ...]] = []
+
+    def note(name: str) -> Callable[..., None]:
+        return lambda *args, **_: calls.append((name, *args))
+
+    distributed = SimpleNamespace(initialize=note("initialize"), shutdown=note("shutdown"))
+    monkeypatch.setattr(jax, "distributed", distributed)
+    monkeypatch.setattr(jax, "config", SimpleNamespace(update=note("update")))
+    monkeypatch.setattr(hosts, "_hold", note("hold"))
+    monkeypatch.setattr(hosts, "wait", note("wait"))
+    return calls
+
+
+def test_given_processes_meet_before_jax_looks_for_them(calls: list[tuple[Any, ...]]) -> None:
+    hosts.join(ParallelConfig())
+    assert calls == [], "one process joins nobody"
+    hosts.join(ParallelConfig(processes=2, process=1, coordinator="here:12", join_seconds=7))
+    collectives = ("update", "jax_cpu_collectives_implementation", "gloo")
+    assert calls == [collectives, ("hold", "here:12", 1, 2, 7), ("initialize", "here:12", 2, 1)]
+
+
+def test_in_a_cluster_jax_finds_them_first(calls: list[tuple[Any, ...]]) -> None:
+    hosts.join(ParallelConfig(processes="cluster", join_seconds=7))
+    assert calls[1:] == [("initialize",), ("hold", None, 0, 1, 7)]
+
+
+def test_jax_that_finds_nobody_is_one_line(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def initialize(*args: Any, **options: Any) -> None:
+        raise RuntimeError("DEADLINE_EXCEEDED: barrier\nand a stack trace")
+
+    monkeypatch.setattr(jax.distributed, "initialize", initialize)
+    line = r"^parallel\.processes: the processes did not find each other: DEADLINE_EXCEEDED: barrier$"
+    with pytest.raises(RunError, match=line):
+        hosts.join(ParallelConfig(processes="cluster"))
+    assert [call[0] for call in calls] == ["update"], "there is nobody to hold a connection with"
+
+
+def test_who_leaves_is_not_missed(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
+    line = SimpleNamespace(farewell=lambda: calls.append(("farewell",)))
+    monkeypatch.setattr(lifeline.Lifeline, "of_process", line)
+    assert hosts.joined()
+    hosts.part()
+    assert calls == [("wait", "part"), ("farewell",), ("shutdown",)], "all are through before the first one leaves"
+    with pytest.raises(ConfigError, match=r"^run\.dir: must be given with parallel\.processes"):
+        hosts.check(ParallelConfig(processes=2), None)
+    hosts.check(ParallelConfig(processes=2), "runs/here")
+
+
+def test_a_failure_waits_for_news_of_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(hosts.time, "sleep", slept.append)
+    hosts.await_news()
+    assert slept == [], "one alone has none to wait for"
+    monkeypatch.setattr(lifeline.Lifeline, "of_process", object())
+    hosts.await_news()
+    assert slept == [hosts.PATIENCE]
 
 
 LINE = """

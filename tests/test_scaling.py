@@ -9,9 +9,11 @@ import pytest
 import yaml
 from conftest import TINY
 from PIL import Image
+from rich.console import Console
 
 from sacbrax.bench.roofline import bound, update_bytes
 from sacbrax.config import ConfigError
+from sacbrax.errors import RunError
 from sacbrax.sweep import __main__ as door
 from sacbrax.sweep import scaling, scaling_report
 
@@ -135,6 +137,79 @@ def test_the_report_of_known_numbers(tmp_path: Path) -> None:
     lines = (study.directory / "rates.csv").read_text().splitlines()
     assert len(lines) == 5
     assert lines[1].startswith("env.num_envs,4.0,1000.0,500.0,")
+
+
+# Stands for every process of a study: prints a result, or writes the log of a run that goes on until it is ended.
+PROCESSES = """
+echo "$*" >> {folder}/started
+for word; do case "$word" in run.dir=*) run="${{word#run.dir=}}";; esac; done
+case "$*" in
+*"bench roofline"*) echo '{{"matmul_flops_per_second": 1.0}}';;
+*"bench train"*) echo "compiling" >&2; echo '{{"env_steps_per_second": 2.0}}';;
+*)  mkdir -p "$run"
+    echo '{{"best_return": 6.0, "compile_seconds": 2.0}}' > "$run/summary.json"
+    printf '{rows}' > "$run/metrics.jsonl"
+    {end};;
+esac
+"""
+LINE = '{{"env_steps": {0}, "gradient_steps": {0}, "wall_seconds": {0}.0, "eval/return_mean": {1}}}\\n'
+
+
+def processes(folder: Path, returns: list[str], end: str) -> str:
+    rows = "".join(LINE.format(i + 1, value) for i, value in enumerate(returns))
+    return PROCESSES.format(folder=folder, rows=rows + '{{"env_st', end=end)  # a line that is being written
+
+
+def test_every_point_is_a_process_and_is_measured_once(tmp_path: Path, instead_of_python) -> None:
+    study = scaling.read(write(tmp_path, **SMALL), [])
+    study.directory.mkdir()
+    instead_of_python(processes(tmp_path, ["1.0", "null", "5.5", "6.0"], "exec sleep 100"))
+    rows = scaling.measure(study, Console(quiet=True))
+    assert [row["kind"] for row in rows] == ["roofline", "rates", "rates", "rates", "mark"]
+    assert [row["result"] for row in rows[:2]] == [{"matmul_flops_per_second": 1.0}, {"env_steps_per_second": 2.0}]
+    assert rows[2]["axes"] == ["env.num_envs"]
+    assert "env.num_envs=8" in rows[2]["overrides"]
+    mark = rows[4]["result"]
+    assert (mark["seconds"], mark["seconds_without_compilation"]) == (3.0, 1.0), "5 is reached by the third evaluation"
+    assert (mark["env_steps"], mark["best_return"], len(mark["evaluations"])) == (3, 6.0, 4)
+    started = (tmp_path / "started").read_text().splitlines()
+    assert len(started) == 5
+    assert all("--repeats 2 --seconds 0.05 --json" in line for line in started[:4])
+    assert scaling.measure(study, Console(quiet=True)) == rows
+    assert len((tmp_path / "started").read_text().splitlines()) == 5
+
+
+def test_a_run_that_ends_below_the_mark_has_no_time(tmp_path: Path, instead_of_python) -> None:
+    study = scaling.read(write(tmp_path, **SMALL), [])
+    study.directory.mkdir()
+    instead_of_python(processes(tmp_path, ["1.0", "4.9"], "exit 0"))
+    mark = scaling.measure(study, Console(quiet=True))[4]["result"]
+    assert (mark["seconds"], mark["seconds_without_compilation"]) == (None, None)
+    assert "env_steps" not in mark
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("echo a trace >&2; echo 'error: full' >&2; exit 1", r"bench roofline .* ended with 1: error: full"),
+        ("exit 3", r"bench roofline .* ended with 3: no message"),
+        ('case "$*" in *bench*) echo 1;; *) exit 2;; esac', r"sacbrax\.train .* ended with 2: no message"),
+    ],
+)
+def test_a_process_that_fails_is_an_error(tmp_path: Path, instead_of_python, script: str, line: str) -> None:
+    study = scaling.read(write(tmp_path, **SMALL), [])
+    study.directory.mkdir()
+    instead_of_python(script)
+    with pytest.raises(RunError, match=line):
+        scaling.measure(study, Console(quiet=True))
+
+
+def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
+    study = scaling.read(write(tmp_path, **SMALL), [])
+    study.directory.mkdir()
+    (study.directory / "points.jsonl").write_text('{"kind": "rates"}\n')
+    with pytest.raises(ConfigError, match=r"^dir: .*points\.jsonl is no journal of a study"):
+        scaling.measure(study, Console(quiet=True))
 
 
 @pytest.mark.slow

@@ -12,9 +12,10 @@ from PIL import Image
 
 from sacbrax import sinks
 from sacbrax.config import Config, ConfigError
+from sacbrax.errors import RunError
 from sacbrax.loggers import Reporter
 from sacbrax.runner import run
-from sacbrax.sinks import Service, Sinks, Worker
+from sacbrax.sinks import Service, Sinks, Worker, videos
 
 CLOCKS = ("wall_seconds", "time/env_steps_per_second", "time/gradient_steps_per_second")
 LIBRARIES = [  # of the services' own
@@ -256,6 +257,50 @@ def wait_until(condition) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.01)
+
+
+def test_each_policy_is_drawn_in_all_formats_by_a_program(tmp_path: Path, instead_of_python) -> None:
+    """TensorBoard shows GIFs alone, so one is drawn for it besides; who announces hears of a file once it is there."""
+    instead_of_python(f'printf "%s\\n" "$@" > {tmp_path}/arguments; echo "$JAX_PLATFORMS" > {tmp_path}/platforms')
+    told = []
+    config = make_tiny("logging.video_formats=[html]", "logging.tensorboard=true")
+    service = videos.Videos(config, tmp_path, [], lambda path, env_steps: told.append((path.name, env_steps)))
+    service.policy(tmp_path / "policy.npz", 1200)
+    assert told == [("000000001200.html", 1200), ("000000001200.gif", 1200)]
+    outs = [f"{tmp_path}/videos/{name}" for name, _ in told]
+    expected = ["-m", "sacbrax.render", f"{tmp_path}/policy.npz", "--import", "--out", *outs]
+    assert (tmp_path / "arguments").read_text().splitlines() == expected
+    assert (tmp_path / "platforms").read_text() == "cpu\n", "the accelerator is training's"
+
+
+@pytest.mark.parametrize(
+    ("script", "line"),
+    [
+        ("echo loading >&2; echo 'error: nothing to draw' >&2; exit 2", "nothing to draw"),
+        ("exit 3", "exit status 3"),
+    ],
+)
+def test_a_program_that_draws_nothing_says_why(tmp_path: Path, instead_of_python, script: str, line: str) -> None:
+    instead_of_python(script)
+    service = videos.Videos(make_tiny(), tmp_path, [], lambda *_: pytest.fail("there is no file"))
+    with pytest.raises(RunError, match=f"^{line}$"):
+        service.policy(tmp_path / "policy.npz", 0)
+
+
+def test_a_run_that_ends_does_not_wait_for_a_video(
+    tmp_path: Path, instead_of_python, capfd: pytest.CaptureFixture[str]
+) -> None:
+    instead_of_python(f"touch {tmp_path}/started; exec sleep 100")
+    announced: list[Path] = []
+    service = videos.Videos(make_tiny(), tmp_path, [], lambda path, _: announced.append(path))
+    worker = Worker("videos", lambda: service, Reporter(1, quiet=True))
+    worker.put(lambda service: service.policy(tmp_path / "policy.npz", 0))
+    wait_until((tmp_path / "started").exists)
+    worker.close(0.1)
+    worker._thread.join(60)
+    assert not worker._thread.is_alive(), "the program was killed"
+    assert announced == []
+    assert capfd.readouterr().err == "warning: logging.videos: not done after 0 s, left alone\n"
 
 
 @pytest.mark.slow
