@@ -209,7 +209,7 @@ def test_command_runs(command: str, run: Path, tmp_path: Path, monkeypatch: pyte
     if "parallel.processes" in command:
         pytest.skip("waits for other machines; test_hosts starts two processes")
     if "playground" in command:
-        pytest.importorskip("mujoco_playground")
+        pytest.importorskip("mujoco_playground", reason="needs pip install 'sacbrax[playground]'")
     # These set what JAX cannot change once it is in use, or would leave to the next test: devices, flags, precision.
     alone = "parallel.devices" in command or module.__name__ == "sacbrax.bench.__main__"
     start = functools.partial(run_alone, module) if alone else module.main
