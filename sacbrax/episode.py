@@ -94,6 +94,11 @@ def gymnasium_env(policy: NumpyPolicy) -> Any:
         return gymnasium.make(name)
 
 
+def in_bounds(action: np.ndarray, space: Any) -> np.ndarray:
+    """An action [..., A] in [-1, 1], stretched to the bounds of a Gymnasium space."""
+    return space.low + (action + 1.0) * 0.5 * (space.high - space.low)
+
+
 def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episode:
     env = gymnasium_env(policy)
     repeat = build(EnvConfig, policy.header.get("env"), "env").action_repeat
@@ -102,7 +107,7 @@ def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episod
     record = _Record(observation, inner.data.qpos)
     while not ended and (steps is None or len(record.reward) < steps):
         action = policy(record.observation[-1])
-        ctrl = space.low + (action + 1.0) * 0.5 * (space.high - space.low)
+        ctrl = in_bounds(action, space)
         total = 0.0
         for _ in range(repeat):
             observation, reward, terminated, truncated, _ = env.step(ctrl)

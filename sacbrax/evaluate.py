@@ -14,7 +14,7 @@ import numpy as np
 
 from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import EnvConfig
-from sacbrax.episode import ENGINES, gymnasium_env
+from sacbrax.episode import ENGINES, gymnasium_env, in_bounds
 from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.options import build
 from sacbrax.policy_file import load_policy, task
@@ -30,11 +30,10 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
     space: Any = envs[0].action_space
-    low, high = space.low, space.high
     total, length = np.zeros(episodes), np.zeros(episodes, np.int64)
     running = list(range(episodes))
     while running:
-        actions = low + (policy(observations) + 1.0) * 0.5 * (high - low)
+        actions = in_bounds(policy(observations), space)
         for i in list(running):
             length[i] += 1
             for _ in range(config.action_repeat):

@@ -19,6 +19,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from sacbrax.envs import make_env
+from sacbrax.rollout import select
 from sacbrax.types import Array, Key
 
 
@@ -101,11 +102,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         terminated = state.done > 0
         truncated = (clock + 1 >= self.max_episode_steps) & ~terminated
         ended = terminated | truncated
-
-        def select(new: Array, old: Array) -> Array:
-            return jnp.where(ended.reshape(ended.shape + (1,) * (old.ndim - 1)), new, old)
-
-        after = jax.tree.map(select, self._starts(reset_key), state)
+        after = jax.tree.map(lambda new, old: select(ended, new, old), self._starts(reset_key), state)
         out = (state.obs, state.reward, terminated, truncated)
         return (after, jnp.where(ended, 0, clock + 1), key), out
 

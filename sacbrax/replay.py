@@ -1,4 +1,4 @@
-"""Replay on the device: a ring of packed rows as pure functions, `init`, `insert`, `sample`, `size`.
+"""Replay on the device: a ring of packed rows as pure functions, `init`, `insert`, `sample`.
 
 One row is one transition, laid out so that a minibatch is one gather:
 
@@ -149,8 +149,3 @@ def _decode(rows: Array) -> Array:
 def _flags(replay: ReplayState, position: Array) -> dict[str, Array]:
     columns = _decode(replay.rows[position, 2 * replay.observation_size + replay.action_size :])
     return {"reward": columns[..., 0], "discount": columns[..., 1], "first": columns[..., 2]}
-
-
-def size(replay: ReplayState) -> Array:
-    """Rows that can be sampled, int32 []."""
-    return replay.size

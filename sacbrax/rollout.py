@@ -99,7 +99,7 @@ class VectorEnv:
             "faults": jnp.sum(~valid),
         }
         after = EnvState(
-            state=jax.tree.map(lambda new, old: _select(reset, new, old), fresh, state),
+            state=jax.tree.map(lambda new, old: select(reset, new, old), fresh, state),
             episode_step=jnp.where(reset, 0, clock),
             episode_return=jnp.where(reset, 0.0, total),
             whole=env_state.whole | reset,
@@ -159,5 +159,6 @@ def _take(tree: Any, index: Array) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def _select(mask: Array, new: Array, old: Array) -> Array:
+def select(mask: Array, new: Array, old: Array) -> Array:
+    """`new` where mask [N] says so, else `old`; both [N, ...]."""
     return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - 1)), new, old)

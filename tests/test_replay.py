@@ -130,7 +130,7 @@ def histories(draw: Any) -> tuple[int, int, list[tuple[Any, Any, Any]]]:
 @example((3, 10, steps_without_ends(3, 9)), 3)  # wraps three times, no multiple
 def test_samples_equal_the_numpy_account(history: tuple[int, int, Any], n_step: int) -> None:
     replay, ring = fill(*history)
-    assert int(replay_lib.size(replay)) == len(ring.rows)
+    assert int(replay.size) == len(ring.rows)
     assert_samples_match(replay, ring, n_step)
 
 
