@@ -15,11 +15,11 @@ import numpy as np
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError
 from sacbrax.rundir import flat
+from sacbrax.statistics import CONFIDENCE, REPETITIONS
 
 RETURN = "eval/return_mean"
 UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
 AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
-RESAMPLES, CONFIDENCE = 2000, 0.95
 MARKED = 40  # up to so many evaluations each is a dot
 
 
@@ -42,7 +42,7 @@ class Curve:
         standard deviation over episodes."""
         seeds = len(self.values)
         if seeds > 1:
-            drawn = np.random.default_rng(0).integers(seeds, size=(RESAMPLES, seeds))
+            drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
             tail = (1 - CONFIDENCE) / 2
             low, high = np.quantile(self.values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
             return low, high

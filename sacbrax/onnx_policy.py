@@ -83,8 +83,8 @@ def _candidates(graph: _Graph, policy: NumpyPolicy, networks: dict[str, Shape], 
     if options["kind"] == "latent":
         latents = spread_latents(options["candidates"], size)
         return [_flow(graph, policy, networks, output, latent) for latent in latents]
-    skipped, count = (options["components"], options["components"]) if options["kind"] == "gmm" else (0, 1)
-    return [graph.columns(output, skipped + i * size, skipped + (i + 1) * size) for i in range(count)]
+    logits, count = (options["components"],) * 2 if options["kind"] == "gmm" else (0, 1)  # which come before the means
+    return [graph.columns(output, logits + i * size, logits + (i + 1) * size) for i in range(count)]
 
 
 def _flow(graph: _Graph, policy: NumpyPolicy, networks: dict[str, Shape], features: str, latent: np.ndarray) -> str:

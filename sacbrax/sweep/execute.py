@@ -6,7 +6,7 @@ A program is one run directory: several trials side by side, or one trial alone.
 import shutil
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import Interrupted, RunError, last_line
 from sacbrax.loggers import plain_number
+from sacbrax.rundir import in_directory
 from sacbrax.sweep.journal import Row
 from sacbrax.sweep.spec import SweepConfig
 
@@ -52,7 +53,7 @@ class Local:
         from sacbrax.runner import run
         from sacbrax.sweep.trials import Trials, signature
 
-        configs = [_placed(config, program.directory) for config in program.configs]
+        configs = [in_directory(config, program.directory) for config in program.configs]
         shape = (len(configs), signature(configs[0]))
         like = self._cohort if shape == self._shape else None
         self._shape = self._cohort = None  # nothing is held when the next one is made
@@ -123,10 +124,6 @@ def _in_a_worker(settings: dict[str, Any], rows: list[Row], texts: list[str], di
     prepare_jax(configs[0])
     (finished,) = Local(SweepConfig(**settings)).run([Program(rows, configs, Path(directory))])
     return finished
-
-
-def _placed(config: Config, directory: Path) -> Config:
-    return replace(config, run=replace(config.run, dir=str(directory)))
 
 
 def _remove_checkpoints(directory: Path) -> None:

@@ -129,7 +129,7 @@ def _points(base: Path, scale: Scale, kind: str, axes: Mapping[str, Any]) -> Ite
 
 def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str, ...]:
     plain = config_lib.load(base)
-    values = scale.fixed | {key: value for key, value in varied.items()}
+    values = {**scale.fixed, **varied}
     num_envs = values.get("env.num_envs", plain.env.num_envs)
     updates = values.get("train.updates_per_step", plain.train.updates_per_step)
     values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
