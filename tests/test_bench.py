@@ -10,13 +10,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 import yaml
 from conftest import TINY, make_tiny
 from probes import BraxCue
 
 from sacbrax import __main__ as overview
-from sacbrax.bench import physics, roofline, tasks, update
+from sacbrax.bench import brax_update, physics, roofline, tasks, update
 from sacbrax.bench.__main__ import BENCHMARKS, main
 from sacbrax.sac import make_agent
 from sacbrax.schedules import Hyper
@@ -64,6 +65,28 @@ def test_update_prints_one_json_object(capfd: pytest.CaptureFixture[str], monkey
     assert result["fraction_of_matmul"] == pytest.approx(fraction)
     assert 0 < fraction < 1
     assert result["compile_seconds"] > 0
+
+
+def test_update_beside_brax(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(update, "MATMUL_SIZES", {"cpu": (64,)})
+    assert main(["update", "--beside-brax", "--json", "--batch-size", "16", "--hidden", "8", *FAST]) == 0
+    result = json.loads(capfd.readouterr().out)
+    assert result["brax_updates_per_second"] > 0
+    assert 0 < result["kernels_per_update"] < result["brax_kernels_per_update"]
+    ratio = result["ratio_to_brax"]
+    assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
+
+
+def test_brax_takes_the_step_of_its_own_training() -> None:
+    """Every part of its agent moves, and the target by tau of the critics' way."""
+    config = make_tiny("algorithm.tau=0.25")
+    before, step = brax_update.make(config, update._random_batch(8, 5, 3))
+    after = jax.jit(step)(before)
+    for name in ("actor", "critic", "log_alpha"):
+        moved = jax.tree.map(lambda a, b: float(jnp.max(jnp.abs(a - b))), before[name], after[name])
+        assert min(jax.tree.leaves(moved)) > 0, name
+    expected = jax.tree.map(lambda old, new: 0.75 * old + 0.25 * new, before["target"], after["critic"])
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-7), after["target"], expected)
 
 
 def test_train_prints_one_json_object(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +180,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         (["update", "--repeats", "0"], "positive whole number"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "algorithm.name"),
+        (["update", "--algorithm", "sac_v1", "--beside-brax"], "--beside-brax"),
         (["train"], "config"),
         (["train", "swimmer", "--parts", "train.num_seeds=2"], "--parts"),
         (["train", "absent.yaml"], "cannot read"),

@@ -43,7 +43,7 @@ LAYERS: list[set[str]] = [
     {"report", "notebook"},
     {"bench", "bench.timing", "bench.hlo", "bench.peer_drivers", "bench.peer_drivers.recorder"},
     {"bench.physics_engines"},
-    {"bench.parts"},
+    {"bench.parts", "bench.brax_update"},
     {"bench.physics", "bench.update", "bench.peers", "bench.tasks", "bench.parity"},
     {"bench.train"},
     {f"bench.peer_drivers.{name}" for name in ("sacbrax_sac", "brax_sac", "rejax_sac", "sbx_sac", "sb3_sac")},

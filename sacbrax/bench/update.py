@@ -5,14 +5,17 @@ for the rest, so `fraction_of_matmul` says what part of the machine's rate goes 
 """
 
 import argparse
+import functools
 import itertools
 import time
+from collections.abc import Callable
 from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.bench import timing
 from sacbrax.bench.hlo import kernels_per_iteration
 from sacbrax.cli import prepare_jax
+from sacbrax.config import ConfigError
 
 MATMUL_SIZES = {"cpu": (512, 1024, 2048)}
 LARGE_MATMUL_SIZES = (2048, 4096, 8192)
@@ -25,12 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
     parser.add_argument("--observation-size", type=timing.positive, default=8, help="default 8, the swimmer's")
     parser.add_argument("--action-size", type=timing.positive, default=2, help="default 2, the swimmer's")
+    parser.add_argument("--beside-brax", action="store_true", help="time Brax's gradient step too, by turns with ours")
     parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
     parser.add_argument("--seconds", type=float, default=0.5, help="length of a timed call (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:
     """Before anything is measured: check the arguments, set up JAX."""
+    if args.beside_brax and args.algorithm != "sac_v2":
+        raise ConfigError(f"--beside-brax: Brax has sac_v2 alone, not {args.algorithm}")
     args.loaded = config_lib.from_mapping(
         {
             "algorithm": {"name": args.algorithm},
@@ -46,7 +52,6 @@ def prepare(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
-    import jax.numpy as jnp
 
     from sacbrax.sac import make_agent
     from sacbrax.schedules import Hyper
@@ -56,46 +61,73 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     agent, hyper = make_agent(config, *sizes), Hyper.create(config, args.action_size)
     batch = _random_batch(batch_size, *sizes)
 
-    def updates(state: Any, count: Any) -> Any:
-        def body(i: Any, state: Any) -> Any:
-            return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
+    def step(state: Any, i: Any) -> Any:
+        return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
 
-        return jax.lax.fori_loop(0, count, body, state)
+    ours = Repeated(step, jax.jit(agent.init)(jax.random.key(1)))
+    sides = {"sacbrax": ours}
+    if args.beside_brax:
+        from sacbrax.bench import brax_update
 
-    program = jax.jit(updates, donate_argnums=0)
-    state = jax.jit(agent.init)(jax.random.key(1))
-    begin = time.perf_counter()
-    compiled = program.lower(state, jnp.int32(1)).compile()
-    compile_seconds, text = time.perf_counter() - begin, compiled.as_text()
-
-    def update(count: int) -> Any:
-        nonlocal state
-        state = compiled(state, jnp.int32(count))
-        return state
-
-    count = timing.count_that_takes(args.seconds, update)
+        state, brax_step = brax_update.make(config, batch)
+        sides["brax"] = Repeated(lambda state, _: brax_step(state), state)
+    counts = {name: timing.count_that_takes(args.seconds, side) for name, side in sides.items()}
     products = _products(args.seconds)
-    update_rates, matmul_rates = [], []
-    for _ in range(args.repeats):  # by turns, so that a busy neighbour slows both
-        update_rates.append(count / timing.seconds(lambda: update(count)))
+    rates: dict[str, list[float]] = {name: [] for name in sides}
+    matmul_rates = []
+    for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
+        for name, side in sides.items():
+            rates[name].append(counts[name] / timing.seconds(functools.partial(side, counts[name])))
         matmul_rates.append(max(operations / timing.seconds(call) for operations, call in products))
+    beside = {}
+    if "brax" in sides:
+        ratios = [ours / theirs for ours, theirs in zip(rates["sacbrax"], rates["brax"], strict=True)]
+        beside = {
+            "brax_updates_per_second": timing.spread(rates["brax"])["median"],
+            "brax_kernels_per_update": sides["brax"].kernels,
+            "ratio_to_brax": timing.spread(ratios),
+        }
     flops = update_flops(config.algorithm.name, batch_size, hidden, *sizes)
-    rate, matmul_rate = timing.spread(update_rates)["median"], timing.spread(matmul_rates)["median"]
+    rate, matmul_rate = timing.spread(rates["sacbrax"])["median"], timing.spread(matmul_rates)["median"]
     return {
         "machine": timing.machine(),
         "algorithm": config.algorithm.name,
         "batch_size": batch_size,
         "hidden_sizes": list(hidden),
-        "compile_seconds": compile_seconds,
-        "kernels_per_update": kernels_per_iteration(text) if text else None,
+        "compile_seconds": ours.compile_seconds,
+        "kernels_per_update": ours.kernels,
         "repeats": args.repeats,
         "updates_per_second": rate,
-        "updates_per_second_spread": timing.spread(update_rates),
+        "updates_per_second_spread": timing.spread(rates["sacbrax"]),
         "flops_per_update": flops,
         "flops_per_second": flops * rate,
         "matmul_flops_per_second": matmul_rate,
         "fraction_of_matmul": flops * rate / matmul_rate,
-    }
+    } | beside
+
+
+class Repeated:
+    """A step as one compiled loop: called with a count, it goes on from where it stopped. `kernels` is None where the
+    backend does not show its program."""
+
+    def __init__(self, step: Callable[[Any, Any], Any], state: Any):
+        import jax
+        import jax.numpy as jnp
+
+        def loop(state: Any, count: Any) -> Any:
+            return jax.lax.fori_loop(0, count, lambda i, state: step(state, i), state)
+
+        begin = time.perf_counter()
+        self._compiled = jax.jit(loop, donate_argnums=0).lower(state, jnp.int32(1)).compile()
+        self.compile_seconds, text = time.perf_counter() - begin, self._compiled.as_text()
+        self.kernels = kernels_per_iteration(text) if text else None
+        self._state = state
+
+    def __call__(self, count: int) -> Any:
+        import jax.numpy as jnp
+
+        self._state = self._compiled(self._state, jnp.int32(count))
+        return self._state
 
 
 def update_flops(algorithm: str, batch_size: int, hidden: tuple[int, ...], observation: int, action: int) -> int:
@@ -180,3 +212,8 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"  useful products   {result['flops_per_second'] / 1e9:12,.1f} GFLOP/s")
     print(f"  matrix product    {result['matmul_flops_per_second'] / 1e9:12,.1f} GFLOP/s")
     print(f"  fraction          {result['fraction_of_matmul']:12.2f}")
+    if "ratio_to_brax" in result:
+        ratio = result["ratio_to_brax"]
+        print(f"  Brax's updates    {result['brax_updates_per_second']:12,.0f} /s   ", end="")
+        print(f"({result['brax_kernels_per_update'] or 'unknown'} kernels an update)")
+        print(f"  ours to Brax's    {ratio['median']:12.2f}      ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")
