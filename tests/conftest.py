@@ -4,13 +4,13 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sacbrax import config as config_lib
+from sacbrax.bench import timing
 from sacbrax.config import Config
 
 TINY: dict[str, Any] = {
@@ -24,15 +24,9 @@ TINY: dict[str, Any] = {
 }
 
 
-# Tests run tiny programs once: without XLA's optimisations they compile four times as fast.
-COMPILE_FAST = "--xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):  # later ones abort on a flag they do not know
-    COMPILE_FAST += " --xla_cpu_use_fusion_emitters=false"
-
-
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module imports JAX. One cache per worker: two processes may not write the same entry."""
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {COMPILE_FAST}".strip()
+    timing.compile_fast()
     root = Path(str(config.cache.mkdir("compiled"))) if hasattr(config, "cache") else Path("/tmp")
     os.environ["XDG_CACHE_HOME"] = str(root / os.environ.get("PYTEST_XDIST_WORKER", "main"))
     import jax

@@ -111,8 +111,9 @@ def test_parts_of_a_vector_step(
     assert list(parts) == ["physics", "replay", "update", "rest"]
     assert sum(part["seconds"] for part in parts.values()) == pytest.approx(whole)
     assert sum(part["share"] for part in parts.values()) == pytest.approx(1)
-    assert all(part["seconds"] > 0 and part["floor_seconds"] >= 0 for name, part in parts.items() if name != "rest")
-    assert parts["update"]["seconds"] > parts["update"]["floor_seconds"] > 0
+    # A busy machine may take longer for the empty loop than for one this short: then a part has no time at all.
+    assert all(part["seconds"] >= 0 and part["floor_seconds"] >= 0 for name, part in parts.items() if name != "rest")
+    assert parts["update"]["floor_seconds"] > 0
 
 
 def test_the_roofs_are_measured_and_printed(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> None:
     """Double precision, so that what remains is a difference and no rounding; programs that run once compile fast."""
-    timing.add_xla_flag("--xla_backend_optimization_level=0")
+    timing.compile_fast()
     import jax
 
     from sacbrax.cli import prepare_jax
