@@ -5,7 +5,6 @@ Knows no algorithm and no environment.
 
 import argparse
 import functools
-import importlib.metadata
 import os
 import platform
 import statistics
@@ -13,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from sacbrax import xla_options
 
 
 def positive(text: str) -> int:
@@ -28,14 +29,9 @@ def add_xla_flag(flag: str) -> None:
 
 
 def compile_fast() -> None:
-    """For programs that run once, before JAX is used: without its optimisations XLA compiles several times as fast.
-
-    Its fusions by MLIR are among them: they turn MJX's search for the nearest point of a cylinder into a program that
-    does not end within minutes. Versions after 0.10 abort on a flag they do not know.
-    """
-    add_xla_flag("--xla_backend_optimization_level=0")
-    if importlib.metadata.version("jaxlib").startswith("0.10."):
-        add_xla_flag("--xla_cpu_use_fusion_emitters=false")
+    """For programs that run once, before JAX is used: see `xla_options.quick`."""
+    for name, value in xla_options.quick().items():
+        add_xla_flag(f"--{name}={str(value).lower()}")
 
 
 def seconds(function: Callable[[], Any]) -> float:
