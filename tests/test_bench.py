@@ -2,8 +2,6 @@
 
 import itertools
 import json
-import math
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -17,27 +15,13 @@ from conftest import TINY, make_tiny
 from probes import BraxCue
 
 from sacbrax import __main__ as overview
-from sacbrax.bench import brax_update, physics, roofline, tasks, update
+from sacbrax.bench import brax_update, physics, products, roofline, tasks, update
 from sacbrax.bench.__main__ import BENCHMARKS, main
 from sacbrax.sac import make_agent
 from sacbrax.schedules import Hyper
 
 FAST = ["--repeats", "2", "--seconds", "0.01"]
 LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a busy machine, which is subtracted
-
-
-def products(jaxpr: Any, times: int = 1) -> Iterator[int]:
-    """Operations of every matrix product in a program."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "dot_general":
-            (contracted, _), _ = equation.params["dimension_numbers"]
-            inner = math.prod(equation.invars[0].aval.shape[i] for i in contracted)
-            yield 2 * times * inner * math.prod(equation.outvars[0].aval.shape)
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from products(inner, times * equation.params.get("length", 1))
 
 
 @pytest.mark.parametrize("hidden", [(16,), (24, 8, 16)])
@@ -47,7 +31,22 @@ def test_the_count_is_that_of_the_program(algorithm: str, hidden: tuple[int, ...
     agent, hyper = make_agent(config, 5, 3), Hyper.create(config, 3)
     state = jax.eval_shape(agent.init, jax.random.key(0))
     jaxpr = jax.make_jaxpr(agent.update)(state, update._random_batch(32, 5, 3), hyper, jax.random.key(0)).jaxpr
-    assert update.update_flops(algorithm, 32, hidden, 5, 3) == sum(products(jaxpr))
+    counted = sum(times * products.operations(equation) for equation, times in products.equations(jaxpr))
+    assert update.update_flops(algorithm, 32, hidden, 5, 3) == counted
+
+
+def test_the_products_of_a_program_by_themselves() -> None:
+    def function(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.tanh(jax.lax.fori_loop(0, 3, lambda _, x: jnp.sin(x @ b), a) @ b.T)
+
+    step, operands = products.alone(function, jnp.ones((5, 4)), jnp.ones((4, 4)))
+    assert len(operands) == 4
+    compiled = jax.jit(lambda x: jax.lax.fori_loop(0, 2, lambda i, x: step(x, i), x)).lower(operands).compile()
+    assert compiled.cost_analysis()["flops"] >= 4 * 2 * 5 * 4 * 4  # of the loop's body, none of them left out
+    assert "sine" not in compiled.as_text()
+    for before, after in zip(operands, compiled(operands), strict=True):
+        assert jnp.allclose(before[0], after[0], rtol=1e-6)
+        assert (before[1] == after[1]).all()
 
 
 def test_the_machines_product_is_counted_right() -> None:

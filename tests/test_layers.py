@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"q_surface", "video", "player", "curves"},
     {"train", "evaluate", "render", "plot", "export"},
     {"report", "notebook"},
-    {"bench", "bench.timing", "bench.hlo", "bench.peer_drivers", "bench.peer_drivers.recorder"},
+    {"bench", "bench.timing", "bench.hlo", "bench.products", "bench.peer_drivers", "bench.peer_drivers.recorder"},
     {"bench.physics_engines"},
     {"bench.parts", "bench.brax_update"},
     {"bench.physics", "bench.update", "bench.peers", "bench.tasks", "bench.parity"},

@@ -1,7 +1,8 @@
 """Speed of the gradient step alone, beside what the machine's matrix product allows.
 
 Floating-point operations are counted, not measured: 2 m n k for each matrix product that an update needs and nothing
-for the rest, so `fraction_of_matmul` says what part of the machine's rate goes into useful products.
+for the rest, so `fraction_of_matmul` says what part of the machine's rate goes into useful products, and
+`fraction_of_own_products` what part of the time products of these very shapes need when nothing is between them.
 """
 
 import argparse
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.bench import timing
+from sacbrax.bench import products, timing
 from sacbrax.bench.hlo import kernels_per_iteration
 from sacbrax.cli import prepare_jax
 from sacbrax.config import ConfigError
@@ -64,28 +65,33 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     def step(state: Any, i: Any) -> Any:
         return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
 
-    ours = Repeated(step, jax.jit(agent.init)(jax.random.key(1)))
-    sides = {"sacbrax": ours}
+    start = jax.jit(agent.init)(jax.random.key(1))
+    own_products = Repeated(*products.alone(step, start, 0))
+    ours = Repeated(step, start)
+    sides = {"sacbrax": ours, "products": own_products}
     if args.beside_brax:
         from sacbrax.bench import brax_update
 
         state, brax_step = brax_update.make(config, batch)
         sides["brax"] = Repeated(lambda state, _: brax_step(state), state)
     counts = {name: timing.count_that_takes(args.seconds, side) for name, side in sides.items()}
-    products = _products(args.seconds)
+    large = _products(args.seconds)
     rates: dict[str, list[float]] = {name: [] for name in sides}
     matmul_rates = []
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
         for name, side in sides.items():
             rates[name].append(counts[name] / timing.seconds(functools.partial(side, counts[name])))
-        matmul_rates.append(max(operations / timing.seconds(call) for operations, call in products))
+        matmul_rates.append(max(operations / timing.seconds(call) for operations, call in large))
+
+    def ratio_to(other: str) -> dict[str, float]:
+        return timing.spread([a / b for a, b in zip(rates["sacbrax"], rates[other], strict=True)])
+
     beside = {}
     if "brax" in sides:
-        ratios = [ours / theirs for ours, theirs in zip(rates["sacbrax"], rates["brax"], strict=True)]
         beside = {
             "brax_updates_per_second": timing.spread(rates["brax"])["median"],
             "brax_kernels_per_update": sides["brax"].kernels,
-            "ratio_to_brax": timing.spread(ratios),
+            "ratio_to_brax": ratio_to("brax"),
         }
     flops = update_flops(config.algorithm.name, batch_size, hidden, *sizes)
     rate, matmul_rate = timing.spread(rates["sacbrax"])["median"], timing.spread(matmul_rates)["median"]
@@ -103,6 +109,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "flops_per_second": flops * rate,
         "matmul_flops_per_second": matmul_rate,
         "fraction_of_matmul": flops * rate / matmul_rate,
+        "fraction_of_own_products": ratio_to("products")["median"],
     } | beside
 
 
@@ -175,8 +182,8 @@ def _random_batch(batch_size: int, observation: int, action: int) -> Any:
 
 def matmul_rate(seconds: float, repeats: int) -> float:
     """Operations per second of the machine's own matrix product, the best size's."""
-    products = _products(seconds)
-    rates = [max(operations / timing.seconds(call) for operations, call in products) for _ in range(repeats)]
+    large = _products(seconds)
+    rates = [max(operations / timing.seconds(call) for operations, call in large) for _ in range(repeats)]
     return timing.spread(rates)["median"]
 
 
@@ -212,6 +219,7 @@ def print_table(result: dict[str, Any]) -> None:
     print(f"  useful products   {result['flops_per_second'] / 1e9:12,.1f} GFLOP/s")
     print(f"  matrix product    {result['matmul_flops_per_second'] / 1e9:12,.1f} GFLOP/s")
     print(f"  fraction          {result['fraction_of_matmul']:12.2f}")
+    print(f"  of own products   {result['fraction_of_own_products']:12.2f}")
     if "ratio_to_brax" in result:
         ratio = result["ratio_to_brax"]
         print(f"  Brax's updates    {result['brax_updates_per_second']:12,.0f} /s   ", end="")
