@@ -1,6 +1,6 @@
 """The matrix products of a program, by themselves: the same shapes and layouts, one after another.
 
-Small products reach less of a machine's rate than the large ones that measure it, so this is the floor of a program that
+Small products reach less of a machine's rate than the large ones that measure it; this is the floor of a program that
 has such products.
 """
 
