@@ -4,6 +4,7 @@ On the engine of training, on another of ours, or in Gymnasium's own task. Knows
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import mujoco
@@ -60,8 +61,11 @@ def play(
         return _play_gymnasium(policy, seed, steps)
     import jax
 
+    from sacbrax import xla_cpu
+
     env, config = task(policy, engine, imports=imports)
-    reset, step = jax.jit(env.reset), jax.jit(env.step)
+    compiled = functools.partial(jax.jit, compiler_options=xla_cpu.options(env.backend))
+    reset, step = compiled(env.reset), compiled(env.step)
     state = reset(jax.random.key(seed))
     record = _Record(state.obs, _qpos(state))
     for _ in range(config.episode_length if steps is None else min(config.episode_length, steps)):

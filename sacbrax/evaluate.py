@@ -54,7 +54,7 @@ def evaluate_engine(
     [episodes] each. `imports` allows the file to name a class outside the package."""
     import jax
 
-    from sacbrax import rollout
+    from sacbrax import rollout, xla_cpu
 
     env, config = task(policy, engine, imports=imports)
 
@@ -62,12 +62,12 @@ def evaluate_engine(
         shape = jax.ShapeDtypeStruct((*observation.shape[:-1], policy.action_size), np.float32)
         return jax.pure_callback(policy, shape, observation)
 
-    @jax.jit
     def run(key: Any) -> dict[str, Any]:
         return rollout.evaluate(env, act, key, episodes, config.episode_length)
 
+    episodes_of = jax.jit(run, compiler_options=xla_cpu.options(env.backend))
     # Some tasks bring their own physics, whatever engine is asked for.
-    return env.backend, {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
+    return env.backend, {name: np.asarray(value) for name, value in episodes_of(jax.random.key(seed)).items()}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -22,7 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sacbrax import hosts
+from sacbrax import hosts, xla_cpu
 from sacbrax.config import Config, ConfigError
 from sacbrax.shards import DEVICE, LANE, Shards
 from sacbrax.trainer import Trainer, TrainState
@@ -105,6 +105,7 @@ class Programs:
         if plan is not None and plan.shards != trainer.shards:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
         self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
+        self._options = xla_cpu.options(trainer.env.backend)
         compiled = self._compiled
         self.init = compiled(trainer.init, (AGENT,), STATE)
         self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,))
@@ -159,12 +160,18 @@ class Programs:
             seed = {STATE: 0, AGENT: 0, COMMON: None}
             function = _map(function, plan.seeds_per_device(num_seeds), _pick(seed, inputs), _pick(seed, output))
         if self.mesh is None:
-            return jax.jit(function, donate_argnums=donate)
+            return jax.jit(function, donate_argnums=donate, compiler_options=self._options)
         in_specs, out_specs = _pick(self._specs(), inputs), _pick(self._specs(), output)
         # The gradients of replicated parameters are averaged by `Shards`, not by the transposition of shard_map.
         mapped = jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
         place = functools.partial(jax.tree.map, functools.partial(NamedSharding, self.mesh))
-        return jax.jit(mapped, in_shardings=place(in_specs), out_shardings=place(out_specs), donate_argnums=donate)
+        return jax.jit(
+            mapped,
+            in_shardings=place(in_specs),
+            out_shardings=place(out_specs),
+            donate_argnums=donate,
+            compiler_options=self._options,
+        )
 
     def _specs(self) -> dict[str, Any]:
         """Where each kind of value lies on the mesh."""
