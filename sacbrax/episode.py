@@ -61,10 +61,10 @@ def play(
         return _play_gymnasium(policy, seed, steps)
     import jax
 
-    from sacbrax import xla_cpu
+    from sacbrax.envs import compiler_options, mujoco_model
 
     env, config = task(policy, engine, imports=imports)
-    compiled = functools.partial(jax.jit, compiler_options=xla_cpu.options(env.backend))
+    compiled = functools.partial(jax.jit, compiler_options=compiler_options(env))
     reset, step = compiled(env.reset), compiled(env.step)
     state = reset(jax.random.key(seed))
     record = _Record(state.obs, _qpos(state))
@@ -75,10 +75,9 @@ def play(
         if state.done:
             break
     inner: Any = env.unwrapped
-    model = getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
     dt = float(getattr(inner, "dt", 1.0)) * config.action_repeat
     # Some tasks bring their own physics, whatever engine is asked for.
-    return record.episode(config.name, env.backend, dt, model)
+    return record.episode(config.name, env.backend, dt, mujoco_model(env))
 
 
 def gymnasium_env(policy: NumpyPolicy) -> Any:

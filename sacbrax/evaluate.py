@@ -54,7 +54,8 @@ def evaluate_engine(
     [episodes] each. `imports` allows the file to name a class outside the package."""
     import jax
 
-    from sacbrax import rollout, xla_cpu
+    from sacbrax import rollout
+    from sacbrax.envs import compiler_options
 
     env, config = task(policy, engine, imports=imports)
 
@@ -65,7 +66,7 @@ def evaluate_engine(
     def run(key: Any) -> dict[str, Any]:
         return rollout.evaluate(env, act, key, episodes, config.episode_length)
 
-    episodes_of = jax.jit(run, compiler_options=xla_cpu.options(env.backend))
+    episodes_of = jax.jit(run, compiler_options=compiler_options(env))
     # Some tasks bring their own physics, whatever engine is asked for.
     return env.backend, {name: np.asarray(value) for name, value in episodes_of(jax.random.key(seed)).items()}
 

@@ -19,8 +19,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from sacbrax import xla_cpu
-from sacbrax.envs import make_env
+from sacbrax.envs import compiler_options, make_env
 from sacbrax.rollout import select
 from sacbrax.types import Array, Key
 
@@ -39,7 +38,7 @@ class TaskEnv(gymnasium.Env):
         self.task = make_env(name, engine, **options)
         self.observation_space = _box(np.inf, int(self.task.observation_size))
         self.action_space = _box(1.0, int(self.task.action_size))
-        compiled = functools.partial(jax.jit, compiler_options=xla_cpu.options(self.task.backend))
+        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
         self._reset, self._step = compiled(self.task.reset), compiled(self.task.step)
         self._state: Any = None
 
@@ -76,7 +75,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = _box(1.0, int(self.task.action_size))
         self.observation_space = _box(np.inf, num_envs, int(self.task.observation_size))
         self.action_space = _box(1.0, num_envs, int(self.task.action_size))
-        compiled = functools.partial(jax.jit, compiler_options=xla_cpu.options(self.task.backend))
+        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
         self._reset, self._step = compiled(self._starts), compiled(self._advance)
         self._state: Any = None
 

@@ -22,8 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from sacbrax import hosts, xla_cpu
+from sacbrax import hosts
 from sacbrax.config import Config, ConfigError
+from sacbrax.envs import compiler_options
 from sacbrax.shards import DEVICE, LANE, Shards
 from sacbrax.trainer import Trainer, TrainState
 from sacbrax.types import Key
@@ -105,7 +106,7 @@ class Programs:
         if plan is not None and plan.shards != trainer.shards:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
         self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
-        self._options = xla_cpu.options(trainer.env.backend)
+        self._options = compiler_options(trainer.env)
         compiled = self._compiled
         self.init = compiled(trainer.init, (AGENT,), STATE)
         self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,))

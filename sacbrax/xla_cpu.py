@@ -1,5 +1,4 @@
-"""What XLA's CPU compiler is told: two transformations that make it emit long elementwise programs well, neither of
-which changes a result, and its options for MJX.
+"""Two transformations that make XLA's CPU compiler emit long elementwise programs well. Neither changes a result.
 
 Left alone, XLA fuses every value into all of its users and computes it again in each (ten times as much work here), and
 its runtime dispatches every fusion on its own, which costs more than a short row takes. `computed_once` gives every
@@ -14,7 +13,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jaxlib
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
@@ -30,18 +28,6 @@ def compiled_apart(f: Callable) -> Callable:
         return jax.tree.unflatten(jax.tree.structure(shape), out)
 
     return call
-
-
-def options(physics: str) -> dict[str, str | bool]:
-    """Compiler options, as `jax.jit` takes them, of a program that steps environments whose `backend` is `physics`.
-
-    On a CPU, jaxlib 0.10 compiles MJX for half as long again by its newer way to emit fusions, and what comes out is no
-    faster. For the pusher, whose search for the nearest point of a cylinder is one chain of small values, it is some
-    eighty times slower. docs/environments.md has the figures. Later versions refuse an option that they do not know.
-    """
-    if physics != "mjx" or jax.default_backend() != "cpu" or not jaxlib.__version__.startswith("0.10."):
-        return {}
-    return {"xla_cpu_use_fusion_emitters": False}
 
 
 class _Value:

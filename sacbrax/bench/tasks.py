@@ -2,7 +2,7 @@
 Brax's own training wrappers stepping the same Brax task.
 
 All step one compiled scan of random actions, with their resets: ours fresh, Brax's one cached start per environment.
-XLA compiles all with the options that training gives it (`xla_cpu.options`) unless it is told to use its own.
+XLA compiles all with the options that training gives it (`envs.compiler_options`) unless it is told to use its own.
 """
 
 import argparse
@@ -52,13 +52,12 @@ def bench(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The sides of one task, which take turns."""
     import jax
 
-    from sacbrax import xla_cpu
-    from sacbrax.envs import make_env
+    from sacbrax.envs import compiler_options, make_env
     from sacbrax.envs.brax import BraxTask
 
     limits: dict[str, Any] = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
     ours: Any = make_env(name, **{key: limit for key, limit in limits.items() if limit is not None})
-    options = {} if args.xla_defaults else xla_cpu.options(ours.backend)
+    options = {} if args.xla_defaults else compiler_options(ours)
     rows, calls = [], []
     for side in args.sides:
         if side == "brax" and not isinstance(ours, BraxTask):
