@@ -46,7 +46,7 @@ ENGINES = {
     "fused": "sacbrax.envs.fused:Fused",
     "mjx": "sacbrax.envs.mjx:Mjx",
 }
-LONG_CHAIN = 7  # bodies from the world to the last: the pushers have 7 and 10, humanoids, which are not slowed, 5 and 6
+LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
 
 __all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
 
@@ -108,9 +108,9 @@ def mujoco_model(env: Env) -> mujoco.MjModel | None:
 def compiler_options(env: Env) -> dict[str, str | bool]:
     """XLA's options, as `jax.jit` takes them, for programs that step `env`.
 
-    On a CPU, what jaxlib 0.10 makes of MJX on a long chain of bodies by its newer way to emit fusions is some eighty
-    times as slow as by the older one (the pusher; docs/environments.md); on short chains the newer is as fast or a
-    little faster. Later versions refuse an option that they do not know.
+    On a CPU, what jaxlib 0.10 makes of MJX on a chain of bodies by its newer way to emit fusions takes several times as
+    long with every further body (docs/environments.md), what the older makes of it does not; on short chains the newer
+    is as fast or a little faster. Later versions refuse an option that they do not know.
     """
     model = mujoco_model(env)
     if jax.default_backend() != "cpu" or not jaxlib.__version__.startswith("0.10."):
