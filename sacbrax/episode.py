@@ -4,6 +4,7 @@ On the engine of training, on another of ours, or in Gymnasium's own task. Knows
 """
 
 import dataclasses
+import functools
 from typing import Any
 
 import mujoco
@@ -60,8 +61,11 @@ def play(
         return _play_gymnasium(policy, seed, steps)
     import jax
 
+    from sacbrax.envs import compiler_options, mujoco_model
+
     env, config = task(policy, engine, imports=imports)
-    reset, step = jax.jit(env.reset), jax.jit(env.step)
+    compiled = functools.partial(jax.jit, compiler_options=compiler_options(env))
+    reset, step = compiled(env.reset), compiled(env.step)
     state = reset(jax.random.key(seed))
     record = _Record(state.obs, _qpos(state))
     for _ in range(config.episode_length if steps is None else min(config.episode_length, steps)):
@@ -71,10 +75,9 @@ def play(
         if state.done:
             break
     inner: Any = env.unwrapped
-    model = getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
     dt = float(getattr(inner, "dt", 1.0)) * config.action_repeat
     # Some tasks bring their own physics, whatever engine is asked for.
-    return record.episode(config.name, env.backend, dt, model)
+    return record.episode(config.name, env.backend, dt, mujoco_model(env))
 
 
 def gymnasium_env(policy: NumpyPolicy) -> Any:

@@ -55,6 +55,7 @@ def evaluate_engine(
     import jax
 
     from sacbrax import rollout
+    from sacbrax.envs import compiler_options
 
     env, config = task(policy, engine, imports=imports)
 
@@ -62,12 +63,12 @@ def evaluate_engine(
         shape = jax.ShapeDtypeStruct((*observation.shape[:-1], policy.action_size), np.float32)
         return jax.pure_callback(policy, shape, observation)
 
-    @jax.jit
     def run(key: Any) -> dict[str, Any]:
         return rollout.evaluate(env, act, key, episodes, config.episode_length)
 
+    episodes_of = jax.jit(run, compiler_options=compiler_options(env))
     # Some tasks bring their own physics, whatever engine is asked for.
-    return env.backend, {name: np.asarray(value) for name, value in run(jax.random.key(seed)).items()}
+    return env.backend, {name: np.asarray(value) for name, value in episodes_of(jax.random.key(seed)).items()}
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -9,6 +9,7 @@ Actions are in [-1, 1], arrays NumPy's. A vector environment is one compiled pro
 in the step that ends its episode (Gymnasium's SAME_STEP), whose last observation is in `infos["final_obs"]`.
 """
 
+import functools
 from typing import Any
 
 import gymnasium
@@ -18,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
-from sacbrax.envs import make_env
+from sacbrax.envs import compiler_options, make_env
 from sacbrax.rollout import select
 from sacbrax.types import Array, Key
 
@@ -37,7 +38,8 @@ class TaskEnv(gymnasium.Env):
         self.task = make_env(name, engine, **options)
         self.observation_space = _box(np.inf, int(self.task.observation_size))
         self.action_space = _box(1.0, int(self.task.action_size))
-        self._reset, self._step = jax.jit(self.task.reset), jax.jit(self.task.step)
+        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
+        self._reset, self._step = compiled(self.task.reset), compiled(self.task.step)
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
@@ -73,7 +75,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = _box(1.0, int(self.task.action_size))
         self.observation_space = _box(np.inf, num_envs, int(self.task.observation_size))
         self.action_space = _box(1.0, num_envs, int(self.task.action_size))
-        self._reset, self._step = jax.jit(self._starts), jax.jit(self._advance)
+        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
+        self._reset, self._step = compiled(self._starts), compiled(self._advance)
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:

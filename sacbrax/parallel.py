@@ -24,6 +24,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sacbrax import hosts, xla_options
 from sacbrax.config import Config, ConfigError
+from sacbrax.envs import compiler_options
 from sacbrax.shards import DEVICE, LANE, Shards
 from sacbrax.trainer import Trainer, TrainState
 from sacbrax.types import Key
@@ -109,15 +110,16 @@ class Programs:
         if plan is not None and plan.shards != trainer.shards:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
         self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
-        self._brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
+        self._options = compiler_options(trainer.env)
         compiled = self._compiled
-        self.init = compiled(trainer.init, (AGENT,), STATE)
-        self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,))
+        brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
+        self.init = compiled(trainer.init, (AGENT,), STATE, brief=True)
+        self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,), brief=brief_exploration)
         self.epoch = compiled(trainer.epoch, (STATE, COMMON), (STATE, AGENT), donate=(0,))
         self.advance = compiled(trainer.advance, (STATE, AGENT, COMMON, COMMON), (STATE, AGENT), donate=(0, 1))
         self.zero_sums = compiled(trainer.zero_sums, (STATE,), AGENT)
         self.evaluate = compiled(trainer.evaluate, (STATE, AGENT), AGENT)
-        self.diagnose = compiled(trainer.diagnose, (STATE, COMMON, AGENT), AGENT)
+        self.diagnose = compiled(trainer.diagnose, (STATE, COMMON, AGENT), AGENT, brief=True)
 
     def keys(self, seed: int) -> tuple[Key, Key]:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
@@ -136,16 +138,10 @@ class Programs:
             jobs = {}
             for name, arguments in wanted.items():
                 program = getattr(self, name).lower(*arguments)
-                jobs[name] = pool.submit(program.compile, self._options(name))
+                jobs[name] = pool.submit(program.compile)
             return {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
-
-    def _options(self, name: str) -> dict[str, Any]:
-        """Compiler options of a function: on CPUs what runs once, or for a moment, is compiled fast instead of well."""
-        brief = {"init", "diagnose"} | ({"prefill"} if self._brief_exploration else set())
-        on_cpu = self.plan.devices[0].platform == "cpu"
-        return xla_options.quick() if on_cpu and name in brief else {}
 
     def place(self, tree: Any, kind: str) -> Any:
         """Values that every process has, as arrays of all of them; with one process they are that already."""
@@ -162,8 +158,18 @@ class Programs:
 
         return jax.tree.map(put, tree)
 
-    def _compiled(self, function: Callable, inputs: tuple[str, ...], output: Any, donate: tuple[int, ...] = ()) -> Any:
-        plan, num_seeds = self.plan, self.num_seeds
+    def _compiled(
+        self,
+        function: Callable,
+        inputs: tuple[str, ...],
+        output: Any,
+        donate: tuple[int, ...] = (),
+        brief: bool = False,
+    ) -> Any:
+        """Jitted and mapped; on a CPU what runs but for a moment, `brief`, is compiled fast instead of well."""
+        plan, num_seeds, options = self.plan, self.num_seeds, self._options
+        if brief and plan.devices[0].platform == "cpu":
+            options = options | xla_options.quick()
         if plan.shards.count > 1:  # what is alike on all shards must come out alike: vmap refuses anything else
             lane = {STATE: _by_shard(0, None), AGENT: None, COMMON: None}
             function = _map(function, plan.shards.lanes, _pick(lane, inputs), _pick(lane, output), axis_name=LANE)
@@ -171,12 +177,18 @@ class Programs:
             seed = {STATE: 0, AGENT: 0, COMMON: None}
             function = _map(function, plan.seeds_per_device(num_seeds), _pick(seed, inputs), _pick(seed, output))
         if self.mesh is None:
-            return jax.jit(function, donate_argnums=donate)
+            return jax.jit(function, donate_argnums=donate, compiler_options=options)
         in_specs, out_specs = _pick(self._specs(), inputs), _pick(self._specs(), output)
         # The gradients of replicated parameters are averaged by `Shards`, not by the transposition of shard_map.
         mapped = jax.shard_map(function, mesh=self.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False)
         place = functools.partial(jax.tree.map, functools.partial(NamedSharding, self.mesh))
-        return jax.jit(mapped, in_shardings=place(in_specs), out_shardings=place(out_specs), donate_argnums=donate)
+        return jax.jit(
+            mapped,
+            in_shardings=place(in_specs),
+            out_shardings=place(out_specs),
+            donate_argnums=donate,
+            compiler_options=options,
+        )
 
     def _specs(self) -> dict[str, Any]:
         """Where each kind of value lies on the mesh."""

@@ -1,16 +1,22 @@
 """XLA's compiler options by purpose. Knows no JAX, so that flags can be set before it starts."""
 
-import importlib.metadata
 from typing import Any
+
+import jaxlib
+
+
+def older_fusions() -> dict[str, Any]:
+    """Emit a CPU's fusions the older way, where XLA has two: docs/environments.md, "The compiler", says what for.
+
+    Versions after 0.10 refuse an option that they do not know, or abort on it as a flag.
+    """
+    return {"xla_cpu_use_fusion_emitters": False} if jaxlib.__version__.startswith("0.10.") else {}
 
 
 def quick() -> dict[str, Any]:
-    """Compile fast instead of well: for programs whose compilation outlasts their run. On CPUs.
+    """Compile fast instead of well, on a CPU: for programs whose compilation would outlast their run.
 
-    XLA 0.10's fusions by MLIR are left out as well: of MJX's search for the nearest point of a cylinder they make a
-    program that is not done within minutes at this level. Later versions abort on a flag they do not know.
+    At this level the newer fusions make of MJX's search for the nearest point of a cylinder a program that
+    is not done within minutes.
     """
-    options: dict[str, Any] = {"xla_backend_optimization_level": 0}
-    if importlib.metadata.version("jaxlib").startswith("0.10."):
-        options["xla_cpu_use_fusion_emitters"] = False
-    return options
+    return {"xla_backend_optimization_level": 0} | older_fusions()

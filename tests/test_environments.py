@@ -1,5 +1,8 @@
 """Brax's tasks behind our adapter, the pool of starts, and the wrappers: repeated actions, models of their own."""
 
+import copy
+import functools
+import operator
 import re
 import warnings
 from pathlib import Path
@@ -7,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import mujoco
 import numpy as np
 import pytest
 from conftest import make_tiny
@@ -124,6 +128,46 @@ def test_model_fields_make_another_model(engine: Any) -> None:
             expected = jax.jit(engine(model, 4).step)(*(jnp.asarray(x[i]) for x in (qpos, qvel, ctrl)))
             for ours, theirs in zip(step, expected, strict=True):
                 np.testing.assert_allclose(ours[i], theirs, rtol=1e-9, atol=1e-9)
+
+
+RANDOMIZED = (
+    ("inverted_pendulum_v5", "fused", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
+    pytest.param("hopper_v5", "fused", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands
+    pytest.param("swimmer", "mjx", 3, ("opt.density", "opt.viscosity", "actuator_gear"), marks=slow),
+)
+
+
+@pytest.mark.parametrize(("name", "engine", "steps", "names"), RANDOMIZED)
+def test_on_mjx_every_start_moves_as_mujoco_does_with_its_numbers(
+    name: str, engine: str, steps: int, names: tuple[str, ...]
+) -> None:
+    """Whole fields scaled by numbers drawn at reset; C MuJoCo steps a model with the same, and the original one."""
+    with jax.enable_x64(True):
+        task: Any = make_env(name, engine)
+        own = {field: np.array(operator.attrgetter(field)(task.model)) for field in names}
+        scales = functools.partial(jax.random.uniform, shape=(len(own),), minval=0.5, maxval=2.0)
+        env = Randomized(task, lambda key: {n: x * s for (n, x), s in zip(own.items(), scales(key), strict=True)})
+        state: Any = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 3))
+        start, step = jax.device_get(state.pipeline_state), jax.jit(jax.vmap(env.step))
+        action = np.random.default_rng(0).uniform(-1, 1, (3, env.action_size))
+        for _ in range(steps):
+            state = step(state, action)
+        after = jax.device_get(state.pipeline_state)
+        ctrl = np.asarray(jax.vmap(task.ctrl)(action))
+
+    def in_mujoco(i: int, fields: dict[str, Any]) -> np.ndarray:
+        model = copy.deepcopy(task.model)
+        for field, value in fields.items():
+            owner, _, attribute = field.rpartition(".")
+            setattr(operator.attrgetter(owner)(model) if owner else model, attribute, value)
+        data = mujoco.MjData(model)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = start.qpos[i], start.qvel[i], ctrl[i]
+        mujoco.mj_step(model, data, steps * task.frame_skip)
+        return data.qpos
+
+    for i in range(3):
+        np.testing.assert_allclose(after.qpos[i], in_mujoco(i, {n: x[i] for n, x in start.fields.items()}), atol=1e-6)
+        assert np.abs(after.qpos[i] - in_mujoco(i, {})).max() > 1e-4, "as if nothing had been drawn"
 
 
 def test_every_start_draws_a_model_of_its_own() -> None:

@@ -2,6 +2,7 @@
 Brax's own training wrappers stepping the same Brax task.
 
 All step one compiled scan of random actions, with their resets: ours fresh, Brax's one cached start per environment.
+XLA compiles all with the options that training gives it (`envs.compiler_options`) unless it is told to use its own.
 """
 
 import argparse
@@ -24,6 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the median counts")
     parser.add_argument("--solver-iterations", type=int, default=None, help="cap of our solver; the task's if absent")
     parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the task's if absent")
+    parser.add_argument("--xla-defaults", action="store_true", help="without the compiler options that training has")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -50,20 +52,21 @@ def bench(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     """The sides of one task, which take turns."""
     import jax
 
-    from sacbrax.envs import make_env
+    from sacbrax.envs import compiler_options, make_env
     from sacbrax.envs.brax import BraxTask
 
     limits: dict[str, Any] = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
     ours: Any = make_env(name, **{key: limit for key, limit in limits.items() if limit is not None})
+    options = {} if args.xla_defaults else compiler_options(ours)
     rows, calls = [], []
     for side in args.sides:
         if side == "brax" and not isinstance(ours, BraxTask):
             continue
         reset, step = _brax(ours, args) if side == "brax" else _own(ours, args, None if side == "pool" else 0)
-        state = jax.jit(reset)(jax.random.key(0))
+        state = jax.jit(reset, compiler_options=options)(jax.random.key(0))
         begin = time.perf_counter()
         compiled = jax.jit(_scan(step, args.num_envs, ours.action_size, args.steps)).lower(state, jax.random.key(1))
-        program: Any = compiled.compile()
+        program: Any = compiled.compile(options)
         seconds = time.perf_counter() - begin
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // args.num_envs
         row = {"task": name, "side": side, "num_envs": args.num_envs, "compile_seconds": seconds, "bytes_per_env": size}

@@ -9,6 +9,10 @@ import inspect
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import mujoco
+
+from sacbrax import xla_options
 from sacbrax.config import EnvConfig
 from sacbrax.envs.quiet import Env
 from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, Randomized
@@ -42,8 +46,9 @@ ENGINES = {
     "fused": "sacbrax.envs.fused:Fused",
     "mjx": "sacbrax.envs.mjx:Mjx",
 }
+LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
 
-__all__ = ["ENGINES", "ENVS", "Env", "from_config", "make_env", "randomized"]
+__all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
 
 
 def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
@@ -92,6 +97,28 @@ def randomized(env: Env, function: str | None) -> Env:
     if ":" not in function:
         raise ValueError(f"env.randomize: {function!r} is no import path package.module:function")
     return Randomized(env, _load("env.randomize", function, {}, imports=True))
+
+
+def mujoco_model(env: Env) -> mujoco.MjModel | None:
+    """The model that `env` simulates; None where its physics is not MuJoCo's."""
+    inner: Any = env.unwrapped
+    return getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
+
+
+def compiler_options(env: Env) -> dict[str, Any]:
+    """XLA's options, as `jax.jit` takes them, for programs that step `env`.
+
+    On a CPU, what jaxlib 0.10 makes of MJX on a chain of bodies by its newer way to emit fusions takes several times as
+    long with every further body (docs/environments.md), what the older makes of it does not; on short chains the newer
+    is as fast or a little faster.
+    """
+    model = mujoco_model(env)
+    if jax.default_backend() != "cpu" or env.backend != "mjx" or model is None:
+        return {}
+    depth = [0] * model.nbody
+    for body in range(1, model.nbody):
+        depth[body] = depth[model.body_parentid[body]] + 1
+    return xla_options.older_fusions() if max(depth) >= LONG_CHAIN else {}
 
 
 def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:

@@ -65,7 +65,7 @@ class _Mapped:
     """A trainer whose every function maps over the axis of agents, hyperparameters included."""
 
     def __init__(self, trainer: Trainer):
-        self.config = trainer.config
+        self.config, self.env = trainer.config, trainer.env
         self.init = jax.vmap(trainer.init)
         self.prefill = jax.vmap(trainer.prefill)
         self.epoch = jax.vmap(trainer.epoch)
