@@ -15,6 +15,7 @@ from typing import NoReturn
 from sacbrax import hosts
 from sacbrax.config import Config, ConfigError
 from sacbrax.errors import Interrupted, RunError
+from sacbrax.machine import cpus
 from sacbrax.numpy_policy import PolicyFileError
 
 
@@ -77,9 +78,8 @@ def prepare_jax(config: Config | None = None) -> None:
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
         processes = config.parallel.processes
-        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
         wanted = config.parallel.devices
         share = 1 if processes == "cluster" else int(processes)
-        jax.config.update("jax_num_cpu_devices", cores if wanted == "all" else int(wanted) // share)
+        jax.config.update("jax_num_cpu_devices", cpus() if wanted == "all" else int(wanted) // share)
     if config is not None:
         hosts.join(config.parallel)

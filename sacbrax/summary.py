@@ -5,9 +5,7 @@ Reads the machine and writes nothing.
 
 import os
 import platform
-import resource
 import subprocess
-import sys
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import jax
 
 import sacbrax
 from sacbrax.config import ConfigError
+from sacbrax.machine import cpus, peak_rss_bytes, processor
 from sacbrax.trainer import Trainer, predicted_bytes
 
 
@@ -27,15 +26,9 @@ def versions() -> dict[str, str]:
 
 def hardware() -> dict[str, Any]:
     """The machine, as far as it tells."""
-    processor = platform.processor() or platform.machine()
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-        processor = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), processor)
-    except OSError:
-        pass  # not Linux
     return {
-        "processor": processor,
-        "cores": os.cpu_count(),
+        "processor": processor(),
+        "cores": cpus(),
         "devices": [device.device_kind for device in jax.devices()],
         "system": platform.platform(),
     }
@@ -69,8 +62,8 @@ def memory_in_use() -> str:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_in_use" in stats:
         return f"{stats['bytes_in_use'] / 2**30:.1f} GiB"
-    unit = 2**20 if sys.platform != "darwin" else 2**30  # kilobytes, or there bytes
-    return f"{resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit:.1f} GiB"
+    held = peak_rss_bytes()
+    return "not told" if held is None else f"{held / 2**30:.1f} GiB"
 
 
 def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:

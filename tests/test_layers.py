@@ -5,7 +5,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent.parent / "sacbrax"
 LAYERS: list[set[str]] = [
-    {"", "types", "errors", "atomic", "numpy_policy", "model_warnings", "xla_options"},
+    {"", "types", "errors", "atomic", "numpy_policy", "model_warnings", "xla_options", "machine"},
     {"options", "manifest"},
     {"sections"},
     {"config", "envs.quiet", "xla_cpu"},

@@ -21,6 +21,7 @@ from sacbrax.bench import timing
 from sacbrax.cli import cache_dir
 from sacbrax.config import ConfigError
 from sacbrax.interrupt import Interrupt
+from sacbrax.machine import cpus
 
 DRIVERS = Path(__file__).parent / "peer_drivers"
 ROOT = DRIVERS.parent.parent.parent
@@ -122,7 +123,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "runs": [{"peer": name, "scenario": s, "passes": results} for (name, s), results in runs.items()],
         "skipped": skipped,
         "settings": SETTINGS | {"cap": args.cap, "passes": args.passes, "chunk": args.chunk},
-        "cores": timing.cpus(),
+        "cores": cpus(),
     }
 
 

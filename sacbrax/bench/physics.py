@@ -12,6 +12,7 @@ import numpy as np
 
 from sacbrax.bench import physics_engines, timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Unavailable, chunk
+from sacbrax.machine import cpus
 
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def prepare(args: argparse.Namespace) -> None:
     """Before JAX is imported: as many host devices as there are cores."""
-    timing.add_xla_flag(f"--xla_force_host_platform_device_count={timing.cpus()}")
+    timing.add_xla_flag(f"--xla_force_host_platform_device_count={cpus()}")
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
@@ -54,7 +55,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "skipped": skipped,
         "links": args.links,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "cores": timing.cpus(),
+        "cores": cpus(),
         "versions": physics_engines.versions(),
     }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax.bench.timing import cpus
+from sacbrax.machine import cpus
 
 WARM_UP = 40  # environment steps before the start, so that joint limits are in play
 Run = Callable[[int], float]

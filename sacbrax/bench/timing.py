@@ -6,14 +6,13 @@ Knows no algorithm and no environment.
 import argparse
 import functools
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 from sacbrax import xla_options
+from sacbrax.machine import cpus
 
 
 def positive(text: str) -> int:
@@ -65,29 +64,3 @@ def machine() -> dict[str, Any]:
 
     device = jax.devices()[0]
     return {"device": device.device_kind, "platform": device.platform, "cpus": cpus(), "jax": jax.__version__}
-
-
-def cpus() -> int:
-    """Cores this process may use."""
-    affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
-
-
-def processor() -> str:
-    """The CPU's name."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def peak_rss_bytes() -> int | None:
-    """The most memory this process has held so far; None where the system does not tell."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    unit = 1 if platform.system() == "Darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -11,6 +11,7 @@ from typing import Any
 from sacbrax import config as config_lib
 from sacbrax.bench import parts, timing, update
 from sacbrax.cli import prepare_jax
+from sacbrax.machine import peak_rss_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +61,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     zero_sums = compiled("zero_sums", shapes)
     advance = compiled("advance", shapes, jax.eval_shape(programs.zero_sums, shapes), hyper, np.int32(1))
 
-    rss_before = timing.peak_rss_bytes()
+    rss_before = peak_rss_bytes()
     state = init(keys)
     sums = zero_sums(state)
     begin = time.perf_counter()
@@ -96,7 +97,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "vector_steps_per_second": timing.spread(rates),
         "predicted_bytes": sum(predicted.values()),
         "predicted_bytes_by_part": predicted,
-        "peak_rss_bytes": timing.peak_rss_bytes(),
+        "peak_rss_bytes": peak_rss_bytes(),
         "peak_rss_bytes_before_training": rss_before,
         "peak_device_bytes": memory.get("peak_bytes_in_use"),
     }

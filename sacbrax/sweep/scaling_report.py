@@ -11,9 +11,9 @@ from typing import Any
 
 from sacbrax import summary
 from sacbrax.bench.roofline import bound
-from sacbrax.bench.timing import processor
 from sacbrax.config import Config
 from sacbrax.loggers import write_atomically
+from sacbrax.machine import processor
 from sacbrax.sweep import scaling_figures as figures
 
 Table = dict[str, list[dict[str, Any]]]  # rows of every axis, in the order of its values
