@@ -30,8 +30,8 @@ def add_xla_flag(flag: str) -> None:
 def compile_fast() -> None:
     """For programs that run once, before JAX is used: without its optimisations XLA compiles several times as fast.
 
-    Its fusions by MLIR are among them: they turn MJX's search for the nearest point of a cylinder into a program that
-    does not end within minutes. Versions after 0.10 abort on a flag they do not know.
+    Its fusions by MLIR are among them: of a long chain of bodies on MJX they make a program that does not end within
+    minutes (docs/environments.md, "The compiler"). Versions after 0.10 abort on a flag they do not know.
     """
     add_xla_flag("--xla_backend_optimization_level=0")
     if importlib.metadata.version("jaxlib").startswith("0.10."):
