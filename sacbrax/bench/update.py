@@ -76,12 +76,18 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         sides["brax"] = Repeated(lambda state, _: brax_step(state), state)
     counts = {name: timing.count_that_takes(args.seconds, side) for name, side in sides.items()}
     large = _products(args.seconds)
-    rates: dict[str, list[float]] = {name: [] for name in sides}
-    matmul_rates = []
+    rates: dict[str, list[float]] = {name: [] for name in (*sides, "matmul")}
+
+    def measure(name: str) -> float:
+        if name == "matmul":
+            return max(operations / timing.seconds(call) for operations, call in large)
+        return counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
+
+    turns = list(rates)
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
-        for name, side in sides.items():
-            rates[name].append(counts[name] / timing.seconds(functools.partial(side, counts[name])))
-        matmul_rates.append(max(operations / timing.seconds(call) for operations, call in large))
+        for name in turns:
+            rates[name].append(measure(name))
+        turns.reverse()  # who follows the large products finds a slower clock: not always the same
 
     def ratio_to(other: str) -> dict[str, float]:
         return timing.spread([a / b for a, b in zip(rates["sacbrax"], rates[other], strict=True)])
@@ -94,7 +100,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
             "ratio_to_brax": ratio_to("brax"),
         }
     flops = update_flops(config.algorithm.name, batch_size, hidden, *sizes)
-    rate, matmul_rate = timing.spread(rates["sacbrax"])["median"], timing.spread(matmul_rates)["median"]
+    rate, matmul_rate = timing.spread(rates["sacbrax"])["median"], timing.spread(rates["matmul"])["median"]
     return {
         "machine": timing.machine(),
         "algorithm": config.algorithm.name,
