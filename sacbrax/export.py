@@ -1,6 +1,6 @@
 """Write a policy for other programs: `python -m sacbrax.export RUN --out policy.onnx`.
 
-Before the file appears, onnxruntime runs it beside the policy in JAX; both must agree to 1e-6.
+Before the file appears, onnxruntime runs it beside the policy in JAX; both must agree to 1e-5.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from sacbrax.errors import RunError
 from sacbrax.numpy_policy import NumpyPolicy
 from sacbrax.policy_file import find, load_policy, parameters
 
-TOLERANCE = 1e-6
+TOLERANCE = 1e-5  # float32 sums in another order gave up to 1.2e-6, on a processor with AVX-512
 CHECKED = 1000  # observations
 NEAR_TIE = 1e-4  # relative difference of Q below which either of two candidates may be chosen
 
@@ -40,7 +40,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def export_onnx(policy: NumpyPolicy, out: Path) -> float:
-    """Write the model; returns the largest difference from JAX. Raises RunError, and writes nothing, above 1e-6."""
+    """Write the model; returns the largest difference from JAX. Raises RunError, and writes nothing, above 1e-5."""
     try:
         import onnxruntime
 

@@ -57,7 +57,10 @@ def gather(listener: socket.socket, count: int, seconds: float) -> list[Peer]:
     found: dict[int, socket.socket] = {}
     error: Exception | None = None
     with listener:
-        while error is None and len(found) < count - 1 and (left := deadline - time.monotonic()) > 0:
+        while error is None and (left := deadline - time.monotonic()) > 0:
+            found = {index: connection for index, connection in found.items() if _open(connection)}
+            if len(found) == count - 1:
+                break
             listener.settimeout(left)
             try:
                 connection = listener.accept()[0]
@@ -74,7 +77,7 @@ def gather(listener: socket.socket, count: int, seconds: float) -> list[Peer]:
                 error = ConfigError(f"parallel.processes: {theirs} in process {index}, {count} in process 0")
             elif index == 0 or (index in found and _open(found[index])):
                 error = ConfigError(f"parallel.process: two processes have number {index}")
-            found[index] = connection  # where another was, that process was started anew
+            found[index] = connection  # where another was, that process died and was started anew
     missing = [index for index in range(1, count) if index not in found]
     if missing and error is None:
         error = RunError(f"parallel.processes: {_absent(missing, count, seconds)}")
