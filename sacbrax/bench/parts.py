@@ -22,8 +22,11 @@ def measure(
     trainer: Any, state: Any, hyper: Any, whole: float, update_floor: float, seconds: float, repeats: int
 ) -> dict[str, dict[str, float | None]]:
     """Seconds, floor and share of each part of a vector step that takes `whole` seconds. One agent, one device."""
-    programs = _programs(trainer, state, hyper)
-    taken = {name: _seconds(loop, start, seconds, repeats) for name, (loop, start) in programs.items()}
+    from sacbrax.envs import compiler_options
+
+    options = compiler_options(trainer.env)
+    programs = _programs(trainer, state, hyper, options)
+    taken = {name: _seconds(loop, start, options, seconds, repeats) for name, (loop, start) in programs.items()}
     floors = {"physics": taken.pop("engine"), "replay": taken.pop("copy"), "update": update_floor}
     rest = whole - sum(taken.values())
     parts: dict[str, dict[str, float | None]] = {
@@ -32,7 +35,9 @@ def measure(
     return parts | {"rest": {"seconds": rest, "floor_seconds": None, "share": rest / whole}}
 
 
-def _programs(trainer: Any, state: Any, hyper: Any) -> dict[str, tuple[Callable[[Any, Any], Any], Any]]:
+def _programs(
+    trainer: Any, state: Any, hyper: Any, options: dict[str, Any]
+) -> dict[str, tuple[Callable[[Any, Any], Any], Any]]:
     """Loop bodies `(carry, key) -> carry`, and what they start from."""
     import jax
     import jax.numpy as jnp
@@ -43,7 +48,7 @@ def _programs(trainer: Any, state: Any, hyper: Any) -> dict[str, tuple[Callable[
     num_envs, updates, batch_size = config.env.num_envs, config.train.updates_per_step, config.train.batch_size
     n_step, action_size = config.algorithm.n_step, trainer.action_size
     action = jax.random.uniform(jax.random.key(0), (num_envs, action_size), minval=-1.0, maxval=1.0)
-    _, step = jax.jit(trainer.vector_env.step)(state.env, action, jax.random.key(1))
+    _, step = jax.jit(trainer.vector_env.step, compiler_options=options)(state.env, action, jax.random.key(1))
 
     def sample(replay: Any, key: Any) -> Any:
         return replay_lib.sample(replay, key, updates * batch_size, n_step, hyper.gamma, jnp.zeros(()))
@@ -78,15 +83,17 @@ def _programs(trainer: Any, state: Any, hyper: Any) -> dict[str, tuple[Callable[
     }
 
 
-def _seconds(body: Callable[[Any, Any], Any], start: Any, seconds: float, repeats: int) -> float:
+def _seconds(
+    body: Callable[[Any, Any], Any], start: Any, options: dict[str, Any], seconds: float, repeats: int
+) -> float:
     """Median seconds of one pass of a compiled loop."""
     import jax
     import jax.numpy as jnp
 
-    @jax.jit
-    def loop(carry: Any, count: Any) -> Any:
+    def passes(carry: Any, count: Any) -> Any:
         return jax.lax.fori_loop(0, count, lambda i, c: body(c, jax.random.fold_in(jax.random.key(3), i)), carry)
 
+    loop = jax.jit(passes, compiler_options=options)
     count = timing.count_that_takes(seconds, lambda count: loop(start, jnp.int32(count)))
     taken = statistics.median(timing.seconds(lambda: loop(start, jnp.int32(count))) for _ in range(repeats))
     empty = statistics.median(timing.seconds(lambda: loop(start, jnp.int32(0))) for _ in range(repeats))
