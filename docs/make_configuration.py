@@ -1,4 +1,4 @@
-"""Write docs/configuration.md from the options in sacbrax/sections.py: `python docs/make_configuration.py`.
+"""Write docs/configuration.md from the options in sacbrax/config/sections.py: `python docs/make_configuration.py`.
 
 Knows no key: everything on the page is a field's name, type, default, range or help text.
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.config import Config
-from sacbrax.options import ScheduleConfig, plain
+from sacbrax.config.option import ScheduleConfig, plain
 
 PAGE = Path(__file__).parent / "configuration.md"
 HEAD = """# Configuration

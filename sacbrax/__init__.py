@@ -14,7 +14,7 @@ _LAZY = {
     "Config": ("sacbrax.config", "Config"),
     "ConfigError": ("sacbrax.config", "ConfigError"),
     "load_config": ("sacbrax.config", "load"),
-    "load_policy": ("sacbrax.policy_file", "load_policy"),
+    "load_policy": ("sacbrax.policy_file.files", "load_policy"),
     "make_env": ("sacbrax.envs", "make_env"),
 }
 

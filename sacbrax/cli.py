@@ -12,11 +12,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-from sacbrax import hosts
 from sacbrax.config import Config, ConfigError
-from sacbrax.errors import Interrupted, RunError
-from sacbrax.machine import cpus
-from sacbrax.numpy_policy import PolicyFileError
+from sacbrax.core.errors import Interrupted, RunError
+from sacbrax.core.machine import cpus
+from sacbrax.parallel import processes
+from sacbrax.policy_file.numpy_policy import PolicyFileError
 
 
 class Parser(argparse.ArgumentParser):
@@ -37,7 +37,7 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             print(f"error: {error}", file=sys.stderr)
             return 2
         except RunError as error:
-            hosts.await_news()  # what went wrong may be that another process of the run is gone
+            processes.await_news()  # what went wrong may be that another process of the run is gone
             print(f"error: {error}", file=sys.stderr)
             return 1
         except Interrupted as interrupted:
@@ -45,9 +45,9 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
         except KeyboardInterrupt:
             return 130
         except Exception:
-            if not hosts.joined():
+            if not processes.joined():
                 raise
-            hosts.await_news()  # a sum over processes fails when one of them is gone
+            processes.await_news()  # a sum over processes fails when one of them is gone
             traceback.print_exc()
             return 1
 
@@ -57,7 +57,7 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 def leave(status: int) -> NoReturn:
     """End the process with `status`; at once where the interpreter would wait: after a signal for device threads, after
     an error for the other processes of the run, which are to learn of it."""
-    if status > 128 or (status and hosts.joined()):
+    if status > 128 or (status and processes.joined()):
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(status)
@@ -77,9 +77,9 @@ def prepare_jax(config: Config | None = None) -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
-        processes = config.parallel.processes
+        count = config.parallel.processes
         wanted = config.parallel.devices
-        share = 1 if processes == "cluster" else int(processes)
+        share = 1 if count == "cluster" else int(count)
         jax.config.update("jax_num_cpu_devices", cpus() if wanted == "all" else int(wanted) // share)
     if config is not None:
-        hosts.join(config.parallel)
+        processes.join(config.parallel)

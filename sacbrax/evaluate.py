@@ -14,10 +14,10 @@ import numpy as np
 
 from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import EnvConfig
-from sacbrax.episode import ENGINES, gymnasium_env, in_bounds
-from sacbrax.numpy_policy import NumpyPolicy
-from sacbrax.options import build
-from sacbrax.policy_file import load_policy, task
+from sacbrax.config.option import build
+from sacbrax.policy_file.files import load_policy, task
+from sacbrax.policy_file.numpy_policy import NumpyPolicy
+from sacbrax.view.episode import ENGINES, gymnasium_env, in_bounds
 
 
 def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[str, np.ndarray]:
@@ -54,8 +54,7 @@ def evaluate_engine(
     [episodes] each. `imports` allows the file to name a class outside the package."""
     import jax
 
-    from sacbrax import rollout
-    from sacbrax.envs import compiler_options
+    from sacbrax.envs import compiler_options, vector_env
 
     env, config = task(policy, engine, imports=imports)
 
@@ -64,7 +63,7 @@ def evaluate_engine(
         return jax.pure_callback(policy, shape, observation)
 
     def run(key: Any) -> dict[str, Any]:
-        return rollout.evaluate(env, act, key, episodes, config.episode_length)
+        return vector_env.evaluate(env, act, key, episodes, config.episode_length)
 
     episodes_of = jax.jit(run, compiler_options=compiler_options(env))
     # Some tasks bring their own physics, whatever engine is asked for.

@@ -14,9 +14,9 @@ import numpy as np
 
 from sacbrax.cli import Parser, guarded, prepare_jax
 from sacbrax.config import Config, ConfigError, from_mapping
-from sacbrax.errors import RunError
-from sacbrax.numpy_policy import NumpyPolicy
-from sacbrax.policy_file import find, load_policy, parameters
+from sacbrax.core.errors import RunError
+from sacbrax.policy_file.files import find, load_policy, parameters
+from sacbrax.policy_file.numpy_policy import NumpyPolicy
 
 TOLERANCE = 1e-6  # before `policy.action_gain`, which multiplies the rounding of float32 as well
 CHECKED = 1000  # observations
@@ -28,7 +28,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = Parser(
         prog="python -m sacbrax.export",
         description="Write a policy with its normalizer, squashing and gain as one ONNX model, checked against JAX; or "
-        "as the .npz that sacbrax/numpy_policy.py runs with NumPy alone.",
+        "as the .npz that sacbrax/policy_file/numpy_policy.py runs with NumPy alone.",
         epilog="example: python -m sacbrax.export swimmer --out policy.onnx",
     )
     parser.add_argument("run", metavar="RUN", help="run directory, policy file or name of a pretrained policy")
@@ -45,7 +45,7 @@ def export_onnx(policy: NumpyPolicy, out: Path) -> float:
     try:
         import onnxruntime
 
-        from sacbrax import onnx_policy
+        from sacbrax.policy_file import onnx_policy
     except ImportError:
         raise ConfigError("export: onnx is not installed; pip install 'sacbrax[export]'") from None
     content = onnx_policy.build(policy).SerializeToString()
@@ -76,8 +76,8 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], tuple[np.ndarray,
     import jax
     import jax.numpy as jnp
 
-    from sacbrax.networks import Critics
-    from sacbrax.policies import make_policy
+    from sacbrax.agents.networks import Critics
+    from sacbrax.agents.policies import make_policy
 
     config, size = _config(policy), policy.action_size
     networks = make_policy(config, size, policy.header.get("actor_observation_size"))

@@ -19,9 +19,9 @@ import numpy as np
 from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
+from sacbrax.core.types import Array, Key
 from sacbrax.envs import compiler_options, make_env
-from sacbrax.rollout import select
-from sacbrax.types import Array, Key
+from sacbrax.envs.vector_env import select
 
 
 def _box(high: float, *shape: int) -> spaces.Box:

@@ -14,12 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax import curves, player
 from sacbrax.config import ConfigError
-from sacbrax.episode import play
-from sacbrax.errors import RunError, last_line
-from sacbrax.figures import load_matplotlib
-from sacbrax.policy_file import load_policy
+from sacbrax.core.errors import RunError, last_line
+from sacbrax.policy_file.files import load_policy
+from sacbrax.view import curves, episode_page
+from sacbrax.view.episode import play
+from sacbrax.view.figures import load_matplotlib
 
 
 def train(config: str, run_dir: str | Path, overrides: Sequence[str] = (), every: float = 5.0) -> Path:
@@ -50,7 +50,7 @@ def train(config: str, run_dir: str | Path, overrides: Sequence[str] = (), every
 
 def watch(source: str | Path, height: int = 720, **options: Any) -> Any:
     """An episode of a run, a policy file or a pretrained name, to be played in the page; `options` go to `play`."""
-    page = player.page(play(load_policy(source), **options), str(source))
+    page = episode_page.page(play(load_policy(source), **options), str(source))
     return _Page(f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{height}" frameborder="0"></iframe>')
 
 

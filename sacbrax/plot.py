@@ -8,9 +8,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax import curves
 from sacbrax.cli import Parser, guarded, prepare_jax
-from sacbrax.figures import load_matplotlib, save
+from sacbrax.view import curves
+from sacbrax.view.figures import load_matplotlib, save
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         save(out, lambda: figure.savefig(out, dpi=130))
         plt.close(figure)
     else:
-        from sacbrax import q_surface
+        from sacbrax.view import q_surface
 
         if args.observations is None:  # an episode is played
             prepare_jax()

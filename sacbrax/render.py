@@ -51,12 +51,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def write(episode: Any, out: Path, args: argparse.Namespace) -> None:
     """One file, in the format that its name asks for."""
-    from sacbrax import player, video
+    from sacbrax.view import episode_page, video
 
     kind = out.suffix.lower()
     if kind == ".html":
         title = Path(args.run).resolve().name if Path(args.run).exists() else args.run
-        out.write_text(player.page(episode, title), encoding="utf-8")
+        out.write_text(episode_page.page(episode, title), encoding="utf-8")
         return
     gif = kind == ".gif"
     every = args.every or (max(1, round(GIF_SECONDS / episode.dt)) if gif else 1)
@@ -70,9 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     if args.engine != "gymnasium":
         prepare_jax()
-    from sacbrax.episode import play
-    from sacbrax.figures import save
-    from sacbrax.policy_file import load_policy
+    from sacbrax.policy_file.files import load_policy
+    from sacbrax.view.episode import play
+    from sacbrax.view.figures import save
 
     episode = play(load_policy(args.run), args.engine, args.seed, args.steps, imports=args.imports)
     for out in args.out:

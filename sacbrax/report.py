@@ -15,15 +15,14 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax import curves
 from sacbrax.cli import Parser, guarded, prepare_jax
-from sacbrax.config import Config, ConfigError
-from sacbrax.episode import ENGINES, play
+from sacbrax.config import Config, ConfigError, flat
 from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
-from sacbrax.figures import load_matplotlib, save
-from sacbrax.numpy_policy import NumpyPolicy, PolicyFileError
-from sacbrax.policy_file import load_policy, task
-from sacbrax.rundir import flat
+from sacbrax.policy_file.files import load_policy, task
+from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
+from sacbrax.view import curves
+from sacbrax.view.episode import ENGINES, play
+from sacbrax.view.figures import load_matplotlib, save
 
 STYLE = """
 body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
@@ -61,7 +60,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def page(args: argparse.Namespace) -> str:
     """The whole page."""
-    from sacbrax import player
+    from sacbrax.view import episode_page
 
     run, summary = args.run, read_summary(args.run)
     rows, policy = curves.read_metrics(run), load_policy(run)
@@ -81,7 +80,7 @@ def page(args: argparse.Namespace) -> str:
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{player.STYLE}</style></head>
+<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{episode_page.STYLE}</style></head>
 <body><h1>{name}</h1>
 <p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return <b>{best:.1f}</b> after at most
 <b>{rows[-1]["env_steps"]:,}</b> environment steps.</p>
@@ -169,10 +168,10 @@ def _named(engine: str) -> str:
 
 def episode(policy: NumpyPolicy, args: argparse.Namespace) -> str:
     """The player with one episode on the engine of training."""
-    from sacbrax import player
+    from sacbrax.view import episode_page
 
     try:
-        return player.player(play(policy, seed=args.seed, imports=args.imports))
+        return episode_page.player(play(policy, seed=args.seed, imports=args.imports))
     except (ConfigError, PolicyFileError) as error:
         return f"<p>{html.escape(str(error))}</p>"
 

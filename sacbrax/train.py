@@ -1,6 +1,6 @@
 """The main door: `python -m sacbrax.train CONFIG.yaml [key.sub=value ...] [--resume RUN]`.
 
-Arguments and exit status alone; `runner` trains.
+Arguments and exit status alone; `run.loop` trains.
 """
 
 import argparse
@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax import hosts, rundir
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.parallel import processes
+from sacbrax.run import directory
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -37,9 +38,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def configure(args: argparse.Namespace) -> config_lib.Config:
     """The configuration that the arguments ask for."""
     if args.resume and not args.config:
-        return rundir.load_for_resume(args.resume, args.overrides)
+        return directory.load_for_resume(args.resume, args.overrides)
     config = config_lib.load(args.config, args.overrides)
-    return rundir.in_directory(config, rundir.existing(args.resume)) if args.resume else config
+    return directory.in_directory(config, directory.existing(args.resume)) if args.resume else config
 
 
 @guarded
@@ -48,10 +49,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     config = configure(args)
     prepare_jax(config)
-    from sacbrax.runner import run
+    from sacbrax.run.loop import run
 
     result = run(config, name=Path(args.config or args.resume).stem, quiet=args.quiet)
-    hosts.part()
+    processes.part()
     return 0 if result.interrupted_by is None else 128 + result.interrupted_by
 
 
@@ -59,7 +60,7 @@ class _CallableModule(types.ModuleType):
     """`sacbrax.train` is this module for `python -m` and a function for `sacbrax.train(config)`: it is both."""
 
     def __call__(self, config: config_lib.Config, **options: Any) -> Any:
-        from sacbrax.runner import run
+        from sacbrax.run.loop import run
 
         return run(config, **options)
 

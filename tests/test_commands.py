@@ -18,7 +18,7 @@ import sacbrax
 from sacbrax import __main__ as overview
 from sacbrax import config as config_lib
 from sacbrax import train
-from sacbrax.runner import run as run_training
+from sacbrax.run.loop import run as run_training
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -36,7 +36,7 @@ ELSEWHERE = {
     "sphinx-build": ".ci/run and test_docs",
     "python -m venv": "test_package makes one",
     "python -m build": "test_package builds",
-    "python tests/make_data.py": "writes the data that test_compatibility reads",
+    "python tests/support/make_data.py": "writes the data that test_compatibility reads",
     "python docs/make_configuration.py": "test_docs compares its page",
     "python docs/make_learning_curve.py": "test_docs draws another run",
 }

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import optax
 
 from sacbrax.config import Config
-from sacbrax.envs.quiet import as_brax_needs, quiet
-from sacbrax.types import Transition
+from sacbrax.core.types import Transition
+from sacbrax.engines.upstream import as_brax_needs, quiet
 
 with quiet():
     from brax.training import gradients, types

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from sacbrax.bench import timing
-from sacbrax.episode import GYMNASIUM_IDS
-from sacbrax.model_warnings import unheard
+from sacbrax.engines.model_warnings import unheard
+from sacbrax.view.episode import GYMNASIUM_IDS
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

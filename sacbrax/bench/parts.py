@@ -42,7 +42,7 @@ def _programs(
     import jax
     import jax.numpy as jnp
 
-    from sacbrax import replay as replay_lib
+    from sacbrax.training import replay as replay_lib
 
     config: Config = trainer.config
     num_envs, updates, batch_size = config.env.num_envs, config.train.updates_per_step, config.train.batch_size

@@ -20,8 +20,8 @@ from typing import Any
 from sacbrax.bench import timing
 from sacbrax.cli import cache_dir
 from sacbrax.config import ConfigError
-from sacbrax.interrupt import Interrupt
-from sacbrax.machine import cpus
+from sacbrax.core.machine import cpus
+from sacbrax.core.signals import Interrupt
 
 DRIVERS = Path(__file__).parent / "peer_drivers"
 ROOT = DRIVERS.parent.parent.parent

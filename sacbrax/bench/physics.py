@@ -12,7 +12,7 @@ import numpy as np
 
 from sacbrax.bench import physics_engines, timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Unavailable, chunk
-from sacbrax.machine import cpus
+from sacbrax.core.machine import cpus
 
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes

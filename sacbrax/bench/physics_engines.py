@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax.machine import cpus
+from sacbrax.core.machine import cpus
 
 WARM_UP = 40  # environment steps before the start, so that joint limits are in play
 Run = Callable[[int], float]
@@ -94,8 +94,8 @@ def with_mujoco(engine: str, n: int, links: int) -> tuple[Run, float]:
     import mujoco
     from mujoco import rollout
 
-    from sacbrax.envs.models import gym_swimmer
-    from sacbrax.envs.swimmer import Swimmer
+    from sacbrax.envs.tasks.swimmer import Swimmer
+    from sacbrax.envs.tasks.swimmer_models import gym_swimmer
 
     model = gym_swimmer(links)
     data = [mujoco.MjData(model) for _ in range(cpus())]
@@ -125,8 +125,8 @@ def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
         raise Unavailable("Warp sees no CUDA GPU")
     import mujoco
 
-    from sacbrax.envs.models import gym_swimmer
-    from sacbrax.envs.swimmer import Swimmer
+    from sacbrax.envs.tasks.swimmer import Swimmer
+    from sacbrax.envs.tasks.swimmer_models import gym_swimmer
 
     host = gym_swimmer(links)
     qpos, qvel, ctrl = inputs(n, links)

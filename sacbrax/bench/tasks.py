@@ -53,7 +53,7 @@ def bench(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     import jax
 
     from sacbrax.envs import compiler_options, make_env
-    from sacbrax.envs.brax import BraxTask
+    from sacbrax.envs.tasks.brax import BraxTask
 
     limits: dict[str, Any] = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
     ours: Any = make_env(name, **{key: limit for key, limit in limits.items() if limit is not None})
@@ -84,7 +84,7 @@ def bench(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
 
 
 def _own(env: Any, args: argparse.Namespace, pool: int | None) -> tuple[Callable, Callable]:
-    from sacbrax.rollout import VectorEnv
+    from sacbrax.envs.vector_env import VectorEnv
 
     vector = VectorEnv(env, args.num_envs, args.episode_length, pool)
     return vector.reset, lambda state, action, key: vector.step(state, action, key)[0]

@@ -11,8 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from sacbrax import xla_options
-from sacbrax.machine import cpus
+from sacbrax.core.machine import cpus
+from sacbrax.xla.compiler_options import quick
 
 
 def positive(text: str) -> int:
@@ -28,8 +28,8 @@ def add_xla_flag(flag: str) -> None:
 
 
 def compile_fast() -> None:
-    """For programs that run once, before JAX is used: see `xla_options.quick`."""
-    for name, value in xla_options.quick().items():
+    """For programs that run once, before JAX is used: see `compiler_options.quick`."""
+    for name, value in quick().items():
         add_xla_flag(f"--{name}={str(value).lower()}")
 
 

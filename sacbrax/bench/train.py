@@ -11,7 +11,7 @@ from typing import Any
 from sacbrax import config as config_lib
 from sacbrax.bench import parts, timing, update
 from sacbrax.cli import prepare_jax
-from sacbrax.machine import peak_rss_bytes
+from sacbrax.core.machine import peak_rss_bytes
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,8 +40,10 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     import jax
     import numpy as np
 
-    from sacbrax.parallel import Plan, Programs
-    from sacbrax.trainer import Trainer, predicted_bytes
+    from sacbrax.training.memory import predicted_bytes
+    from sacbrax.training.plan import Plan
+    from sacbrax.training.programs import Programs
+    from sacbrax.training.trainer import Trainer
 
     config = args.loaded
     plan, seeds = Plan.of(config), config.train.num_seeds

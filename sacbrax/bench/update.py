@@ -54,8 +54,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
 
-    from sacbrax.sac import make_agent
-    from sacbrax.schedules import Hyper
+    from sacbrax.agents.hyperparameters import Hyper
+    from sacbrax.agents.registry import make_agent
 
     config, sizes = args.loaded, (args.observation_size, args.action_size)
     batch_size, hidden = config.train.batch_size, config.network.hidden_sizes
@@ -174,7 +174,7 @@ def _random_batch(batch_size: int, observation: int, action: int) -> Any:
     import jax
     import jax.numpy as jnp
 
-    from sacbrax.types import Transition
+    from sacbrax.core.types import Transition
 
     keys = jax.random.split(jax.random.key(2), 4)
     return Transition(

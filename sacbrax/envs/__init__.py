@@ -1,136 +1,14 @@
-"""Environments by name. A new task is one new file and one line in `ENVS`; the same holds for `ENGINES`.
+"""Environments: tasks by name, and the machinery around one: wrappers, time limits, resets. Knows no learning."""
 
-`playground:NAME` is a task of MuJoCo Playground. Any other name with a colon, `my_pkg.my_env:MyEnv`, is imported: any
-class that implements `brax.envs.Env`.
-"""
-
-import importlib
-import inspect
-from collections.abc import Mapping
-from typing import Any
-
-import jax
-import mujoco
-
-from sacbrax import xla_options
-from sacbrax.config import EnvConfig
-from sacbrax.envs.quiet import Env
-from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, Randomized
-from sacbrax.sections import PLAYGROUND
-
-ENVS = {
-    "swimmer": "sacbrax.envs.swimmer:Swimmer",
-    "swimmer_rllab": "sacbrax.envs.swimmer:RllabSwimmer",
-    "ant": "sacbrax.envs.brax:Ant",
-    "halfcheetah": "sacbrax.envs.brax:HalfCheetah",
-    "hopper": "sacbrax.envs.brax:Hopper",
-    "humanoid": "sacbrax.envs.brax:Humanoid",
-    "humanoidstandup": "sacbrax.envs.brax:HumanoidStandup",
-    "inverted_pendulum": "sacbrax.envs.brax:InvertedPendulum",
-    "inverted_double_pendulum": "sacbrax.envs.brax:InvertedDoublePendulum",
-    "pusher": "sacbrax.envs.brax:Pusher",
-    "reacher": "sacbrax.envs.brax:Reacher",
-    "walker2d": "sacbrax.envs.brax:Walker2d",
-    "ant_v5": "sacbrax.envs.gymnasium_tasks:Ant",
-    "halfcheetah_v5": "sacbrax.envs.gymnasium_tasks:HalfCheetah",
-    "hopper_v5": "sacbrax.envs.gymnasium_tasks:Hopper",
-    "humanoid_v5": "sacbrax.envs.gymnasium_tasks:Humanoid",
-    "humanoidstandup_v5": "sacbrax.envs.gymnasium_tasks:HumanoidStandup",
-    "inverted_pendulum_v5": "sacbrax.envs.gymnasium_tasks:InvertedPendulum",
-    "inverted_double_pendulum_v5": "sacbrax.envs.gymnasium_tasks:InvertedDoublePendulum",
-    "pusher_v5": "sacbrax.envs.gymnasium_tasks:Pusher",
-    "reacher_v5": "sacbrax.envs.gymnasium_tasks:Reacher",
-    "walker2d_v5": "sacbrax.envs.gymnasium_tasks:Walker2d",
-}
-ENGINES = {
-    "fused": "sacbrax.envs.fused:Fused",
-    "mjx": "sacbrax.envs.mjx:Mjx",
-}
-LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
+from sacbrax.envs.registry import (
+    ENGINES,
+    ENVS,
+    Env,
+    compiler_options,
+    from_config,
+    make_env,
+    mujoco_model,
+    randomized,
+)
 
 __all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
-
-
-def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
-    """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
-
-    A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
-    brings its own physics, and `engine` does not concern it. Its observation is one array.
-    """
-    env = _playground(name, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
-    return FlatObservation(env) if isinstance(env.observation_size, Mapping) else env
-
-
-def _playground(name: str, **kwargs: Any) -> Env:
-    from sacbrax.envs.playground import PlaygroundTask
-
-    return PlaygroundTask(name.removeprefix(PLAYGROUND), **kwargs)
-
-
-def _instance(name: str, engine: str, **kwargs: Any) -> Env:
-    """Of a registered or imported class."""
-    cls = _load("env.name", name, ENVS, imports=True)
-    if not (inspect.isclass(cls) and issubclass(cls, Env)):
-        raise ValueError(f"env.name: {name!r} is no class that implements brax.envs.Env")
-    options = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
-    for key in kwargs:
-        if key == "engine" or (key not in options and not open_ended):
-            choices = ", ".join(option for option in options if option != "engine") or "no options"
-            raise ValueError(f"env.{key}: unknown for {name!r}; choose from {choices}")
-    if "engine" in options:
-        kwargs["engine"] = _load("env.engine", engine, ENGINES)
-    return cls(**kwargs)
-
-
-def from_config(config: EnvConfig, engine: str | None = None) -> Env:
-    """The task of a configuration, or the same on another engine, as evaluations see it."""
-    kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
-    env = make_env(config.name, engine=engine or config.engine, **kwargs)
-    return env if config.action_repeat == 1 else ActionRepeat(env, config.action_repeat)
-
-
-def randomized(env: Env, function: str | None) -> Env:
-    """`env` with the model fields that the function at an import path draws at every start; `env` itself for None."""
-    if function is None:
-        return env
-    if ":" not in function:
-        raise ValueError(f"env.randomize: {function!r} is no import path package.module:function")
-    return Randomized(env, _load("env.randomize", function, {}, imports=True))
-
-
-def mujoco_model(env: Env) -> mujoco.MjModel | None:
-    """The model that `env` simulates; None where its physics is not MuJoCo's."""
-    inner: Any = env.unwrapped
-    return getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
-
-
-def compiler_options(env: Env) -> dict[str, Any]:
-    """XLA's options, as `jax.jit` takes them, for programs that step `env`.
-
-    On a CPU, what jaxlib 0.10 makes of MJX on a chain of bodies by its newer way to emit fusions takes several times as
-    long with every further body (docs/environments.md), what the older makes of it does not; on short chains the newer
-    is as fast or a little faster.
-    """
-    model = mujoco_model(env)
-    if jax.default_backend() != "cpu" or env.backend != "mjx" or model is None:
-        return {}
-    depth = [0] * model.nbody
-    for body in range(1, model.nbody):
-        depth[body] = depth[model.body_parentid[body]] + 1
-    return xla_options.older_fusions() if max(depth) >= LONG_CHAIN else {}
-
-
-def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:
-    """The class that `known` lists under `name`, or with `imports` the one at `module:Class`."""
-    path = known.get(name, name if imports and ":" in name else None)
-    if path is None:
-        more = f", {PLAYGROUND}Task, or module:Class of your own" if known is ENVS else ""
-        raise ValueError(f"{key}: unknown {name!r}; choose from {', '.join(known)}{more}")
-    module, _, attribute = path.partition(":")
-    try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two for names such as .x or ""
-        if path in known.values():
-            raise  # a fault of ours or of the installation, not of the name
-        raise ValueError(f"{key}: cannot import {name!r}: {error}") from error

@@ -10,8 +10,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sacbrax.envs.quiet import Env, State
-from sacbrax.types import Array, Key
+from sacbrax.core.types import Array, Key
+from sacbrax.engines.upstream import Env, State
 
 
 class Wrapper(Env):

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.errors import one_line
-from sacbrax.loggers import MetricsFiles, Reporter
+from sacbrax.core.errors import one_line
+from sacbrax.sinks.console import Reporter
+from sacbrax.sinks.files import MetricsFiles
 
 Row = Mapping[str, Any]
 # Sink -> its module and class here, the package that it needs, and the extra of ours that brings it.

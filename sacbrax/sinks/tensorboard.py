@@ -12,8 +12,7 @@ from tensorboardX import SummaryWriter
 from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.summary import hparams
 
-from sacbrax.config import Config
-from sacbrax.rundir import flat
+from sacbrax.config import Config, flat
 from sacbrax.sinks import Row, Service
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sacbrax.config import Config
-from sacbrax.errors import RunError, last_line
+from sacbrax.core.errors import RunError, last_line
 from sacbrax.sinks import Row, Service
 
 

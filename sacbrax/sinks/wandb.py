@@ -11,7 +11,7 @@ from typing import Any
 import wandb
 
 from sacbrax.config import Config
-from sacbrax.loggers import write_atomically
+from sacbrax.core.files import write_atomically
 from sacbrax.sinks import Row, Service
 
 CONNECT_SECONDS = 20

@@ -35,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse(argv)
     path = find(args.sweep)
     if spec.read_mapping(path).get("study") is not None:
-        from sacbrax.sweep import scaling
+        from sacbrax.study import scaling
 
         return scaling.main(path, args.overrides, as_json=args.json, quiet=args.quiet)
     sweep = spec.read(path, args.overrides)

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacbrax import checkpoint, statistics
 from sacbrax import config as config_lib
+from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError
-from sacbrax.errors import Interrupted, RunError, last_line
-from sacbrax.loggers import plain_number
-from sacbrax.rundir import in_directory
+from sacbrax.core import interquartile
+from sacbrax.core.errors import Interrupted, RunError, last_line
+from sacbrax.core.numbers import plain_number
+from sacbrax.run.directory import in_directory
 from sacbrax.sweep.journal import Row
 from sacbrax.sweep.spec import SweepConfig
 
@@ -49,9 +50,9 @@ class Local:
             yield self._one(program)
 
     def _one(self, program: Program) -> list[Row]:
-        from sacbrax.cohort import Cohort
-        from sacbrax.runner import run
+        from sacbrax.run.loop import run
         from sacbrax.sweep.trials import Trials, signature
+        from sacbrax.training.population import Population
 
         configs = [in_directory(config, program.directory) for config in program.configs]
         shape = (len(configs), signature(configs[0]))
@@ -59,13 +60,13 @@ class Local:
         self._shape = self._cohort = None  # nothing is held when the next one is made
         begin = time.perf_counter()
         try:
-            cohort = Cohort(configs[0], like) if len(configs) == 1 else Trials(configs, like)
-            result = run(cohort.config, quiet=True, cohort=cohort)
+            population = Population(configs[0], like) if len(configs) == 1 else Trials(configs, like)
+            result = run(population.config, quiet=True, population=population)
         except (RunError, ConfigError) as error:
             return [row | {"status": "failed", "error": str(error)} for row in program.rows]
         if result.interrupted_by is not None:
             raise Interrupted(result.interrupted_by)
-        self._shape, self._cohort = shape, cohort
+        self._shape, self._cohort = shape, population
         if not self._sweep.keep_checkpoints:
             _remove_checkpoints(program.directory)
         return _finished(self._sweep, program, result, time.perf_counter() - begin)
@@ -127,7 +128,7 @@ def _in_a_worker(settings: dict[str, Any], rows: list[Row], texts: list[str], di
 
 
 def _remove_checkpoints(directory: Path) -> None:
-    for name in checkpoint.names(directory / "checkpoints"):
+    for name in checkpoint_files.names(directory / "checkpoints"):
         shutil.rmtree(directory / "checkpoints" / name)
 
 
@@ -153,13 +154,13 @@ def _finished(sweep: SweepConfig, program: Program, result: Any, seconds: float)
         values = np.asarray(table, np.float64)  # [evaluations, S]; not finite where null
         means = values.mean(axis=1)
         best = np.nanmax(means) if sweep.direction == "maximize" else np.nanmin(means)
-        low, high = statistics.interquartile_interval(values[-1])
+        low, high = interquartile.interquartile_interval(values[-1])
         line |= {
             "score": plain_number(float(means[-1] if sweep.score == "final" else best)),
             "final": plain_number(float(means[-1])),
             "best": plain_number(float(best)),
             "by_seed": values[-1].tolist(),
-            "iqm": float(statistics.interquartile_mean(values[-1])),
+            "iqm": float(interquartile.interquartile_mean(values[-1])),
             "iqm_low": low,
             "iqm_high": high,
         }

@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.config import ConfigError
-from sacbrax.loggers import write_atomically
-from sacbrax.rundir import flat
+from sacbrax.config import ConfigError, flat
+from sacbrax.core.files import write_atomically
 from sacbrax.sweep.spec import Sweep
 
 Row = dict[str, Any]

@@ -13,10 +13,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from sacbrax.figures import load_matplotlib, save
-from sacbrax.loggers import write_atomically
+from sacbrax.core.files import write_atomically
 from sacbrax.sweep.journal import Journal, Row
 from sacbrax.sweep.spec import Range, Sweep
+from sacbrax.view.figures import load_matplotlib, save
 
 SHOWN = 20  # rows of the table on the terminal; the file has all
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Sequence
 from rich.console import Console
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.interrupt import Interrupt
-from sacbrax.rundir import lock
+from sacbrax.core.files import lock
+from sacbrax.core.signals import Interrupt
 from sacbrax.sweep.execute import Local, Program, Ray
 from sacbrax.sweep.journal import Journal, Row
 from sacbrax.sweep.search import next_trials
@@ -19,7 +19,7 @@ from sacbrax.sweep.spec import Sweep
 
 def run(sweep: Sweep, quiet: bool = False) -> Journal:
     """Run or go on with a sweep; every finished program is on the disk at once. Raises `ConfigError`."""
-    from sacbrax.trainer import Trainer
+    from sacbrax.training.trainer import Trainer
 
     console = Console(stderr=True, highlight=False, quiet=quiet)
     Trainer(sweep.trial({}))  # a task that does not exist is the file's mistake, not a failed trial
@@ -64,8 +64,8 @@ def _side_by_side(sweep: Sweep) -> bool:
 
 def _trials_per_program(sweep: Sweep, config: Config) -> int:
     """As many as the option says and nine tenths of the device's memory hold."""
-    from sacbrax.summary import device_bytes
-    from sacbrax.trainer import Trainer, predicted_bytes
+    from sacbrax.training.memory import device_bytes, predicted_bytes
+    from sacbrax.training.trainer import Trainer
 
     needed = sum(predicted_bytes(Trainer(config), config.train.num_seeds).values())
     fitting = int(0.9 * device_bytes() / needed)

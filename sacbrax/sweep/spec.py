@@ -24,7 +24,7 @@ import numpy as np
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
-from sacbrax.options import apply_override, build, option, parse_yaml
+from sacbrax.config.option import apply_override, build, option, parse_yaml
 
 RANGES = ("uniform", "log_uniform")
 RESERVED = ("run.dir",)  # the sweep's to set

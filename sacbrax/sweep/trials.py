@@ -1,6 +1,6 @@
 """Trials that differ in traced numbers only, side by side in one program: an axis of trials x seeds.
 
-Says which configurations can share a program, and makes the cohort that a run trains.
+Says which configurations can share a program, and makes the population that a run trains.
 """
 
 import dataclasses
@@ -11,12 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sacbrax.cohort import Cohort, initial_temperatures
-from sacbrax.config import Config
-from sacbrax.parallel import Programs
-from sacbrax.rundir import flat
-from sacbrax.schedules import Hyper
-from sacbrax.trainer import Trainer
+from sacbrax.agents.hyperparameters import Hyper
+from sacbrax.config import Config, flat
+from sacbrax.training.population import Population, initial_temperatures
+from sacbrax.training.programs import Programs
+from sacbrax.training.trainer import Trainer
 
 # Read outside the compiled program, or traced there; all else sets a shape or a branch.
 TRACED = {
@@ -35,13 +34,13 @@ def signature(config: Config) -> str:
     return repr((static, str(jax.tree.structure(numbers)), switches))
 
 
-class Trials(Cohort):
+class Trials(Population):
     """Configurations of one `signature`, times their seeds: agent t * S + s is seed s of trial t.
 
     One agent that cannot go on is no reason to stop the others.
     """
 
-    def __init__(self, configs: Sequence[Config], like: Cohort | None = None):
+    def __init__(self, configs: Sequence[Config], like: Population | None = None):
         first, seeds = configs[0], configs[0].train.num_seeds
         config = dataclasses.replace(first, train=dataclasses.replace(first.train, num_seeds=len(configs) * seeds))
         super().__init__(config, like)

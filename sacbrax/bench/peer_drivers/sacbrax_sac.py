@@ -8,8 +8,8 @@ import numpy as np
 from recorder import Recorder
 
 from sacbrax import config as config_lib
-from sacbrax.parallel import Programs
-from sacbrax.trainer import Trainer
+from sacbrax.training.programs import Programs
+from sacbrax.training.trainer import Trainer
 
 
 def configuration(job: dict[str, Any]) -> config_lib.Config:

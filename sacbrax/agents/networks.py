@@ -1,0 +1,106 @@
+"""Networks: the multilayer perceptron, an ensemble of critics, and the value.
+
+Pure functions of their parameters. Knows configuration and shapes, no losses and no environments.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from sacbrax.config import NetworkConfig
+from sacbrax.core.types import Array, Key, Params
+
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "tanh": jnp.tanh,
+    "elu": nn.elu,
+    "gelu": nn.gelu,
+}
+
+
+class MLP(nn.Module):
+    """Hidden layers, then a linear output: [..., I] -> [..., output_size].
+
+    Parameters and the output layer are float32 whatever the hidden layers compute in: a Q value in the hundreds has no
+    digits after the point in bfloat16.
+    """
+
+    hidden_sizes: tuple[int, ...]
+    output_size: int
+    activation: str
+    layer_norm: bool = False
+    dtype: str = "float32"
+    precision: str | None = None  # of float32 products; None is the device's default
+    inputs: int | None = None  # how many of the first entries of x are seen; None for all
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        if self.inputs is not None:
+            x = x[..., : self.inputs]
+        # None computes in the parameters' own type, which tests against NumPy make float64.
+        dtype = None if self.dtype == "float32" else self.dtype
+        for width in self.hidden_sizes:
+            x = nn.Dense(width, dtype=dtype, precision=self.precision)(x)
+            if self.layer_norm:
+                x = nn.LayerNorm(dtype=dtype)(x)
+            x = ACTIVATIONS[self.activation](x)
+        return nn.Dense(self.output_size, precision=self.precision)(x)
+
+
+def _mlp(
+    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, inputs: int | None = None
+) -> MLP:
+    precision = None if config.matmul_precision == "default" else config.matmul_precision
+    return MLP(hidden_sizes, output_size, config.activation, layer_norm, config.dtype, precision, inputs)
+
+
+def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None) -> Any:
+    """The network behind a policy: observation [..., O] -> [..., output_size]; sees the first `inputs` of O if given.
+
+    An MLP, whose `apply` flax types too widely.
+    """
+    return _mlp(config, config.hidden_sizes, output_size, config.actor_layer_norm, inputs)
+
+
+def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
+    """The network of a coupling layer, without layer norm: [..., I] -> [..., output_size]."""
+    return _mlp(config, hidden_sizes, output_size, False)
+
+
+class Critics:
+    """E state-action values as one batched network: every array has a leading ensemble axis [E]."""
+
+    def __init__(self, config: NetworkConfig, num_critics: int):
+        self.num_critics = num_critics
+        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
+
+    def init(self, key: Key, observation: Array, action: Array) -> Params:
+        """Independent parameters of each member, leading axis [E]."""
+        x = jnp.concatenate([observation, action], axis=-1)
+        return jax.vmap(lambda k: self._mlp.init(k, x))(jax.random.split(key, self.num_critics))
+
+    def __call__(self, params: Params, observation: Array, action: Array) -> Array:
+        """observation [B, O], action [B, A] -> Q [E, B]."""
+        x = jnp.concatenate([observation, action], axis=-1)
+        # Repeated, for every product is then batched over [E]; shared, XLA transposes the first layer's output.
+        x = jnp.broadcast_to(x[None], (self.num_critics, *x.shape))
+        return jax.vmap(self._mlp.apply)(params, x)[..., 0]
+
+
+class Value:
+    """State value V(s)."""
+
+    def __init__(self, config: NetworkConfig):
+        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
+
+    def init(self, key: Key, observation: Array) -> Params:
+        """Parameters of one network."""
+        return self._mlp.init(key, observation)
+
+    def __call__(self, params: Params, observation: Array) -> Array:
+        """observation [B, O] -> V [B]."""
+        return self._mlp.apply(params, observation)[..., 0]

@@ -1,0 +1,210 @@
+"""Every number a run depends on: frozen dataclasses, read from YAML and dotted overrides, checked before use.
+
+Knows nothing of JAX, environments or files other than the YAML it reads. A mistake raises `ConfigError` with one line
+that names the key and what would be valid. `sections` has the keys, `option` what one option is and how its value is
+read.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from sacbrax.config.option import ConfigError, ScheduleConfig, apply_override, build, parse_yaml, plain
+from sacbrax.config.sections import (
+    PARTS,
+    AlgorithmConfig,
+    CheckpointConfig,
+    EnvConfig,
+    EvalConfig,
+    InitConfig,
+    LoggingConfig,
+    NetworkConfig,
+    ParallelConfig,
+    PolicyConfig,
+    ReplayConfig,
+    RunConfig,
+    TrainConfig,
+)
+
+# Where the configurations that come with the package are: in a wheel inside it, in a source tree beside it.
+SHIPPED = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
+
+__all__ = [
+    "PARTS",
+    "Config",
+    "ConfigError",
+    "EnvConfig",
+    "LoggingConfig",
+    "NetworkConfig",
+    "ParallelConfig",
+    "ScheduleConfig",
+    "apply_override",
+    "find",
+    "flat",
+    "from_mapping",
+    "load",
+    "parse",
+    "shipped_configs",
+    "trainable_configs",
+]
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The whole configuration of a run; `load`, `parse` and `from_mapping` are the ways to make one."""
+
+    env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
+    algorithm: AlgorithmConfig = dataclasses.field(default_factory=AlgorithmConfig)
+    policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
+    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
+    parallel: ParallelConfig = dataclasses.field(default_factory=ParallelConfig)
+    eval: EvalConfig = dataclasses.field(default_factory=EvalConfig)
+    checkpoint: CheckpointConfig = dataclasses.field(default_factory=CheckpointConfig)
+    init: InitConfig = dataclasses.field(default_factory=InitConfig)
+    logging: LoggingConfig = dataclasses.field(default_factory=LoggingConfig)
+    run: RunConfig = dataclasses.field(default_factory=RunConfig)
+
+    def __post_init__(self) -> None:
+        _check_combinations(self)
+
+    @property
+    def exploration_iterations(self) -> int:
+        """Vector steps of the exploration scan."""
+        return math.ceil(self.train.exploration_env_steps / self.env.num_envs)
+
+    @property
+    def iterations_per_epoch(self) -> int:
+        """Vector steps between two evaluations: `eval.every_env_steps` in whole vector steps, at most the whole run."""
+        return max(1, min(round(self.eval.every_env_steps / self.env.num_envs), self._learning_iterations))
+
+    @property
+    def _learning_iterations(self) -> int:
+        """Vector steps after exploration that reach `train.total_env_steps`."""
+        return math.ceil(self.train.total_env_steps / self.env.num_envs) - self.exploration_iterations
+
+    @property
+    def num_epochs(self) -> int:
+        """Epochs that reach `train.total_env_steps`, the last one whole."""
+        return max(1, math.ceil(self._learning_iterations / self.iterations_per_epoch))
+
+    @property
+    def total_iterations(self) -> int:
+        """Vector steps of the whole run."""
+        return self.exploration_iterations + self.num_epochs * self.iterations_per_epoch
+
+    @property
+    def iterations_per_checkpoint(self) -> int | None:
+        """Vector steps between two checkpoints, null if they follow the evaluations."""
+        every = self.checkpoint.every_env_steps
+        return None if every is None else max(1, round(every / self.env.num_envs))
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain nested dictionary, ready for YAML."""
+        return {
+            section.name: {key.rstrip("_"): plain(value) for key, value in vars(getattr(self, section.name)).items()}
+            for section in dataclasses.fields(self)
+        }
+
+    def to_yaml(self) -> str:
+        """The fully resolved configuration as YAML text."""
+        return yaml.safe_dump(self.to_mapping(), sort_keys=False)
+
+
+def from_mapping(mapping: Mapping[str, Any]) -> Config:
+    """Build a `Config` from nested mappings; missing keys take their defaults. Raises `ConfigError`."""
+    return build(Config, mapping, "")
+
+
+def find(name: str | Path) -> Path:
+    """The file of this name, or else the shipped configuration: `swimmer` and `configs/swimmer.yaml` are the same."""
+    path = Path(name)
+    key = path.with_suffix("").as_posix().removeprefix("configs/")
+    shipped = {} if path.is_file() or path.suffix not in ("", ".yaml") else shipped_configs()
+    return shipped.get(key, path)
+
+
+def shipped_configs() -> dict[str, Path]:
+    """The YAML files that come with the package: name -> file."""
+    folder = next((folder for folder in SHIPPED if folder.is_dir()), SHIPPED[0])
+    return {file.relative_to(folder).with_suffix("").as_posix(): file for file in sorted(folder.rglob("*.yaml"))}
+
+
+def trainable_configs() -> dict[str, Path]:
+    """Those of them that a run can have; a sweep's or a study's file names one as its `base`."""
+    shipped = shipped_configs().items()
+    return {name: file for name, file in shipped if "\nbase:" not in f"\n{file.read_text(encoding='utf-8')}"}
+
+
+def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
+    """Read a YAML file or a shipped configuration (see `find`), apply `key.sub=value` overrides and check everything.
+
+    Raises `ConfigError`.
+    """
+    path = find(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        shipped = ", ".join(trainable_configs())
+        raise ConfigError(f"{path}: cannot read the configuration: No such file; shipped are {shipped}") from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: not a text file in UTF-8") from None
+    return parse(text, str(path), overrides)
+
+
+def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
+    """The configuration in a YAML text with overrides; `where` names it in messages. Raises `ConfigError`."""
+    mapping = parse_yaml(text, where)
+    if mapping is None:
+        mapping = {}
+    if not isinstance(mapping, dict):
+        raise ConfigError(f"{where}: expected sections such as `train:` with keys below them")
+    for override in overrides:
+        apply_override(mapping, override)
+    return from_mapping(mapping)
+
+
+def _check_combinations(config: Config) -> None:
+    env, train, replay = config.env, config.train, config.replay
+    explored = config.exploration_iterations * env.num_envs
+    if replay.capacity < env.num_envs:
+        raise ConfigError(f"replay.capacity: must hold one row per environment, at least env.num_envs = {env.num_envs}")
+    if replay.capacity < config.algorithm.n_step * env.num_envs:
+        raise ConfigError(
+            f"replay.capacity: must hold one n-step window of every environment, at least algorithm.n_step * "
+            f"env.num_envs = {config.algorithm.n_step * env.num_envs}"
+        )
+    if train.batch_size > min(explored, replay.capacity):
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} is more than the {min(explored, replay.capacity)} transitions that "
+            "train.exploration_env_steps and replay.capacity provide for the first gradient step"
+        )
+    if train.total_env_steps < explored + env.num_envs:
+        raise ConfigError(
+            f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
+        )
+    parallel = config.parallel
+    if parallel.processes not in (1, "cluster"):
+        if parallel.process >= int(parallel.processes):
+            raise ConfigError(f"parallel.process: must be below parallel.processes = {parallel.processes}")
+        port = (parallel.coordinator or "").rpartition(":")[2]
+        if not port.isdecimal() or int(port) > 65535:
+            raise ConfigError("parallel.coordinator: expected host:port of process 0, such as 10.0.0.1:1234")
+        if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
+            raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
+    if config.policy.log_sigma_min >= config.policy.log_sigma_max:
+        raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
+    if config.iterations_per_epoch * config.num_epochs + config.exploration_iterations >= 2**31:
+        raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
+
+
+def flat(config: Config) -> dict[str, Any]:
+    """{"section.key": value}."""
+    return {f"{s}.{key}": value for s, section in config.to_mapping().items() for key, value in section.items()}

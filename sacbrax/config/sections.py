@@ -1,0 +1,271 @@
+"""The sections of a configuration: every key with its type, default, help and valid range.
+
+A section knows none of the others: `config` reads the file and checks what several keys must agree on.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+from sacbrax.config.option import ScheduleConfig, option
+
+PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvConfig:
+    """The task, its physics engine and how many run side by side."""
+
+    name: str = option(
+        "swimmer",
+        "task: a registered name, `playground:Task` of MuJoCo Playground, or an import path `package.module:Class` of "
+        "a Brax Env",
+    )
+    engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
+    num_envs: int = option(1024, "environments stepped side by side", low=1)
+    episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
+    links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
+    kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
+    reset_pool: int | None = option(
+        None,
+        "starts computed in advance, of which every reset draws one; 0: each reset computes its own; when null, the "
+        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0",
+        low=0,
+    )
+    action_repeat: int = option(
+        1,
+        "times the task gets each action, rewards summed. One such group is one environment step wherever these are "
+        "counted: time limit, budgets, discount, speed",
+        low=1,
+    )
+    reward_clip: float | None = option(
+        None, "largest size of a reward that is learned from; returns are reported unclipped", above=0.0
+    )
+    randomize: str | None = option(
+        None,
+        "import path `package.module:function` of a function from a random key to model fields, drawn anew for every "
+        "start (not in evaluations); none when null",
+    )
+
+    @property
+    def imported(self) -> bool:
+        """Whether `name` is the import path of a class outside this package."""
+        return ":" in self.name and not self.name.startswith(PLAYGROUND)
+
+
+@dataclasses.dataclass(frozen=True)
+class AlgorithmConfig:
+    """Soft actor-critic's own numbers."""
+
+    name: str = option(
+        "sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2")
+    )
+    gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0)
+    tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0)
+    learning_rate: float | ScheduleConfig = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
+    actor_learning_rate: float | ScheduleConfig | None = option(
+        None, "the actor's own; learning_rate when null", above=0.0
+    )
+    critic_learning_rate: float | ScheduleConfig | None = option(
+        None, "the critics' own; learning_rate when null", above=0.0
+    )
+    value_learning_rate: float | ScheduleConfig | None = option(
+        None, "sac_v1: the value's own; learning_rate when null", above=0.0
+    )
+    reward_scale: float | ScheduleConfig = option(1.0, "factor on every reward: a number or a schedule", above=0.0)
+    n_step: int = option(1, "environment steps of a return before it bootstraps", low=1)
+    reward_centering: float = option(
+        0.0,
+        "rate per vector step of the running mean reward that is subtracted from every reward; 0 is off. "
+        "Only for tasks that never terminate",
+        low=0.0,
+        high=1.0,
+    )
+    target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
+    policy_gradient: str = option(
+        "reparameterized",
+        "gradient of the actor: through the action, or by the score function (likelihood_ratio)",
+        choices=("reparameterized", "likelihood_ratio"),
+    )
+    policy_q: str = option(
+        "min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min")
+    )
+    action_prior: str = option(
+        "uniform",
+        "what the policy's entropy is relative to: uniform, or standard normal",
+        choices=("uniform", "normal"),
+    )
+    initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
+    temperature_learning_rate: float | ScheduleConfig | None = option(
+        None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
+    )
+    target_entropy: float | ScheduleConfig | None = option(
+        None, "sac_v2: wanted entropy in nats; minus the action size when null"
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class PolicyConfig:
+    """The distribution of actions."""
+
+    kind: str = option(
+        "gaussian",
+        "distribution of the pre-tanh action: Gaussian, Gaussian mixture, or RealNVP",
+        choices=("gaussian", "gmm", "latent"),
+    )
+    squash: bool = option(True, "actions pass through tanh; without it they are clipped by the environment")
+    action_gain: float = option(
+        1.0,
+        "the environment gets action_gain times the action, clipped to [-1, 1]. Above 1 the policy can hold a limit "
+        "and keep its entropy, which costs nothing where the clip is flat",
+        above=0.0,
+    )
+    regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0)
+    log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
+    log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")
+    components: int = option(2, "gmm: number of Gaussians", low=1)
+    coupling_layers: int = option(2, "latent: affine coupling layers", low=1)
+    coupling_hidden_sizes: tuple[int, ...] = option((64,), "latent: hidden layers of a coupling's network", low=1)
+    feature_size: int | None = option(
+        None, "latent: outputs of the observation's network; twice the action size when null", low=1
+    )
+    candidates: int = option(32, "latent: actions among which the deterministic one is the best by Q", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """What all networks share."""
+
+    hidden_sizes: tuple[int, ...] = option((256, 256), "widths of the hidden layers of every network", low=1)
+    activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
+    actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
+    critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
+    dtype: str = option(
+        "float32",
+        "numbers in the hidden layers; parameters, output layers, losses and optimizer are float32",
+        choices=("float32", "bfloat16"),
+    )
+    matmul_precision: str = option(
+        "default",
+        "of float32 products in the networks: the device's own, or higher (a GPU's or TPU's default rounds their "
+        "inputs). Physics and statistics always have the highest",
+        choices=("default", "high", "highest"),
+    )
+    normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
+
+
+@dataclasses.dataclass(frozen=True)
+class ReplayConfig:
+    """The transitions that are kept."""
+
+    capacity: int = option(1_000_000, "transitions kept on the device", low=1)
+    dtype: str = option(
+        "float32",
+        "how they are stored. The 16-bit types take half the memory and round observations, actions and rewards (to 8 "
+        "and 11 bits; float16 cuts at 65,504); ends of episodes stay exact",
+        choices=("float32", "bfloat16", "float16"),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class TrainConfig:
+    """How long, how much at once, and from which seed."""
+
+    total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1)
+    batch_size: int = option(256, "transitions per gradient step", low=1)
+    updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
+    exploration_env_steps: int = option(10_000, "environment steps with uniform random actions before learning", low=1)
+    seed: int = option(0, "seed of everything random", low=0, high=2**32 - 1)
+    max_bad_updates: int = option(100, "updates in a row with a gradient that is not finite that end the run", low=1)
+    num_seeds: int = option(1, "independent agents trained side by side, seeds seed, seed+1, ...", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class ParallelConfig:
+    """Devices and processes that share one run."""
+
+    devices: int | Literal["all"] = option(
+        1, "devices to train on: a number, or all there are. On a CPU each device is a core", low=1
+    )
+    over: str = option(
+        "batch",
+        "what they share out. batch: environments, replay and minibatches of every agent, with averaged gradients; "
+        "seeds: whole agents",
+        choices=("batch", "seeds"),
+    )
+    shards: int | None = option(
+        None,
+        "equal parts of environments, replay and minibatch, of which each device holds the same number; one for each "
+        "device when null. A run keeps its shards when it goes on with other devices",
+        low=1,
+    )
+    processes: int | Literal["cluster"] = option(
+        1,
+        "processes that train one run together, each started with this configuration and its own parallel.process; "
+        "cluster: as SLURM, Open MPI, GKE or a TPU pod says, by JAX's own detection",
+        low=1,
+    )
+    process: int = option(0, "which of them this one is, from 0", low=0)
+    coordinator: str | None = option(None, "host:port at which process 0 can be reached")
+    join_seconds: int = option(300, "seconds that the processes wait for each other at the start", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class EvalConfig:
+    """How the policy is evaluated."""
+
+    every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1)
+    episodes: int = option(64, "episodes per evaluation", low=1)
+    deterministic: bool = option(True, "evaluate the mode of the policy instead of samples")
+
+
+@dataclasses.dataclass(frozen=True)
+class CheckpointConfig:
+    """What is kept on disk to go on from."""
+
+    every_env_steps: int | None = option(
+        None,
+        "environment steps between two checkpoints; when null, at evaluations, as often as takes up to 5 % of the time",
+        low=1,
+    )
+    keep: int = option(2, "newest checkpoints kept", low=1)
+    full: bool = option(True, "keep the whole state, replay included, to resume from")
+    snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
+
+
+@dataclasses.dataclass(frozen=True)
+class LoggingConfig:
+    """Where the rows go, beside the run directory."""
+
+    tensorboard: bool = option(False, "write TensorBoard event files to the run directory")
+    wandb: str = option(
+        "off",
+        "Weights & Biases: send while training, or keep in the run directory for `wandb sync`",
+        choices=("off", "offline", "online"),
+    )
+    wandb_project: str = option("sacbrax", "project there")
+    video_every_evaluations: int = option(
+        0, "evaluations between two videos of the policy, drawn beside the training; 0 is none", low=0
+    )
+    video_formats: tuple[str, ...] = option(
+        ("mp4",), "of those videos; TensorBoard gets a gif in any case", choices=("mp4", "gif", "html")
+    )
+
+
+# What may be loaded into a new run, and the parameter group it is.
+PARTS = {"policy": "actor", "critics": "critic", "value": "value", "temperature": "log_temperature"}
+
+
+@dataclasses.dataclass(frozen=True)
+class InitConfig:
+    """What a run starts with, instead of fresh networks."""
+
+    from_: str | None = option(None, "run directory or policy file whose networks to start with; none when null")
+    parts: tuple[str, ...] = option(tuple(PARTS), "which of them, as far as both runs have them", choices=tuple(PARTS))
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """Where a run lives."""
+
+    dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
+    compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")

@@ -1,0 +1,52 @@
+"""Files replaced so that a reader sees the old or the new one, never half, and directories owned by one process."""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+from sacbrax.core.errors import ConfigError, RunError
+
+
+@contextlib.contextmanager
+def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+    """A file to write, mode "w" or "wb", that takes the place of `path` at the end of the block, synced to the disk.
+
+    Raises OSError; `path` is what it was then.
+    """
+    temporary = path.with_name(path.name + ".tmp")
+    text: dict[str, Any] = {} if "b" in mode else {"encoding": "utf-8", "newline": ""}
+    try:
+        with temporary.open(mode, **text) as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Replace a small text file so that a reader sees the old or the new one, never half."""
+    with replacing(path) as file:
+        file.write(text)
+
+
+@contextlib.contextmanager
+def lock(path: Path, key: str) -> Iterator[None]:
+    """Own the directory `path` while in the context; `key` is the option that names it, for messages."""
+    try:
+        file = (path / ".lock").open("a", encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{key}: cannot write to {path}: {error.strerror}") from None
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunError(f"{path} is in use by another process") from None
+        except OSError as error:
+            raise ConfigError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
+        yield

@@ -1,0 +1,69 @@
+"""The machine and the software of this process, as far as they tell: cores, processor, memory held, versions."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import sacbrax
+
+
+def cpus() -> int:
+    """Cores this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+def processor() -> str:
+    """The CPU's name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def peak_rss_bytes() -> int | None:
+    """The most memory this process has held so far; None where the system does not tell."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    unit = 1 if platform.system() == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def versions() -> dict[str, str]:
+    """Of everything that the numbers depend on."""
+    names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
+    return {"sacbrax": sacbrax.__version__, "python": platform.python_version()} | {n: version(n) for n in names}
+
+
+def hardware() -> dict[str, Any]:
+    """The machine, as far as it tells."""
+    import jax
+
+    return {
+        "processor": processor(),
+        "cores": cpus(),
+        "devices": [device.device_kind for device in jax.devices()],
+        "system": platform.platform(),
+    }
+
+
+def git_revision() -> str | None:
+    """The commit of the source tree, when it is one."""
+    try:
+        return subprocess.run(
+            ["git", "rev-parse", "HEAD"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=5,
+        ).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None

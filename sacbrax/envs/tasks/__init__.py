@@ -1,0 +1,1 @@
+"""The tasks: observation, reward, termination and start of each. Of engines a task knows the protocol."""

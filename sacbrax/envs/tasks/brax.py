@@ -1,0 +1,148 @@
+"""Brax's own MuJoCo tasks on MJX: their models, observations, rewards and terminations, unchanged.
+
+A Brax state holds all of MJX's data, some 115 arrays. The next step reads four things of it, and only those are kept
+here; the results are the same to the bit.
+"""
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+from flax import struct
+
+from sacbrax.core.types import Array, Key
+from sacbrax.engines.upstream import Env, State, as_brax_needs, brax_envs, quiet
+
+
+class Physics(struct.PyTreeNode):
+    """All that a task carries from one environment step to the next."""
+
+    qpos: Array  # [nq]
+    qvel: Array  # [nv]
+    qacc_warmstart: Array  # [nv] where the constraint solver starts
+    x: Any  # Brax Transform of every link, from which velocities are differences; one time step behind qpos
+
+
+class BraxTask(Env):
+    """The Brax task named `task`. `options` go to Brax's class; the two solver limits override its own."""
+
+    task: ClassVar[str]
+    reset_pool: ClassVar[int] = 1024  # a reset runs the model's forward dynamics, as dear as a time step
+
+    def __init__(self, solver_iterations: int | None = None, ls_iterations: int | None = None, **options: Any) -> None:
+        limits = {"opt.iterations": solver_iterations, "opt.ls_iterations": ls_iterations}
+        limits = {name: limit for name, limit in limits.items() if limit is not None}
+        with quiet():
+            self.env: Any = brax_envs.get_environment(self.task, backend="mjx", **options)
+        if limits:
+            self.env.sys = self.env.sys.tree_replace(limits)
+        with as_brax_needs():
+            start = jax.eval_shape(self.env.reset, jax.random.key(0))
+        # What the steps do not read.
+        self._template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start.pipeline_state)
+        self._observation_size = int(start.obs.shape[-1])
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        return self.env.sys.mj_model
+
+    @property
+    def dt(self) -> float:
+        """Seconds per environment step."""
+        return float(self.env.dt)
+
+    @property
+    def observation_size(self) -> int:
+        return self._observation_size
+
+    @property
+    def action_size(self) -> int:
+        return int(self.env.action_size)
+
+    @property
+    def backend(self) -> str:
+        return "mjx"
+
+    def reset(self, key: Key) -> State:
+        """A fresh random start; `key` is a typed key or a legacy uint32 one."""
+        with as_brax_needs():
+            return _reduced(self.env.reset(key))
+
+    def step(self, state: State, action: Array) -> State:
+        """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
+        carried = state.pipeline_state
+        full = self._template.replace(**vars(carried), q=carried.qpos, qd=carried.qvel)
+        # Brax writes the metrics of the state it is given.
+        before = state.replace(pipeline_state=full, metrics=dict(state.metrics))
+        with as_brax_needs():
+            after = _reduced(self.env.step(before, action))
+        return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state)
+
+
+def _reduced(state: State) -> State:
+    """`state` with what is carried of its physics; plain Python numbers become arrays."""
+    full = state.pipeline_state
+    physics = Physics(full.qpos, full.qvel, full.qacc_warmstart, full.x)
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.result_type(x)), state.replace(pipeline_state=physics))
+
+
+class Ant(BraxTask):
+    """Four legs that run forward; falling ends it."""
+
+    task = "ant"
+
+
+class HalfCheetah(BraxTask):
+    """Two legs in the plane that run forward."""
+
+    task = "halfcheetah"
+
+
+class Hopper(BraxTask):
+    """One leg in the plane that hops forward; falling ends it."""
+
+    task = "hopper"
+
+
+class Humanoid(BraxTask):
+    """A human figure that walks forward; falling ends it."""
+
+    task = "humanoid"
+
+
+class HumanoidStandup(BraxTask):
+    """The same figure, lying, that shall stand up."""
+
+    task = "humanoidstandup"
+
+
+class InvertedPendulum(BraxTask):
+    """A pole on a cart to keep upright."""
+
+    task = "inverted_pendulum"
+
+
+class InvertedDoublePendulum(BraxTask):
+    """Two poles on a cart to keep upright."""
+
+    task = "inverted_double_pendulum"
+
+
+class Pusher(BraxTask):
+    """An arm that pushes a cylinder to a goal."""
+
+    task = "pusher"
+
+
+class Reacher(BraxTask):
+    """A planar arm whose tip shall reach a target."""
+
+    task = "reacher"
+
+
+class Walker2d(BraxTask):
+    """Two legs in the plane that walk forward; falling ends it."""
+
+    task = "walker2d"

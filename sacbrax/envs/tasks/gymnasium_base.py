@@ -1,0 +1,155 @@
+"""What Gymnasium's MuJoCo v5 tasks share, on MJX: the model from Gymnasium's own file, one control step, fresh starts.
+
+`gymnasium` has the tasks. Gymnasium is only needed for its model files; none of its code runs.
+"""
+
+import functools
+import importlib.util
+from pathlib import Path
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import mujoco
+from flax import struct
+
+from sacbrax.core.types import Array, Key
+from sacbrax.engines.mjx import Mjx
+from sacbrax.engines.model_warnings import unheard
+from sacbrax.engines.upstream import State
+from sacbrax.envs.mujoco_task import MujocoTask
+
+INFINITY = float("inf")
+
+
+class Physics(struct.PyTreeNode):
+    """All that a task carries from one environment step to the next."""
+
+    qpos: Array  # [nq]
+    qvel: Array  # [nv]
+    qacc_warmstart: Array  # [nv] where the constraint solver starts
+    lag: Array  # [travels] the tracked point's place as MuJoCo has it, a little behind, relative to qpos
+    fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
+
+
+class Step(struct.PyTreeNode):
+    """What a reward is made of."""
+
+    data: Any  # MJX's, after the step
+    ctrl: Array  # [nu] the controls, in the actuators' range
+    velocity: Array  # [travels] m/s of the tracked point
+    healthy: Array  # bool []
+    dt: float  # s
+
+
+def load_model(name: str) -> mujoco.MjModel:
+    """One of Gymnasium's models; ValueError when Gymnasium is not installed."""
+    spec = importlib.util.find_spec("gymnasium")
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(f"env.name: this task needs Gymnasium's {name}: pip install 'sacbrax[gymnasium]'")
+    path = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets" / name
+    with unheard():
+        return mujoco.MjModel.from_xml_path(str(path))
+
+
+class GymnasiumTask(MujocoTask):
+    """One Gymnasium task without its time limit; subclasses say what differs.
+
+    `solver_iterations` and `ls_iterations` cap the constraint solver, by default at the model's own limits.
+    """
+
+    asset: ClassVar[str]
+    engine: Mjx
+    noise: ClassVar[float]  # of a start, on every position and velocity
+    normal_velocities: ClassVar[bool] = False  # of a start; uniform otherwise
+    # The first coordinates of qpos that nothing depends on, x or x and y of a body that travels. A step starts from
+    # their origin: far away, float32 would round the displacement.
+    travels: ClassVar[int] = 0
+    healthy_height: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)  # m, open interval
+    healthy_angle: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)  # rad
+    healthy_state: ClassVar[float] = INFINITY  # largest size of any position but the first two, and velocity
+    reset_pool: ClassVar[int] = 0  # where a reset needs no forward dynamics it is cheap
+
+    def __init__(self, solver_iterations: int | None = None, ls_iterations: int | None = None) -> None:
+        model = load_model(self.asset)
+        if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
+            model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+        engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        super().__init__(model, engine)
+        self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
+
+    @property
+    def observation_size(self) -> int:
+        return self._observation_size
+
+    def reset(self, key: Key) -> State:
+        """A fresh random start; `key` is a typed key or a legacy uint32 one."""
+        return self.at(*self.start(key))
+
+    def at(self, qpos: Array, qvel: Array) -> State:
+        """The state at qpos [nq], qvel [nv], as if reset there."""
+        data = self.engine.start(qpos, qvel)
+        zero = jnp.zeros((), qpos.dtype)
+        lag = self.place(data) - qpos[: self.travels]
+        physics = Physics(qpos, qvel, jnp.zeros_like(qvel), lag)
+        metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
+        # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
+        return State(physics, self.observe(data.replace(qpos=qpos)), zero, zero, metrics)
+
+    def step(self, state: State, action: Array) -> State:
+        """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
+        before, travels = state.pipeline_state, self.travels
+        dtype = before.qpos.dtype
+        ctrl = self.ctrl(action.astype(dtype))
+        qpos = before.qpos.at[:travels].set(0)
+        data = self.engine.advance(qpos, before.qvel, before.qacc_warmstart, ctrl, before.fields)
+        place = self.place(data)
+        rewards = self.rewards(Step(data, ctrl, (place - before.lag) / self.dt, self.healthy(data), self.dt))
+        qpos = data.qpos.at[:travels].add(before.qpos[:travels])
+        physics = Physics(qpos, data.qvel, data.qacc_warmstart, place - data.qpos[:travels], before.fields)
+        return state.replace(
+            pipeline_state=physics,
+            obs=self.observe(data),
+            reward=sum(rewards.values()),
+            done=1 - self.healthy(data).astype(dtype),
+            metrics={**state.metrics, **rewards},
+        )
+
+    def _rewards(self, data: Any) -> dict[str, Array]:
+        ctrl, velocity = jnp.zeros(self.model.nu), jnp.zeros(self.travels)
+        return self.rewards(Step(data, ctrl, velocity, self.healthy(data), self.dt))
+
+    def start(self, key: Key) -> tuple[Array, Array]:
+        """qpos and qvel of a random start: the model's own with noise on every number."""
+        position_key, velocity_key = jax.random.split(key)
+        qpos = jax.random.uniform(position_key, (self.model.nq,), minval=-self.noise, maxval=self.noise)
+        if self.normal_velocities:
+            qvel = self.noise * jax.random.normal(velocity_key, (self.model.nv,))
+        else:
+            qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-self.noise, maxval=self.noise)
+        return jnp.asarray(self.model.qpos0, qpos.dtype) + qpos, qvel
+
+    def place(self, data: Any) -> Array:
+        """Where the tracked point is [travels], in m; its speed is `Step.velocity`."""
+        return data.qpos[: self.travels]
+
+    def observe(self, data: Any) -> Array:
+        """Positions but for those that travel, and velocities."""
+        return jnp.concatenate([data.qpos[self.travels :], data.qvel])
+
+    def rewards(self, step: Step) -> dict[str, Array]:
+        """The reward's parts by name, which add up to it."""
+        raise NotImplementedError
+
+    def healthy(self, data: Any) -> Array:
+        """Whether the episode goes on, bool []; by default by height, angle and size of the state."""
+        height, angle = data.qpos[self.travels], data.qpos[self.travels + 1]
+        state = jnp.abs(jnp.concatenate([data.qpos[2:], data.qvel]))
+        inside = (height > self.healthy_height[0]) & (height < self.healthy_height[1])
+        inside &= (angle > self.healthy_angle[0]) & (angle < self.healthy_angle[1])
+        return inside & (state < self.healthy_state).all()
+
+
+def effort(step: Step) -> Array:
+    """Sum of the squared controls, []."""
+    return jnp.sum(step.ctrl * step.ctrl)

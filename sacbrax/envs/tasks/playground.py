@@ -1,0 +1,127 @@
+"""MuJoCo Playground's tasks: their models, observations, rewards and terminations, unchanged.
+
+Playground's own training wrapper goes back to one cached start per environment, keeps the rest of its state over the
+end of an episode, and shows the first observation of the next episode as the last of this one. Nothing of that wrapper
+is used: time limits and resets are `vector_env`'s, as for every other task.
+"""
+
+import importlib.util
+import subprocess
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import mujoco
+
+from sacbrax.core.errors import one_line
+from sacbrax.core.types import Array, Key
+from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
+
+IMPLEMENTATIONS = {"jax": "mjx", "warp": "warp"}  # of MJX, and what our reports call them
+OURS = {"episode_length": "env.episode_length", "action_repeat": "env.action_repeat"}
+
+
+class PlaygroundTask(Env):
+    """The task that Playground's registry has as `task`, on MJX's implementation `impl`.
+
+    `impl` is chosen here, whatever the task's own default is. `options` replace entries of the task's configuration,
+    inner ones by dotted names.
+    """
+
+    reset_pool: ClassVar[int] = 1024  # a reset runs the model's forward dynamics, as dear as a time step
+
+    def __init__(self, task: str, impl: str = "jax", **options: Any) -> None:
+        self.env, self.impl = load(task, impl, options), impl
+        with as_brax_needs():
+            observation = jax.eval_shape(self.env.reset, jax.random.key(0)).obs
+        self._observation_size = jax.tree.map(lambda x: x.shape, observation)
+
+    @property
+    def model(self) -> mujoco.MjModel:
+        return self.env.mj_model
+
+    @property
+    def dt(self) -> float:
+        """Seconds per environment step."""
+        return float(self.env.dt)
+
+    @property
+    def observation_size(self) -> Any:
+        """A number, or shapes by name where the task observes a dictionary."""
+        size = self._observation_size
+        return size if isinstance(size, dict) else int(size[-1])
+
+    @property
+    def action_size(self) -> int:
+        return int(self.env.action_size)
+
+    @property
+    def backend(self) -> str:
+        return IMPLEMENTATIONS[self.impl]
+
+    def reset(self, rng: Key) -> State:
+        """A fresh random start."""
+        with as_brax_needs():
+            state = self.env.reset(rng)
+        return jax.tree.map(_strong, _as_brax(state))
+
+    def step(self, state: State, action: Array) -> State:
+        """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
+        before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
+        with as_brax_needs():
+            after = self.env.step(_as_playground(before), action)
+        return jax.tree.map(lambda new, old: _strong(new, old.dtype), _as_brax(after), state)
+
+    def reseed(self, state: State, key: Key) -> State:
+        """`state`, a start out of a pool, with random numbers of its own ahead: tasks draw from a key they carry."""
+        carried = state.info.get("rng")
+        if carried is None:
+            return state
+        typed = jnp.issubdtype(carried.dtype, jax.dtypes.prng_key)
+        return state.replace(info=state.info | {"rng": key if typed else jax.random.key_data(key)})
+
+
+def load(task: str, impl: str, options: dict[str, Any]) -> Any:
+    """Playground's own environment. Raises ValueError, one line, where there is none."""
+    if importlib.util.find_spec("mujoco_playground") is None:
+        raise ValueError("env.name: MuJoCo Playground is not installed; pip install 'sacbrax[playground]'")
+    if impl not in IMPLEMENTATIONS:
+        raise ValueError(f"env.kwargs: impl: unknown {impl!r}; choose from {', '.join(IMPLEMENTATIONS)}")
+    if impl == "warp" and jax.default_backend() != "gpu":
+        raise ValueError("env.kwargs: impl: warp needs an NVIDIA GPU; choose jax")
+    with quiet():
+        from mujoco_playground import registry
+
+    if task not in registry.ALL_ENVS:
+        raise ValueError(f"env.name: playground has no {task!r}; choose from {', '.join(sorted(registry.ALL_ENVS))}")
+    known = sorted(set(registry.get_default_config(task)) - {"impl", *OURS})
+    for name in options:
+        if name in OURS:
+            raise ValueError(f"env.kwargs: {name}: set {OURS[name]} instead")
+        if name.partition(".")[0] not in known:
+            raise ValueError(f"env.kwargs: {name}: unknown for playground:{task}; choose from {', '.join(known)}")
+    try:
+        with quiet():
+            return registry.load(task, config_overrides={"impl": impl, **options})
+    except Exception as error:
+        line = one_line(error)
+        if isinstance(error, subprocess.CalledProcessError):
+            line = f"it needs the model files of MuJoCo Menagerie, and fetching them failed ({line})"
+        raise ValueError(f"env.name: playground:{task} cannot be made: {line}") from error
+
+
+def _as_brax(state: Any) -> State:
+    return State(state.data, state.obs, state.reward, state.done, state.metrics, state.info)
+
+
+def _as_playground(state: State) -> Any:
+    from mujoco_playground import State as PlaygroundState
+
+    return PlaygroundState(state.pipeline_state, state.obs, state.reward, state.done, state.metrics, state.info)
+
+
+def _strong(x: Any, dtype: Any = None) -> Array:
+    """An array of `dtype`, its own if None, that no longer counts as a plain Python number; keys stay as they are."""
+    if isinstance(x, jax.Array) and jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return x
+    return jnp.asarray(x, jnp.result_type(x) if dtype is None else dtype)

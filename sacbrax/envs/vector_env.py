@@ -1,0 +1,164 @@
+"""Environments side by side: step, time limits, fresh resets, quarantine of faults, and evaluation episodes.
+
+Takes any Brax `Env` (one environment) and vmaps it. Knows no replay, no learning and no files.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from sacbrax.core.types import Array, Key, Metrics, Transition
+from sacbrax.xla import random
+
+
+def physics_precision() -> Any:
+    """A scope in which float32 products are computed in float32, whatever the device's or the process's default."""
+    return jax.default_matmul_precision("highest")
+
+
+class EnvState(struct.PyTreeNode):
+    """N environments between two steps."""
+
+    state: Any  # Brax State, leading axis [N]
+    episode_step: Array  # int32 [N]
+    episode_return: Array  # [N] sum of rewards of the running episode
+    whole: Array  # bool [N], whether the running episode was there from its first step (clocks start staggered)
+    pool: Any = None  # Brax State, leading axis [P]: the starts to draw from, where the environment has such a pool
+
+
+class Step(struct.PyTreeNode):
+    """What one vector step gives: the transitions, how they join the past, and which are sound."""
+
+    transition: Transition  # [N]
+    first: Array  # bool [N], the transition begins an episode
+    valid: Array  # bool [N], False where the physics left the finite numbers
+    metrics: Metrics
+
+
+class VectorEnv:
+    """N copies of `env` with the time limit `episode_length`; a limit truncates, it does not terminate.
+
+    Every step resets some environments, so the arithmetic of N resets is part of every step. With `reset_pool` P > 0,
+    by default the environment's own `reset_pool`, it is not: P starts are computed once, and a reset draws one of them.
+    An environment whose steps are random in themselves has a `reseed(state, key)` that makes such a start anew.
+    `reward_clip` bounds the size of the rewards in transitions, not of the returns that are reported.
+    """
+
+    def __init__(
+        self,
+        env: Any,
+        num_envs: int,
+        episode_length: int,
+        reset_pool: int | None = None,
+        reward_clip: float | None = None,
+    ):
+        self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
+        self.reset_pool = getattr(env.unwrapped, "reset_pool", 0) if reset_pool is None else reset_pool
+        self.reward_clip = reward_clip
+
+    def reset(self, key: Key) -> EnvState:
+        """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
+        pool = self._starts(key, self.reset_pool) if self.reset_pool else None
+        if pool is None:
+            state = self._starts(key, self.num_envs)
+        else:
+            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, key)
+        clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
+        total = jnp.zeros(self.num_envs)
+        return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
+
+    def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
+        """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
+        transition keeps the observation from before the reset, and the action from before it is clipped to [-1, 1]."""
+        previous = env_state.state.obs
+        with physics_precision():
+            state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
+        valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
+        terminated = state.done > 0
+        clock = env_state.episode_step + 1
+        ended = (terminated | (clock >= self.episode_length)) & valid
+        total = env_state.episode_return + state.reward
+        transition = Transition(
+            observation=previous,
+            action=action,
+            reward=state.reward if (clip := self.reward_clip) is None else jnp.clip(state.reward, -clip, clip),
+            discount=1.0 - terminated,
+            next_observation=state.obs,
+        )
+        reset = ended | ~valid
+        fresh = self._fresh(env_state.pool, key)
+        counted = ended & env_state.whole
+        metrics = {
+            "reward_sum": jnp.sum(state.reward, where=valid),
+            "steps": jnp.sum(valid),
+            "episodes": jnp.sum(counted),
+            "episode_return_sum": jnp.sum(total, where=counted),
+            "faults": jnp.sum(~valid),
+        }
+        after = EnvState(
+            state=jax.tree.map(lambda new, old: select(reset, new, old), fresh, state),
+            episode_step=jnp.where(reset, 0, clock),
+            episode_return=jnp.where(reset, 0.0, total),
+            whole=env_state.whole | reset,
+            pool=env_state.pool,
+        )
+        return after, Step(transition, env_state.episode_step == 0, valid, metrics)
+
+    def _fresh(self, pool: Any, key: Key) -> Any:
+        if pool is None:
+            return self._starts(key, self.num_envs)
+        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), key)
+
+    def _drawn(self, pool: Any, index: Array, key: Key) -> Any:
+        """The starts at index [N]."""
+        starts = _take(pool, index)
+        if (reseed := getattr(self.env.unwrapped, "reseed", None)) is None:
+            return starts
+        return jax.vmap(reseed)(starts, random.split(random.fold_in(key, 1), self.num_envs))
+
+    def _starts(self, key: Key, count: int) -> Any:
+        with physics_precision():
+            return jax.vmap(self.env.reset)(random.split(key, count))
+
+
+def evaluate(
+    env: Any, policy: Callable[[Array, Key], Array], key: Key, episodes: int, episode_length: int
+) -> dict[str, Array]:
+    """Whole episodes side by side from fresh starts; each counts until it terminates or reaches the time limit.
+
+    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes].
+    """
+    reset_key, key = jax.random.split(key)
+    with physics_precision():
+        state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+
+    def body(carry: tuple[Any, Array, Array, Array], step_key: Key) -> tuple[Any, None]:
+        state, alive, total, length = carry
+        action = jnp.clip(policy(state.obs, step_key), -1.0, 1.0)
+        with physics_precision():
+            state = jax.vmap(env.step)(state, action)
+        total = total + jnp.where(alive, state.reward, 0.0)
+        length = length + alive
+        return (state, alive & (state.done == 0), total, length), None
+
+    start = (state, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32))
+    (_, _, total, length), _ = jax.lax.scan(body, start, random.split(key, episode_length))
+    return {"return": total, "length": length}
+
+
+def _all_finite(tree: Any, num_envs: int) -> Array:
+    """Which environments hold only finite numbers, [N] bool."""
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    return jnp.stack([jnp.isfinite(leaf).reshape(num_envs, -1).all(axis=1) for leaf in leaves]).all(axis=0)
+
+
+def _take(tree: Any, index: Array) -> Any:
+    return jax.tree.map(lambda x: x[index], tree)
+
+
+def select(mask: Array, new: Array, old: Array) -> Array:
+    """`new` where mask [N] says so, else `old`; both [N, ...]."""
+    return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - 1)), new, old)

@@ -1,0 +1,105 @@
+"""The directory of a run: made or found, locked for one process, and compared with the configuration on resume.
+
+Knows no training and no arrays.
+"""
+
+import contextlib
+import dataclasses
+import tempfile
+from datetime import datetime
+from pathlib import Path
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError, flat
+from sacbrax.core.files import lock
+
+# What may change between two parts of one run: nothing that training depends on.
+CHANGEABLE = (
+    "train.total_env_steps",
+    "train.max_bad_updates",
+    "parallel.devices",
+    "parallel.over",
+    "parallel.process",  # and processes
+    "parallel.coordinator",
+    "parallel.join_seconds",
+    "eval.",
+    "checkpoint.",
+    "logging.",
+    "run.",
+)
+
+
+class RunDirectory:
+    """A run's directory while this process owns it; a context that gives it back.
+
+    The lock is the kernel's, on an open file: it goes with the process, however that ends.
+    """
+
+    def __init__(self, path: Path, owner: bool = True):
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._stack = contextlib.ExitStack()
+        self._owner = owner
+
+    @classmethod
+    def of(cls, config: Config, name: str, owner: bool = True) -> "RunDirectory":
+        """`run.dir`, or runs/<name>/<date-time>.
+
+        One of several processes owns it; the others share its checkpoints, and log to a directory that goes with them.
+        """
+        default = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        return cls(Path(config.run.dir or default), owner)
+
+    def __enter__(self) -> "RunDirectory":
+        if not self._owner:
+            self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
+            (self.path / "checkpoints").mkdir()
+            return self
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
+        self._stack.enter_context(lock(self.path, "run.dir"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+
+def check_unchanged(stored: Config, config: Config) -> None:
+    """Raise `ConfigError` if `config` differs from a checkpoint's in a key that cannot change."""
+    before, now = flat(stored), flat(config)
+    for mapping in (before, now):
+        mapping["parallel.shards"] = mapping["parallel.shards"] or 1
+    for key, value in now.items():
+        if value != before[key] and not key.startswith(CHANGEABLE):
+            raise ConfigError(
+                f"{key}: {value!r}, but the run in run.dir has {before[key]!r}; of a run that goes on only "
+                f"{', '.join(key.rstrip('.') for key in CHANGEABLE)} may change"
+            )
+
+
+def load_for_resume(run: str | Path, overrides: list[str]) -> Config:
+    """The configuration of an existing run with overrides, for `--resume RUN`.
+
+    A run directory may come from a stranger, so the class of an environment that it names is not imported unless the
+    user names it too.
+    """
+    directory = existing(run)
+    config = config_lib.load(directory / "config.yaml", overrides)
+    named = any(override.partition("=")[0].strip() == "env.name" for override in overrides)
+    if config.env.imported and not named:
+        raise ConfigError(f"env.name: the run imports {config.env.name}; add env.name={config.env.name} to allow it")
+    return in_directory(config, directory)
+
+
+def existing(run: str | Path) -> Path:
+    """The directory of a run that is there."""
+    if not (Path(run) / "config.yaml").is_file():
+        raise ConfigError(f"--resume: {run} holds no run (no config.yaml)")
+    return Path(run)
+
+
+def in_directory(config: Config, directory: Path) -> Config:
+    """`config` with `run.dir`."""
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=str(directory)))

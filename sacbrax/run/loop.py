@@ -1,0 +1,276 @@
+"""One run from configuration to result: restore or explore, train, evaluate, log, save.
+
+The host's only loop. Training runs on the device in calls of about a second, between which the host listens for
+signals and saves; where the cuts fall changes no bit of the result.
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from sacbrax.config import Config, ConfigError, LoggingConfig
+from sacbrax.core.errors import RunError
+from sacbrax.core.files import write_atomically
+from sacbrax.core.machine import git_revision, hardware, versions
+from sacbrax.core.numbers import plain_number
+from sacbrax.core.signals import Interrupt
+from sacbrax.parallel import processes
+from sacbrax.policy_file import files as policy_files
+from sacbrax.run import metrics_row, warm_start
+from sacbrax.run.best_policies import BestPolicies
+from sacbrax.run.directory import RunDirectory
+from sacbrax.run.resume import Store, stored_shards
+from sacbrax.sinks import Sinks
+from sacbrax.sinks.console import Reporter
+from sacbrax.training.memory import check_memory, memory_in_use, memory_line
+from sacbrax.training.plan import Plan
+from sacbrax.training.population import Population
+from sacbrax.training.programs import COMMON, fetch
+from sacbrax.training.trainer import TrainState
+
+CALL_SECONDS = 1.0  # of training between two looks at signals
+CALL_GROWTH = 8  # the first calls are short, until the speed is known
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run gives: its directory, every evaluation, and how it ended."""
+
+    run_dir: Path
+    metrics: list[dict[str, Any]]
+    summary: dict[str, Any]
+    interrupted_by: int | None = None  # signal number
+
+    def policy(self, seed_index: int | None = None) -> Any:
+        """The best policy by evaluation, of all seeds or of one, as a NumPy function."""
+        return policy_files.load_policy(self.run_dir, seed_index)
+
+
+def run(config: Config, *, name: str = "run", quiet: bool = False, population: Population | None = None) -> Result:
+    """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
+
+    name: the configuration's name, for the default directory runs/<name>/<date-time>.
+    population: the agents to train where they are not simply the seeds of `config`.
+    Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
+    came before there was anything to save.
+    """
+    started = time.perf_counter()
+    if population is None:
+        plan = Plan.of(config, stored_shards(config))
+        config = plan.resolved(config)
+        population = Population(config, plan=plan)
+    devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
+    check_memory(population.trainer, seeds, len(devices))
+    with Interrupt() as interrupt, RunDirectory.of(config, name, processes.first()) as directory:
+        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
+        try:
+            processes.wait("directory")
+            if not directory.checkpoints.is_dir():
+                raise ConfigError(
+                    f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
+                )
+            reporter.say(f"run directory {directory.path}")
+            reporter.say(memory_line(population.trainer, seeds))
+            return _Run(population, directory, reporter, interrupt, started).loop()
+        finally:
+            reporter.close()
+
+
+class _Run:
+    """The state of a run on the host."""
+
+    def __init__(
+        self, population: Population, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
+    ):
+        self.population, self.trainer, self.config = population, population.trainer, population.config
+        self.directory = directory.path
+
+        self.reporter, self.interrupt, self.started = reporter, interrupt, started
+        self.programs, self.hyper = population.programs, population.programs.place(population.hyper, COMMON)
+        self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
+        template = self.programs.shapes(self.train_keys)
+        self.store = Store(self.config, directory, template, reporter)
+        self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
+        self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
+        self.call_iterations = CALL_GROWTH
+        self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
+
+    def loop(self) -> Result:
+        """Train until the end or a signal."""
+        tree, self.progress = self.store.restore()
+        initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
+        if tree is not None:
+            self._bad_updates(tree["state"])
+        self.wall_before = self.progress.wall_seconds
+        try:
+            # Of several processes the first one alone speaks to services.
+            spoken = self.config if processes.first() else dataclasses.replace(self.config, logging=LoggingConfig())
+            self.sinks = Sinks(spoken, self.directory, self.progress.rows, self.reporter)
+            write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+        except OSError as error:
+            raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
+        try:
+            if not self._finished():
+                self._train(tree, initial)
+            return self._finish()
+        finally:
+            self.store.close()
+            self.sinks.close(hurry=self.interrupt.signal is not None)
+
+    def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
+        compiled = self._compile(fresh=tree is None)
+        if tree is None:
+            state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
+            state = warm_start.apply(state, initial)
+            state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
+            sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
+        else:
+            state, sums = tree["state"], tree["sums"]
+        del tree  # the state is donated to the next call: nothing else may hold it
+        self.interrupt.saves = True
+        while not self._interrupted():
+            bad_updates = self._bad_updates(state)
+            if bad_updates >= self.config.train.max_bad_updates:
+                self._give_up(bad_updates)
+            evaluation_due = self.progress.iteration >= self._next_evaluation()
+            if evaluation_due:
+                self._evaluate(compiled, state, sums)
+                sums = self.programs.zero_sums(state)
+            # A checkpoint in the middle of bad updates might displace the last good one.
+            due = self._finished() or (bad_updates == 0 and self.store.due(self.progress, evaluation_due))
+            if processes.agree(due):  # it may depend on the clock
+                self._save(state, sums)
+            if self._finished():
+                return
+            state, sums = self._advance(compiled, state, sums)
+        self._save(state, sums)
+
+    def _interrupted(self) -> bool:
+        """Whether this process or another one of the run got a signal, which is then this one's too."""
+        self.interrupt.signal = processes.largest(self.interrupt.signal or 0) or None
+        return self.interrupt.signal is not None
+
+    def _bad_updates(self, state: TrainState) -> int:
+        """How many updates in a row were skipped, as the population counts them."""
+        counts = np.atleast_1d(fetch(state.agent.bad_updates))
+        self.stuck_seeds = np.flatnonzero(counts >= self.config.train.max_bad_updates).tolist()
+        return self.population.bad_updates(counts)
+
+    def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
+        stop = self._next_evaluation()
+        if (checkpoint := self.store.next_iteration) is not None:
+            stop = min(stop, max(checkpoint, self.progress.iteration + 1))
+        iterations = processes.agree(min(self.call_iterations, stop - self.progress.iteration))
+        begin = time.perf_counter()
+        state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
+        seconds = time.perf_counter() - begin
+        self.progress.iteration += iterations
+        self.progress.epoch_seconds += seconds
+        self.progress.train_seconds += seconds
+        self.reporter.progress(self.progress.iteration * self.config.env.num_envs, memory_in_use)
+        fitting = max(1, int(iterations * CALL_SECONDS / max(seconds, 1e-6)))
+        self.call_iterations = min(fitting, max(self.call_iterations, CALL_GROWTH * iterations))
+        return state, sums
+
+    def _next_evaluation(self) -> int:
+        """The iteration of the next evaluation; the first is right after exploration."""
+        if self.progress.evaluated is None:
+            return self.config.exploration_iterations
+        return self.progress.evaluated + self.config.iterations_per_epoch
+
+    def _finished(self) -> bool:
+        evaluated, iteration = self.progress.evaluated, self.progress.iteration
+        return evaluated == iteration and iteration * self.config.env.num_envs >= self.config.train.total_env_steps
+
+    def _save(self, state: TrainState, sums: Any) -> None:
+        if not self.config.checkpoint.full:
+            return
+        self._clock()
+        begin = time.perf_counter()
+        self.store.save({"state": state, "sums": sums}, self.progress)
+        self.checkpoint_seconds += time.perf_counter() - begin
+
+    def _clock(self) -> None:
+        self.progress.wall_seconds = self.wall_before + time.perf_counter() - self.started
+
+    def _give_up(self, bad_updates: int) -> None:
+        self.store.close()
+        raise RunError(
+            f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
+            f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
+            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate or reward_scale may help"
+        )
+
+    def _compile(self, fresh: bool) -> dict[str, Any]:
+        """Compile every function of the run before it starts."""
+        begin = time.perf_counter()
+        programs, compiled = self.programs, self.population.compiled
+        state, sums = self.store.template["state"], self.store.template["sums"]
+        wanted: dict[str, tuple[Any, ...]] = {
+            "advance": (state, sums, self.hyper, np.int32(1)),
+            "evaluate": (state, self.eval_keys),
+            "diagnose": (state, self.hyper, self.eval_keys),
+        }
+        if fresh:
+            wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
+        compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
+        self.compile_seconds = time.perf_counter() - begin
+        self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
+        return compiled
+
+    def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Mapping[str, Any]) -> None:
+        """Evaluate, log one line, and keep the policy if it is the best so far."""
+        episodes = fetch(compiled["evaluate"](state, self.eval_keys))
+        diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
+        self._clock()
+        with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
+            train = self.trainer.averages(fetch(sums))
+            metrics = metrics_row.row(self.config, self.progress, episodes, train, diagnostics)
+            by_seed = metrics_row.seed_returns(episodes)
+        progress = self.progress
+        progress.rows.append(metrics)
+        progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
+        self.sinks.row(metrics)
+        drawn = self.sinks.wants_policy(len(progress.rows))
+        snapshot = self.keeper.keep(
+            progress, by_seed, lambda: fetch((state.agent.params, state.normalizer)), also_now=drawn
+        )
+        if drawn:
+            self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
+        self._write_summary()
+
+    def _write_summary(self) -> dict[str, Any]:
+        self._clock()
+        content = {
+            "metrics": self.progress.rows[-1],
+            "best_return": plain_number(self.progress.best_return),
+            "compile_seconds": self.compile_seconds,
+            "train_seconds": self.progress.train_seconds,
+            "checkpoint_seconds": self.checkpoint_seconds,
+            "wall_seconds": self.progress.wall_seconds,
+            "interrupted": self.interrupt.signal is not None,
+            "stuck_seeds": self.stuck_seeds,
+            "device": str(jax.devices()[0].device_kind),
+            "hardware": hardware(),
+            "versions": versions(),
+            "git_revision": git_revision(),
+        }
+        with self.reporter.tolerate("summary.json"):
+            write_atomically(self.directory / "summary.json", json.dumps(content, indent=2) + "\n")
+        return content
+
+    def _finish(self) -> Result:
+        content = self._write_summary() if self.progress.rows else {}
+        self.store.finish()
+        try:
+            self.sinks.finish(content)
+        except OSError as error:
+            raise RunError(f"the last lines of the log could not be written: {error.strerror}") from None
+        self.reporter.say(f"best return {self.progress.best_return:.1f}; everything is in {self.directory}")
+        return Result(self.directory, self.progress.rows, content, self.interrupt.signal)

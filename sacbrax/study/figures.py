@@ -1,0 +1,166 @@
+"""Figures of the scaling study, from its rows alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from sacbrax.bench.roofline import bound, update_bytes
+from sacbrax.bench.update import update_flops
+from sacbrax.config import Config
+from sacbrax.view.figures import load_matplotlib, save
+
+Row = Mapping[str, Any]
+NAMES = {
+    "env.num_envs": "environments",
+    "train.batch_size": "batch size",
+    "train.updates_per_step": "updates per vector step",
+    "train.num_seeds": "seeds",
+    "network.hidden_sizes": "width of the hidden layers",
+}
+LEVEL_STYLE = {"memory": "--", "cache": ":"}
+
+
+def name(axis: str) -> str:
+    """An axis in words."""
+    return NAMES.get(axis, axis)
+
+
+def number(value: Any) -> float:
+    """Where a value stands on its axis: layers by their width."""
+    return float(value[0] if isinstance(value, list | tuple) else value)
+
+
+def work(config: Config, sizes: tuple[int, int]) -> tuple[int, int]:
+    """Operations and bytes of one gradient step; sizes are (O, A)."""
+    shape = (config.algorithm.name, config.train.batch_size, config.network.hidden_sizes, *sizes)
+    return update_flops(*shape), update_bytes(*shape)
+
+
+def rates(out: Path, table: Mapping[str, Sequence[Row]], roof: Row) -> None:
+    """Env steps and gradient steps per second against every axis, with what the roofs allow."""
+    plt = load_matplotlib()
+    figure, axes = _panels(plt, table, 2)
+    for column, (axis, rows) in enumerate(table.items()):
+        x = [row["x"] for row in rows]
+        top, bottom = axes[0][column], axes[1][column]
+        top.plot(x, [row["env_steps_per_second"] for row in rows], "o-", color="C0")
+        bottom.plot(x, [row["gradient_steps_per_second"] for row in rows], "o-", color="C1", label="measured")
+        for level, style in LEVEL_STYLE.items():
+            most = [bound(roof, row["flops"], row["bytes"], level) / row["flops"] for row in rows]
+            bottom.plot(x, most, style, color="0.35", label=f"roof, data from {level}")
+        if axis in ("env.num_envs", "train.num_seeds"):
+            first = rows[0]["env_steps_per_second"] / x[0]
+            top.plot(x, [first * value for value in x], "-", color="0.8", zorder=0, label="proportional")
+            top.legend(fontsize="x-small")
+        for panel in (top, bottom):
+            _logarithmic(panel, x, name(axis))
+    axes[0][0].set_ylabel("env steps per second")
+    axes[1][0].set_ylabel("gradient steps per second")
+    axes[1][0].legend(fontsize="x-small")
+    _write(plt, figure, out)
+
+
+def costs(out: Path, table: Mapping[str, Sequence[Row]]) -> None:
+    """Seconds of compilation and memory against every axis."""
+    plt = load_matplotlib()
+    figure, axes = _panels(plt, table, 2)
+    for column, (axis, rows) in enumerate(table.items()):
+        x = [row["x"] for row in rows]
+        axes[0][column].plot(x, [row["compile_seconds"] for row in rows], "o-", color="C2")
+        axes[0][column].set_ylim(bottom=0)
+        axes[0][column].set_xscale("log", base=2)
+        _ticks(axes[0][column], x, name(axis))
+        low = axes[1][column]
+        low.plot(x, [row["peak_bytes"] / 2**20 for row in rows], "o-", color="C3", label="peak, measured")
+        low.plot(x, [row["state_bytes"] / 2**20 for row in rows], "s--", color="0.4", label="training state, predicted")
+        _logarithmic(low, x, name(axis))
+    axes[0][0].set_ylabel("compilation [s]")
+    axes[1][0].set_ylabel("memory [MiB]")
+    axes[1][0].legend(fontsize="x-small")
+    _write(plt, figure, out)
+
+
+def roofline(out: Path, table: Mapping[str, Sequence[Row]], roof: Row) -> None:
+    """Useful operations per second of the training program against operations per byte, under the machine's roofs."""
+    plt = load_matplotlib()
+    import numpy as np
+
+    figure, axis = plt.subplots(figsize=(6.4, 4.4), layout="constrained")
+    moved = ("train.batch_size", "network.hidden_sizes", "train.updates_per_step")
+    series = {key: rows for key, rows in table.items() if key in moved}
+    found = [row["flops"] / row["bytes"] for rows in series.values() for row in rows]
+    intensity = np.geomspace(min([*found, 1.0]) / 2, max([*found, 1.0]) * 8, 200)
+    for level, style in LEVEL_STYLE.items():
+        axis.plot(
+            intensity,
+            [bound(roof, x, 1.0, level) / 1e9 for x in intensity],
+            style,
+            color="0.2",
+            label=f"roof, data from {level}",
+        )
+    for (key, rows), mark, offset in zip(series.items(), "os^", ((6, -9), (-14, -2), (6, 3)), strict=False):
+        x = [row["flops"] / row["bytes"] for row in rows]
+        y = [row["flops"] * row["gradient_steps_per_second"] / 1e9 for row in rows]
+        (line,) = axis.plot(x, y, mark, label=name(key), alpha=0.8)
+        for a, b, row in zip(x, y, rows, strict=True):
+            axis.annotate(
+                f"{row['x']:g}", (a, b), textcoords="offset points", xytext=offset, fontsize=7, color=line.get_color()
+            )
+    axis.set(xscale="log", yscale="log", xlabel="operations per byte", ylabel="useful GFLOP/s of the training program")
+    axis.grid(alpha=0.3, which="both", linewidth=0.4)
+    axis.legend(fontsize="small", loc="lower right")
+    _write(plt, figure, out)
+
+
+def marks(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
+    """Wall seconds until the return mark, and the learning curves behind them."""
+    plt = load_matplotlib()
+    figure, axes = plt.subplots(2, len(table), figsize=(4.2 * len(table), 6.4), squeeze=False, layout="constrained")
+    for column, (axis, rows) in enumerate(table.items()):
+        labels, places = [f"{row['x']:g}" for row in rows], range(len(rows))
+        whole = [row["seconds"] or 0.0 for row in rows]
+        compiled = [row["compile_seconds"] if row["seconds"] else 0.0 for row in rows]
+        top, bottom = axes[0][column], axes[1][column]
+        top.bar(places, whole, color="C0", label="learning, evaluation")
+        top.bar(places, compiled, color="C2", label="compilation")
+        for place, row in zip(places, rows, strict=True):
+            if row["seconds"] is None:
+                top.annotate("not reached", (place, 0), rotation=90, ha="center", va="bottom", fontsize=8)
+        top.set_xticks(places, labels)
+        top.margins(y=0.25)
+        top.set_xlabel(name(axis))
+        for row, label in zip(rows, labels, strict=True):
+            curve = row["evaluations"]
+            bottom.plot(
+                [each["wall_seconds"] for each in curve], [each["eval/return_mean"] for each in curve], label=label
+            )
+        bottom.axhline(mark, color="0.4", linestyle="--", linewidth=1)
+        bottom.set_xlabel("wall seconds")
+        bottom.legend(title=name(axis), fontsize="x-small", title_fontsize="x-small")
+        bottom.grid(alpha=0.3)
+    axes[0][0].set_ylabel(f"seconds to a return of {mark:g}")
+    axes[0][0].legend(fontsize="x-small")
+    axes[1][0].set_ylabel("return")
+    _write(plt, figure, out)
+
+
+def _panels(plt: Any, table: Mapping[str, Any], lines: int) -> tuple[Any, Any]:
+    size = (2.6 * len(table), 2.7 * lines)
+    return plt.subplots(lines, len(table), figsize=size, sharey="row", squeeze=False, layout="constrained")
+
+
+def _logarithmic(panel: Any, x: Sequence[float], label: str) -> None:
+    panel.set_xscale("log", base=2)
+    panel.set_yscale("log")
+    _ticks(panel, x, label)
+
+
+def _ticks(panel: Any, x: Sequence[float], label: str) -> None:
+    panel.set_xticks(x, [f"{value:g}" for value in x], fontsize=8)
+    panel.set_xlabel(label, fontsize=9)
+    panel.grid(alpha=0.3)
+
+
+def _write(plt: Any, figure: Any, out: Path) -> None:
+    save(out, lambda: figure.savefig(out, dpi=100))
+    plt.close(figure)

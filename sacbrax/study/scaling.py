@@ -1,0 +1,245 @@
+"""The scaling study: `python -m sacbrax.sweep configs/scaling.yaml [scale=gpu]`.
+
+One setting at a time moves away from the base configuration. Every point is a process of its own, `bench train` for
+the rates and `train` until a return mark, so that memory and compilation are a point's own; the machine's roofs are
+measured beside them. Finished points are kept in points.jsonl, and a study that is started again goes on.
+"""
+
+import dataclasses
+import json
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError
+from sacbrax.config.option import apply_override, build, option
+from sacbrax.core.errors import RunError, last_line
+from sacbrax.core.files import lock, write_atomically
+from sacbrax.core.signals import Interrupt
+from sacbrax.sweep import spec
+
+POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the mark
+
+
+@dataclasses.dataclass(frozen=True)
+class Scale:
+    """One size of the study."""
+
+    fixed: dict[str, Any] = option({}, "values of configuration keys that all points have instead of base's")
+    per_env: dict[str, Any] = option({}, "configuration keys that are this number times env.num_envs")
+    axes: dict[str, Any] = option({}, "configuration key: values it takes while all others stay")
+    mark: float | None = option(None, "return whose time is measured; none when null")
+    mark_axes: dict[str, Any] = option({}, "configuration key: values with which training runs to the mark")
+    mark_updates: int = option(12_000, "gradient steps after which a run that has not reached the mark ends", low=1)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudyConfig:
+    """The keys of a study's file."""
+
+    study: str = option("scaling", "what kind of study the file is", choices=("scaling",))
+    base: str | None = option(None, "configuration file of the point that everything is varied from")
+    scale: str = option("cpu", "which of `scales` to run")
+    scales: dict[str, Any] = option({}, "name: a size of the study")
+    repeats: int = option(3, "timed calls of a point; their median counts", low=1)
+    seconds: float = option(0.5, "length of a timed call", above=0.0)
+    dir: str | None = option(None, "directory of the report; runs/<file name>/<scale> when null")
+
+
+@dataclasses.dataclass(frozen=True)
+class Point:
+    """One measurement: what is varied, to what, and the overrides of the base configuration that say so."""
+
+    kind: str  # roofline, rates or mark
+    axes: tuple[str, ...]  # that it belongs to; the base point to all
+    overrides: tuple[str, ...]
+    config: Config | None
+
+    @property
+    def key(self) -> str:
+        """Tells whether a point of the journal is this one."""
+        return json.dumps([self.kind, *self.overrides])
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A study's file, checked."""
+
+    name: str
+    config: StudyConfig
+    scale: Scale
+    base: Path
+    points: Sequence[Point]
+
+    @property
+    def directory(self) -> Path:
+        """Where everything goes."""
+        return Path(self.config.dir or Path("runs") / self.name / self.config.scale)
+
+    def command(self, point: Point) -> list[str]:
+        """Arguments of Python for a point."""
+        timed = ["--repeats", str(self.config.repeats), "--seconds", str(self.config.seconds), "--json"]
+        if point.kind == "roofline":
+            return ["-m", "sacbrax.bench", "roofline", *timed]
+        if point.kind == "rates":
+            return ["-m", "sacbrax.bench", "train", str(self.base), *point.overrides, *timed]
+        alone = ("run.compilation_cache=false", "checkpoint.full=false", "--quiet")
+        return ["-m", "sacbrax.train", str(self.base), *point.overrides, *alone]
+
+
+def read(path: Path, overrides: Sequence[str]) -> Study:
+    """A study's file with overrides, every point checked. Raises `ConfigError`."""
+    mapping = spec.read_mapping(path)
+    for override in overrides:
+        apply_override(mapping, override)
+    config: StudyConfig = build(StudyConfig, mapping, "")
+    if config.base is None:
+        raise ConfigError(f"{path}: base: the configuration file of the points is missing")
+    if config.scale not in config.scales:
+        raise ConfigError(f"scale: unknown value {config.scale!r}; choose from {', '.join(config.scales)}")
+    scale: Scale = build(Scale, config.scales[config.scale], f"scales.{config.scale}")
+    base = path.parent / config.base
+    points = [Point("roofline", (), (), None)]
+    points += _points(base, scale, "rates", scale.axes)
+    if scale.mark is not None:
+        points += _points(base, scale, "mark", scale.mark_axes)
+    return Study(path.stem, config, scale, base, points)
+
+
+def _points(base: Path, scale: Scale, kind: str, axes: Mapping[str, Any]) -> Iterator[Point]:
+    """Each axis in turn, equal points once: the base point is one of every axis that has its value."""
+    found: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+    for key, values in axes.items():
+        if not isinstance(values, list) or not values:
+            raise ConfigError(f"{key}: expected a list of values")
+        for value in values:
+            overrides = _overrides(base, scale, {key: value})
+            found.setdefault(config_lib.load(base, overrides).to_yaml(), (overrides, []))[1].append(key)
+    for overrides, keys in found.values():
+        yield Point(kind, tuple(keys), overrides, config_lib.load(base, overrides))
+
+
+def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str, ...]:
+    plain = config_lib.load(base)
+    values = {**scale.fixed, **varied}
+    num_envs = values.get("env.num_envs", plain.env.num_envs)
+    updates = values.get("train.updates_per_step", plain.train.updates_per_step)
+    values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
+    exploration = values.get("train.exploration_env_steps", plain.train.exploration_env_steps)
+    values["train.total_env_steps"] = exploration + num_envs * max(1, scale.mark_updates // updates)
+    return tuple(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
+
+
+def main(path: Path, overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
+    """Run or go on with a study and write its report; returns the exit status."""
+    from sacbrax.study import report
+
+    study = read(path, overrides)
+    console = Console(stderr=True, highlight=False, quiet=quiet)
+    try:
+        study.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"dir: cannot write to {study.directory}: {error.strerror}") from None
+    with Interrupt(), lock(study.directory, "dir"):  # a signal takes the process of a point along
+        rows = measure(study, console)
+        command = shlex.join(["python", "-m", "sacbrax.sweep", str(path), *overrides])
+        written = report.write(study, rows, command)
+    print(json.dumps(rows) if as_json else "\n".join(map(str, written)))
+    return 0
+
+
+def measure(study: Study, console: Console) -> list[dict[str, Any]]:
+    """Every point's result, those of an earlier start included."""
+    file = study.directory / "points.jsonl"
+    done = {}
+    if file.exists():
+        try:
+            done = {row["key"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
+        except (ValueError, KeyError, TypeError):
+            raise ConfigError(f"dir: {file} is no journal of a study; choose another dir") from None
+    rows = []
+    for i, point in enumerate(study.points):
+        row = done.get(point.key)
+        if row is None:
+            begin = time.perf_counter()
+            result = _to_the_mark(study, point) if point.kind == "mark" else _benchmark(study, point)
+            row = {"key": point.key, "kind": point.kind, "overrides": list(point.overrides), "result": result}
+            row["command"] = shlex.join(["python", *study.command(point)])
+            done[point.key] = row
+            write_atomically(file, "".join(json.dumps(each) + "\n" for each in done.values()))
+            label = " ".join(_varied(study, point)) or "base"
+            console.print(
+                f"{i + 1}/{len(study.points)} {point.kind} {label}: {time.perf_counter() - begin:.1f} s", markup=False
+            )
+        rows.append(row | {"axes": list(point.axes)})
+    return rows
+
+
+def _varied(study: Study, point: Point) -> list[str]:
+    return [override for override in point.overrides if override.partition("=")[0] in point.axes]
+
+
+def _benchmark(study: Study, point: Point) -> dict[str, Any]:
+    finished = subprocess.run([sys.executable, *study.command(point)], capture_output=True, text=True, check=False)
+    if finished.returncode:
+        raise _failure(study.command(point), finished.returncode, finished.stderr)
+    return json.loads(finished.stdout)
+
+
+def _failure(command: Sequence[str], status: int, errors: str) -> RunError:
+    return RunError(f"{shlex.join(command)} ended with {status}: {last_line(errors, 'no message')}")
+
+
+def _to_the_mark(study: Study, point: Point) -> dict[str, Any]:
+    """Seconds until an evaluation is at the mark, compilation included, and without it; None where it was not reached.
+
+    A run that has come so far is ended by a signal.
+    """
+    number = [each for each in study.points if each.kind == "mark"].index(point)
+    run = study.directory / "runs" / f"mark_{number:02d}_{int(time.time())}"
+    command = [sys.executable, *study.command(point), f"run.dir={run}"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert study.scale.mark is not None
+    try:
+        reached = None
+        while reached is None:
+            ended = process.poll() is not None
+            rows = _rows(run / "metrics.jsonl")
+            evaluated = [row for row in rows if row["eval/return_mean"] is not None]
+            reached = next((row for row in evaluated if row["eval/return_mean"] >= study.scale.mark), None)
+            if ended:
+                break
+            time.sleep(POLL_SECONDS)
+        process.terminate()
+        _, errors = process.communicate()
+    except BaseException:
+        process.terminate()
+        process.wait()
+        raise
+    if not rows:
+        raise _failure(study.command(point), process.returncode, errors)
+    summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
+    result = {"mark": study.scale.mark, "best_return": summary["best_return"], "evaluations": rows}
+    result |= {"compile_seconds": summary["compile_seconds"], "seconds": None, "seconds_without_compilation": None}
+    if reached is not None:
+        result["seconds"] = reached["wall_seconds"]
+        result["seconds_without_compilation"] = reached["wall_seconds"] - summary["compile_seconds"]
+        result |= {key: reached[key] for key in ("env_steps", "gradient_steps")}
+    return result
+
+
+def _rows(file: Path) -> list[dict[str, Any]]:
+    if not file.exists():
+        return []
+    rows = []
+    for line in file.read_text(encoding="utf-8").split("\n")[:-1]:  # the last may be half written
+        row = json.loads(line)
+        rows.append({key: row[key] for key in ("env_steps", "gradient_steps", "wall_seconds", "eval/return_mean")})
+    return rows

@@ -1,0 +1,210 @@
+"""The training program: the whole state in one dataclass, exploration as one scan, an epoch as one donated scan.
+
+Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) are maps over them. Knows no files.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from sacbrax.agents.hyperparameters import Hyper
+from sacbrax.agents.normalizer import Normalizer
+from sacbrax.agents.registry import make_agent
+from sacbrax.agents.soft_actor_critic import AgentState
+from sacbrax.config import Config, ConfigError
+from sacbrax.core.errors import one_line
+from sacbrax.core.types import Array, Key, Metrics
+from sacbrax.envs import from_config, randomized, vector_env
+from sacbrax.envs.action_gain import ActionGain
+from sacbrax.envs.vector_env import EnvState, VectorEnv
+from sacbrax.parallel.shards import Shards
+from sacbrax.training import replay as replay_lib
+from sacbrax.training.replay import ReplayState
+from sacbrax.xla import random
+
+
+class TrainState(struct.PyTreeNode):
+    """The complete resume point of one agent."""
+
+    agent: AgentState
+    replay: ReplayState
+    env: EnvState
+    normalizer: Normalizer
+    key: Key  # never changes: every random number is drawn from (key, iteration)
+    iteration: Array  # int32 [], vector steps taken
+
+
+class Trainer:
+    """A configuration bound to its environment and agent; holds no arrays that change.
+
+    With several shards the functions below are those of one shard, to be mapped over the axes of `shards`: environments
+    and replay are its own, everything else is the same on all of them.
+    """
+
+    def __init__(self, config: Config, shards: Shards = Shards()):
+        self.config, self.shards = config, shards
+        self.num_envs, self.batch_size = shards.share(config.env.num_envs), shards.share(config.train.batch_size)
+        try:
+            self.env = from_config(config.env)
+            training_env = randomized(self.env, config.env.randomize)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(one_line(error, longest=None)) from error
+        if config.policy.action_gain != 1.0:
+            self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
+        self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
+        self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
+        self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
+        self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
+        self.vector_env = VectorEnv(
+            training_env,
+            self.num_envs,
+            config.env.episode_length,
+            config.env.reset_pool,
+            config.env.reward_clip,
+        )
+
+    def hyper(self) -> Hyper:
+        """The traced hyperparameters of the configuration."""
+        return Hyper.create(self.config, self.action_size)
+
+    def init(self, key: Key) -> TrainState:
+        """A fresh agent with an empty replay."""
+        agent_key, env_key, key = jax.random.split(key, 3)
+        return TrainState(
+            agent=self.agent.init(agent_key),
+            replay=replay_lib.init(
+                self.shards.share(self.config.replay.capacity),
+                self.num_envs,
+                self.observation_size,
+                self.action_size,
+                jnp.dtype(self.config.replay.dtype),
+            ),
+            env=self.vector_env.reset(self.shards.own(env_key)),
+            normalizer=Normalizer.create(self.observation_size),
+            key=key,
+            iteration=jnp.zeros((), jnp.int32),
+        )
+
+    def prefill(self, state: TrainState, hyper: Hyper) -> TrainState:
+        """Exploration: uniform actions for exactly `train.exploration_env_steps` env steps; one scan, no learning.
+
+        Where the count is no multiple of the environments, the rest of the last vector step is the policy's.
+        """
+        num_envs, total = self.config.env.num_envs, self.config.train.exploration_env_steps
+        place = self.shards.index() * self.num_envs + jnp.arange(self.num_envs)  # of these among all environments
+
+        def body(state: TrainState, _: None) -> tuple[TrainState, None]:
+            explore_key, act_key, env_key = random.split(self._step_key(state), 3)
+            action = random.uniform(explore_key, (self.num_envs, self.action_size), -1.0, 1.0)
+            if total % num_envs:
+                steps_left = total - state.iteration * num_envs
+                own = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
+                action = jnp.where((place < steps_left)[:, None], action, own)
+            return self._collect(state, action, env_key, hyper)[0], None
+
+        return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
+
+    def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """A whole epoch in one scan; metrics are averages over it."""
+        state, sums = self.advance(state, self.zero_sums(state), hyper, self.config.iterations_per_epoch)
+        return state, self.averages(sums)
+
+    def advance(
+        self, state: TrainState, sums: Metrics, hyper: Hyper, iterations: int | Array
+    ) -> tuple[TrainState, Metrics]:
+        """`iterations` train steps, whose metrics are added to `sums` one by one.
+
+        One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
+        program and its bits are the same.
+        """
+
+        def body(_: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+            state, sums = carry
+            state, metrics = self._step(state, hyper)
+            return state, jax.tree.map(jnp.add, sums, metrics)
+
+        return jax.lax.fori_loop(0, iterations, body, (state, sums))
+
+    def zero_sums(self, state: TrainState) -> Metrics:
+        """Sums at the start of an epoch; of the state only the shape counts."""
+        _, metrics = jax.eval_shape(self._step, state, self.hyper())
+        return {name: jnp.zeros(metric.shape, metric.dtype) for name, metric in metrics.items()}
+
+    def averages(self, sums: Mapping[str, Any]) -> dict[str, Any]:
+        """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
+        sums = dict(sums)
+        steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
+        counts = {"faults": sums.pop("faults"), "skipped_updates": sums.pop("skipped_updates")}
+        metrics = {
+            "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
+            "episodes": episodes,
+            "episode_return": sums.pop("episode_return_sum") / episodes,
+        }
+        return metrics | counts | {name: value / applied for name, value in sums.items()}
+
+    def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        """One step of every environment, then `train.updates_per_step` gradient steps."""
+        act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
+        action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
+        state, env_metrics = self._collect(state, action, env_key, hyper)
+
+        # One gather serves all updates of this vector step.
+        updates, batch_size = self.config.train.updates_per_step, self.batch_size
+        batch = self._sample(state, sample_key, updates * batch_size, hyper)
+        batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+
+        def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
+            batch, key = xs
+            return self.agent.update(agent, batch, hyper, key)
+
+        agent, metrics = jax.lax.scan(update, state.agent, (batches, random.split(update_key, updates)))
+        metrics = {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+        return state.replace(agent=agent), env_metrics | metrics
+
+    def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
+        """Evaluation episodes on environments of their own: `return` and `length`, [episodes] each."""
+        config = self.config.eval
+
+        def policy(observation: Array, key: Key) -> Array:
+            observation = self._normalize(state, observation)
+            if config.deterministic:
+                return self.agent.act_deterministic(state.agent, observation)
+            return self.agent.act(state.agent, observation, key)
+
+        key = self.shards.own(jax.random.fold_in(key, state.iteration))
+        episodes = self.shards.share(config.episodes)
+        return self.shards.gather(vector_env.evaluate(self.env, policy, key, episodes, self.config.env.episode_length))
+
+    def diagnose(self, state: TrainState, hyper: Hyper, key: Key) -> Metrics:
+        """The agent's diagnostics on a fresh minibatch; nothing moves."""
+        sample_key, key = jax.random.split(jax.random.fold_in(key, state.iteration))
+        batch = self.shards.gather(self._sample(state, self.shards.own(sample_key), self.batch_size, hyper))
+        return self.agent.diagnostics(state.agent, batch, hyper, key)
+
+    def _step_key(self, state: TrainState) -> Key:
+        """The randomness of this shard in this vector step."""
+        return self.shards.own(random.fold_in(state.key, state.iteration))
+
+    def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
+        env, step = self.vector_env.step(state.env, action, key)
+        normalizer = state.normalizer.update(
+            step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
+        )
+        replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
+        state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
+        return state, self.shards.total(step.metrics)
+
+    def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
+        centered = self.config.algorithm.reward_centering > 0
+        offset = state.normalizer.reward_mean if centered else jnp.zeros(())
+        batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper.gamma, offset)
+        return batch.replace(
+            observation=self._normalize(state, batch.observation),
+            next_observation=self._normalize(state, batch.next_observation),
+        )
+
+    def _normalize(self, state: TrainState, observation: Array) -> Array:
+        return state.normalizer(observation) if self.config.network.normalize_observations else observation

@@ -1,0 +1,204 @@
+"""Learning curves: runs read from their files, seeds of one configuration gathered, several configurations compared.
+
+Needs nothing of a run but metrics.jsonl and config.yaml. Knows no JAX.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacbrax import config as config_lib
+from sacbrax.config import ConfigError, flat
+from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
+
+RETURN = "eval/return_mean"
+UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
+AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
+MARKED = 40  # up to so many evaluations each is a dot
+
+
+@dataclasses.dataclass(frozen=True)
+class Curve:
+    """One line of a plot: one configuration, trained with one or more seeds."""
+
+    label: str
+    x: dict[str, np.ndarray]  # of each of AXES, [T]
+    values: np.ndarray  # [S, T], by seed
+    spread: np.ndarray | None  # [T] standard deviation over episodes, where one seed measured the return
+    task: str = ""
+
+    def centre(self) -> np.ndarray:
+        """Mean over the seeds, [T]."""
+        return self.values.mean(axis=0)
+
+    def band(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """Ends [T] of the interval around the centre: 95 % for the mean over seeds, by bootstrap; of a single seed one
+        standard deviation over episodes."""
+        seeds = len(self.values)
+        if seeds > 1:
+            drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
+            tail = (1 - CONFIDENCE) / 2
+            low, high = np.quantile(self.values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
+            return low, high
+        return None if self.spread is None else (self.values[0] - self.spread, self.values[0] + self.spread)
+
+
+def read_metrics(run: str | Path) -> list[dict[str, Any]]:
+    """Every evaluation of a run, oldest first. Raises ConfigError where there is none."""
+    path = Path(run) / "metrics.jsonl"
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError):
+        raise ConfigError(f"{run}: no run directory with a metrics.jsonl") from None
+    rows = []
+    for line in lines:
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue  # the line a running process is writing
+    rows = [row for row in rows if isinstance(row, dict) and row.get(RETURN) is not None]
+    if not rows:
+        raise ConfigError(f"{run}: no evaluation in metrics.jsonl yet")
+    return rows
+
+
+def read_settings(run: str | Path) -> dict[str, Any]:
+    """{"section.key": value} of a run's config.yaml; nothing where there is none that this release can read."""
+    try:
+        return flat(config_lib.load(Path(run) / "config.yaml"))
+    except ConfigError:
+        return {}
+
+
+def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
+    """Curves of runs; those whose configurations differ in nothing but the seed become one. Raises ConfigError."""
+    settings = {str(run): read_settings(run) for run in runs}
+    groups: dict[str, list[str]] = {}
+    for run in settings:
+        related = {key: value for key, value in settings[run].items() if not key.startswith(UNRELATED)}
+        members = groups.setdefault(repr(related) if related else run, [])
+        if settings[run].get("train.seed") in [settings[member].get("train.seed") for member in members]:
+            groups[run] = [run]  # the same again
+        else:
+            members.append(run)
+    found = [(members, settings[members[0]]) for members in groups.values()]
+    tasks = [str(mapping.get("env.name", "")) for _, mapping in found]
+    labels: dict[str, str] = {}  # of a group by its first run
+    for task in dict.fromkeys(tasks):
+        same = [group for group, other in zip(found, tasks, strict=True) if other == task]
+        labels |= zip((members[0] for members, _ in same), _labels(same), strict=True)
+    return [_curve(members, labels[members[0]], metric, task) for (members, _), task in zip(found, tasks, strict=True)]
+
+
+def _labels(groups: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
+    """What sets each group's configuration apart from the others'; the directory's name where that is nothing."""
+    keys = dict.fromkeys(key for _, settings in groups for key in settings if not key.startswith(UNRELATED))
+    differing = [key for key in keys if len({repr(settings.get(key)) for _, settings in groups if settings}) > 1]
+    short = {key: key.rpartition(".")[2] for key in differing}
+    for key, name in short.items():
+        if list(short.values()).count(name) > 1:
+            short = short | {key: key}
+    labels = []
+    for members, settings in groups:
+        parts = [f"{short[key]}={_show(settings[key])}" for key in differing if key in settings]
+        labels.append(", ".join(parts) or Path(members[0]).name or members[0])
+    return labels
+
+
+def _show(value: Any) -> str:
+    if isinstance(value, dict) and {"values", "boundaries"} <= set(value):  # a schedule
+        turns = ["", *(f" to {boundary:,}: " for boundary in value["boundaries"])]
+        return "".join(turn + _show(number) for turn, number in zip(turns, value["values"], strict=True))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
+    """The seeds of some runs at the environment steps where all of them have a value."""
+    seeds, tables = [], []
+    for run in members:
+        table = {row["env_steps"]: row for row in read_metrics(run) if row.get(metric) is not None}
+        if not table:
+            raise ConfigError(f"--metric: {run} has no {metric!r}")
+        tables.append(table)
+        names = sorted({key for row in table.values() for key in row if _seed_key(key, metric)}) or [metric]
+        seeds += [(table, name) for name in names]
+    steps = sorted(set.intersection(*(set(table) for table in tables)))
+    if not steps:
+        raise ConfigError(f"{', '.join(members)}: no environment step at which all were evaluated")
+
+    def column(table: dict[int, dict[str, Any]], name: str) -> list[float]:
+        return [math.nan if (value := table[step].get(name)) is None else value for step in steps]
+
+    x = {name: np.mean([column(table, name) for table in tables], axis=0) for name in AXES}
+    values = np.array([column(table, name) for table, name in seeds], np.float64)
+    single = len(values) == 1 and metric == RETURN
+    spread = np.nan_to_num(np.array(column(tables[0], "eval/return_std"))) if single else None
+    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, task)
+
+
+def _seed_key(key: str, metric: str) -> bool:
+    """Whether a key is one seed's own value of the metric, such as seed_3/eval/return_mean."""
+    first, _, rest = key.partition("/")
+    return rest == metric and first.startswith("seed_") and first[5:].isdigit()
+
+
+def draw(
+    plt: Any, curves: Sequence[Curve], metric: str = RETURN, title: str = "", x: Sequence[str] = tuple(AXES)
+) -> Any:
+    """A figure with one panel for each of `x`, of AXES. Those of one task stand side by side; several tasks are a
+    column each, with a scale of its own."""
+    tasks = list(dict.fromkeys(curve.task for curve in curves))
+    single = len(tasks) == 1
+    rows, columns = (1, len(x)) if single else (len(x), len(tasks))
+    size, share = (max(4 * columns, 6), 3.8 * rows), "row" if single else "col"
+    figure, grid = plt.subplots(rows, columns, figsize=size, sharey=share, layout="constrained", squeeze=False)
+    longest = max(np.nanmax(curve.x["wall_seconds"], initial=0.0) for curve in curves)
+    for i, task in enumerate(tasks):
+        panels, own = grid[0] if single else grid[:, i], [curve for curve in curves if curve.task == task]
+        for axis, name in zip(panels, x, strict=True):
+            _panel(axis, own, name, longest)
+        if not single:
+            panels[0].set_title(task)
+            panels[-1].legend(fontsize="small")
+    for axis in [grid[0, 0]] if single else grid[:, 0]:
+        axis.set_ylabel("return of an episode" if metric == RETURN else metric)
+    if title:
+        figure.suptitle(title)
+    if single:
+        columns = 1 if max(len(curve.label) for curve in curves) > 60 else 2
+        handles = grid[0, 0].get_legend_handles_labels()
+        figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize="small")
+    return figure
+
+
+def _panel(axis: Any, curves: Sequence[Curve], name: str, longest: float) -> None:
+    """Curves over one of AXES; `longest` wall time [s] of the figure decides its unit."""
+    from matplotlib.ticker import EngFormatter
+
+    unit, seconds = ("h", 3600.0) if longest > 2 * 3600 else ("min", 60.0) if longest > 600 else ("s", 1.0)
+    for curve in curves:
+        x = curve.x[name] / (seconds if name == "wall_seconds" else 1.0)
+        (line,) = axis.plot(x, curve.centre(), label=curve.label, marker="." if len(x) < MARKED else None)
+        if (band := curve.band()) is not None:
+            axis.fill_between(x, *band, color=line.get_color(), alpha=0.2, linewidth=0)
+    axis.set_xlabel(f"{AXES[name]}, compilation included [{unit}]" if name == "wall_seconds" else AXES[name])
+    axis.set_xlim(left=0)
+    axis.grid(alpha=0.3)
+    axis.spines[["top", "right"]].set_visible(False)
+    if name != "wall_seconds":
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+
+
+def band_meaning(curves: Sequence[Curve]) -> str:
+    """What the bands of a figure are."""
+    several = [len(curve.values) > 1 for curve in curves]
+    over_seeds = "95 % bootstrap interval of the mean over seeds" if any(several) else ""
+    over_episodes = "one standard deviation over episodes" if not all(several) else ""
+    return "; of a single seed ".join(text for text in (over_seeds, over_episodes) if text)

@@ -1,0 +1,123 @@
+"""The Q function over two action dimensions with sampled actions on it, from a policy file and NumPy alone.
+
+A dot is an action the policy draws, the star its deterministic action; the dimensions not shown are the star's. One
+panel for each observation; as a GIF, one frame for each light snapshot of a run.
+"""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from sacbrax.config import ConfigError
+from sacbrax.policy_file.files import load_policy
+from sacbrax.policy_file.numpy_policy import NumpyPolicy
+from sacbrax.view.episode import play
+from sacbrax.view.figures import load_matplotlib, save
+
+GRID = 61  # points along each action dimension
+LEVELS = 15
+
+
+def draw(source: str, out: Path, args: argparse.Namespace) -> None:
+    """Write the picture that the arguments of the plot door ask for; `.gif` animates."""
+    plt = load_matplotlib()
+    animated = out.suffix.lower() == ".gif"
+    policies = [load_policy(path) for path in snapshots(source)] if animated else [load_policy(source)]
+    dims = shown_dims(policies[0], args.dims)
+    observations = load_observations(args.observations) if args.observations else None
+    if observations is None:
+        observations = visited_observations(policies[-1], args.steps, args.seed, imports=args.imports)
+    titles = [f"observation {i}" for i in range(len(observations))] if args.observations else None
+    titles = titles or [f"step {step} of an episode" for step in args.steps]
+    figure, axes = plt.subplots(1, len(titles), figsize=(4.2 * len(titles), 4.2), squeeze=False, layout="constrained")
+
+    def frame(policy: NumpyPolicy) -> None:
+        rng = np.random.default_rng(args.seed)
+        for axis, title, observation in zip(axes[0], titles, observations, strict=True):
+            axis.clear()
+            axis.set_title(title, fontsize="medium")
+            draw_panel(axis, policy, observation, dims, args.samples, rng)
+        steps = policy.header.get("env_steps")
+        figure.suptitle(f"Q after {steps:,} env steps" if isinstance(steps, int) else "Q")
+
+    if animated:
+        from matplotlib.animation import FuncAnimation, PillowWriter
+
+        animation = FuncAnimation(figure, lambda i: frame(policies[i]), frames=len(policies))
+        save(out, lambda: animation.save(out, PillowWriter(fps=4)))
+    else:
+        frame(policies[0])
+        save(out, lambda: figure.savefig(out, dpi=120))
+    plt.close(figure)
+
+
+def draw_panel(
+    axis: Any, policy: NumpyPolicy, observation: np.ndarray, dims: Sequence[int], samples: int, rng: np.random.Generator
+) -> None:
+    """One observation [O]: level curves over two action dimensions, or one curve where there is one dimension."""
+    values = np.linspace(-1.0, 1.0, GRID, dtype=np.float32)
+    star = policy(observation)
+    drawn = policy.sample(np.tile(observation, (samples, 1)), rng)
+    q = surface(policy, observation, star, dims, values)
+    if len(dims) == 1:
+        axis.plot(values, q)
+        height = np.interp(drawn[:, dims[0]], values, q)
+        axis.plot(drawn[:, dims[0]], height, "k.", markersize=3, alpha=0.5)
+        axis.plot(star[dims[0]], np.interp(star[dims[0]], values, q), "r*", markersize=12)
+        axis.set(xlabel=f"action {dims[0]}", ylabel="Q", xlim=(-1.05, 1.05))
+        return
+    axis.contourf(values, values, q, LEVELS, cmap="viridis")
+    axis.contour(values, values, q, LEVELS, colors="white", linestyles="solid", linewidths=0.5, alpha=0.6)
+    axis.plot(drawn[:, dims[0]], drawn[:, dims[1]], "k.", markersize=3, alpha=0.6)
+    axis.plot(star[dims[0]], star[dims[1]], "r*", markersize=12, markeredgecolor="white")
+    axis.set(xlabel=f"action {dims[0]}", ylabel=f"action {dims[1]}", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
+    axis.set_aspect("equal")
+
+
+def surface(
+    policy: NumpyPolicy, observation: np.ndarray, action: np.ndarray, dims: Sequence[int], values: np.ndarray
+) -> np.ndarray:
+    """The smallest critic's Q over a grid: [G] of the one dimension, or [G, G] with dims[1] along the rows."""
+    mesh = np.meshgrid(*[values] * len(dims), indexing="xy")
+    actions = np.tile(action, (mesh[0].size, 1))
+    for dim, coordinate in zip(dims, mesh, strict=True):
+        actions[:, dim] = coordinate.ravel()
+    q = policy.q(np.tile(observation, (len(actions), 1)), actions).min(axis=0)
+    return q.reshape(mesh[0].shape)
+
+
+def snapshots(run: str) -> list[Path]:
+    """The light snapshots of a run, oldest first. Raises ConfigError when it keeps none."""
+    found = sorted((Path(run) / "checkpoints").glob("snapshot_*.npz"))
+    if not found:
+        raise ConfigError(f"--out: {run} has no snapshots to animate; train with checkpoint.snapshots=true")
+    return found
+
+
+def shown_dims(policy: NumpyPolicy, asked: Sequence[int] | None) -> list[int]:
+    """The action dimensions to show: those asked for, else the first two, or the only one."""
+    size = policy.action_size
+    dims = list(range(min(2, size))) if asked is None else list(asked)
+    if any(not 0 <= dim < size for dim in dims) or len(set(dims)) != len(dims):
+        raise ConfigError(f"--dims: two different ones of 0 to {size - 1}, got {' '.join(map(str, dims))}")
+    return dims
+
+
+def load_observations(path: Path) -> np.ndarray:
+    """Observations [N, O] from a .npy file."""
+    try:
+        observations = np.atleast_2d(np.load(path, allow_pickle=False))
+        return observations.astype(np.float32)
+    except (OSError, ValueError, AttributeError, TypeError):
+        raise ConfigError(f"--observations: {path} is no .npy file of numbers") from None
+
+
+def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int, *, imports: bool = False) -> np.ndarray:
+    """What the policy sees at some steps of an episode of its own, [len(steps), O]; `imports` as in `task`."""
+    episode = play(policy, seed=seed, steps=max(1, *steps), imports=imports)
+    if max(steps) > len(episode.reward):
+        raise ConfigError(f"--steps: this episode has {len(episode.reward)} steps, got {max(steps)}")
+    return episode.observation[list(steps)]

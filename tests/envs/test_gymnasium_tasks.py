@@ -1,0 +1,84 @@
+"""The *_v5 tasks beside Gymnasium's own: one step from random states in float64, and starts of the same spread."""
+
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+
+from sacbrax.bench.parity import compare
+from sacbrax.engines.mjx_contacts import mujocos_frames
+from sacbrax.engines.upstream import mjx
+from sacbrax.envs import ENVS, make_env
+from sacbrax.envs.tasks.gymnasium_base import load_model
+from sacbrax.view.episode import GYMNASIUM_IDS
+
+V5 = [name for name, path in ENVS.items() if path.startswith("sacbrax.envs.tasks.gymnasium")]
+CASES = [name if name == "inverted_pendulum_v5" else pytest.param(name, marks=pytest.mark.slow) for name in V5]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_step_equals_gymnasiums(name: str) -> None:
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
+        row = compare(name, 16)
+    assert row["ends_differ"] == 0
+    assert row["start"] < 1e-12
+    # MuJoCo 4.0 integrates free joints a little differently from MJX (docs/environments.md), and contacts are stiff.
+    free = name.startswith(("ant", "humanoid"))
+    assert row["physics"] < (1e-3 if free else 1e-7)
+    assert row["observation"] < (0.5 if free else 1e-6)
+    assert row["reward"] < (1e-2 if free else 1e-6)
+    if name in ("hopper_v5", "walker2d_v5", "ant_v5", "inverted_pendulum_v5", "inverted_double_pendulum_v5"):
+        assert 0 < row["ends"] < 16, "the case needs states that end an episode, and others"
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_starts_have_gymnasiums_spread(name: str) -> None:
+    env: Any = make_env(name)
+    theirs: Any = gymnasium.make(GYMNASIUM_IDS[name]).unwrapped
+    qpos, qvel = [], []
+    for seed in range(300):
+        theirs.reset(seed=seed)
+        qpos.append(theirs.data.qpos.copy())
+        qvel.append(theirs.data.qvel.copy())
+    ours = jax.jit(jax.vmap(env.start))(jax.random.split(jax.random.key(0), 3000))
+    for mine, other in zip(ours, (np.array(qpos), np.array(qvel)), strict=True):
+        spread = other.std(axis=0)
+        np.testing.assert_allclose(np.asarray(mine).mean(axis=0), other.mean(axis=0), atol=0.3 * spread.max() + 1e-7)
+        np.testing.assert_allclose(np.asarray(mine).std(axis=0), spread, rtol=0.25, atol=1e-7)
+
+
+def test_the_action_range_is_the_actuators() -> None:
+    env: Any = make_env("inverted_pendulum_v5")
+    np.testing.assert_array_equal(env.model.actuator_ctrlrange, [[-3, 3]])
+    np.testing.assert_array_equal(env.ctrl(jnp.array([-1.0, 0.5])), [-3, 1.5])
+
+
+def test_what_mujoco_thinks_of_their_models_is_not_heard(capfd: pytest.CaptureFixture[str]) -> None:
+    load_model("half_cheetah.xml")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_contact_frames_are_mujocos() -> None:
+    """A capsule on a plane, nearly upright: MJX's own frame would follow the world's y axis."""
+    xml = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 .25"><freejoint/>
+    <geom type="capsule" size=".1 .2" euler="20 10 70"/></body></worldbody></mujoco>"""
+    model: Any = mujoco.MjModel.from_xml_string(xml)
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    with mujocos_frames():
+        ours = jax.jit(lambda d: mjx.collision(put, mjx.kinematics(put, d)))
+        put = mjx.put_model(model)
+        contact = ours(mjx.make_data(model))._impl.contact
+    assert data.ncon == 1
+    np.testing.assert_allclose(contact.frame[np.argmin(contact.dist)].ravel(), data.contact[0].frame, atol=1e-6)
+    assert abs(data.contact[0].frame[3]) > 0.1, "not the y axis"
+
+
+def test_gymnasium_is_named_when_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"hopper\.xml: pip install 'sacbrax\[gymnasium\]'"):
+        make_env("hopper_v5")

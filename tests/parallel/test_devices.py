@@ -1,0 +1,110 @@
+"""Shards and seeds on many devices compute what they compute on one; what cannot be shared out is refused by name."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from test_learning import SETTINGS
+
+from sacbrax.config import Config, ConfigError
+from sacbrax.training.memory import predicted_bytes
+from sacbrax.training.plan import Plan
+from sacbrax.training.programs import Programs
+from sacbrax.training.trainer import Trainer
+
+Tiny = Callable[..., Config]
+TESTS = Path(__file__).parents[1] / "support"
+
+
+def forced(directory: Path, *arguments: str) -> dict[str, Any]:
+    """What forced_devices.py finds on eight devices."""
+    command = [sys.executable, "-W", "error", str(TESTS / "forced_devices.py"), str(directory), *arguments]
+    return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    return forced(tmp_path_factory.mktemp("devices"))
+
+
+def test_eight_devices_compute_what_eight_shards_on_one_do(found: dict[str, Any]) -> None:
+    """Agent, replay, environments, metrics, evaluation; the messages are summed in another order."""
+    assert found["eight_devices"] < 1e-5
+    assert found["copies_differ"] == 0, "parameters, optimizer and normalizer are alike on all devices, to the bit"
+    assert found["replay_devices"] == 8
+    assert found["episodes"] == [8]
+
+
+def test_sharded_runs_resume(found: dict[str, Any]) -> None:
+    """On the same devices bit for bit; on another number of them the shards stay and only sums are ordered anew."""
+    assert found["resume"]["shape"] == [2]
+    assert found["resume"]["bits"]
+    assert found["resume"]["log"]
+    assert found["resume"]["moved"] < 1e-4
+
+
+def test_sizes_that_do_not_divide_are_refused_by_name(found: dict[str, Any]) -> None:
+    assert found["refusals"] == [
+        "parallel.devices: 9, but there are 8",
+        "env.num_envs: 16 does not divide by the 3 shards of parallel.devices; the nearest: 15 or 18",
+        "replay.capacity: 258 does not divide by the 4 shards of parallel.devices; the nearest: 256 or 260",
+        "train.batch_size: 15 does not divide by the 4 shards of parallel.devices; the nearest: 12 or 16",
+        "eval.episodes: 7 does not divide by the 4 shards of parallel.devices; the nearest: 4 or 8",
+        "parallel.devices: 3 cannot hold the same number of 8 shards each; choose from 1, 2, 4, 8",
+        "train.num_seeds: 6 does not divide by the 4 devices; the nearest: 4 or 8",
+        "parallel.shards: must be 1 when parallel.over is seeds: an agent is then whole",
+    ]
+
+
+@pytest.mark.slow
+def test_lanes_seeds_and_devices_nest(tmp_path: Path) -> None:
+    """And a seed with a device for itself is the solo run, but for the rounding of programs compiled apart."""
+    found = forced(tmp_path, "--all")
+    assert found["seed_alone"] < 1e-6
+    assert found["two_lanes_on_four_devices"] < 1e-5
+    assert found["two_seeds_on_four_devices"] < 1e-3  # batched products sum in another order
+    assert found["seeds_of_shards"] < 1e-5
+
+
+def test_shards_learn_what_one_learns(tiny: Tiny) -> None:
+    """The probe whose best action is 0.5, by four shards, to the tolerance of test_learning."""
+    config = tiny(*SETTINGS, "env.name=probes:Bandit", "parallel.shards=4")
+    plan = Plan.of(config)
+    trainer = Trainer(config, plan.shards)
+    programs = Programs(trainer, 1, plan)
+    hyper = trainer.hyper()
+    state, metrics = programs.epoch(programs.prefill(programs.init(programs.keys(0)[0]), hyper), hyper)
+    seen = state.normalizer(np.stack([np.linspace(-1, 1, 9, dtype=np.float32), np.zeros(9, np.float32)], axis=1))
+    np.testing.assert_allclose(trainer.agent.act_deterministic(state.agent, seen), 0.5, atol=0.12)
+    # Every environment of every shard counts once, and shards see different starts.
+    assert int(metrics["episodes"]) == 16 * config.iterations_per_epoch
+    assert state.replay.rows.shape[:2] == (4, 1024)
+    assert len(np.unique(state.env.state.obs[..., 0])) == 16
+
+
+def test_a_device_holds_its_share(tiny: Tiny) -> None:
+    config = tiny("parallel.shards=4", "eval.episodes=4")
+    whole, share = predicted_bytes(Trainer(tiny())), predicted_bytes(Trainer(config, Plan.of(config).shards))
+    assert share["replay"] == whole["replay"] + 3 * 8, "four rings with two counters each"
+    assert share["networks"] == whole["networks"]
+
+
+@pytest.mark.parametrize("value", ["some", "0", "1.5"])
+def test_devices_is_a_number_or_all(tiny: Tiny, value: str) -> None:
+    assert tiny("parallel.devices=all").parallel.devices == "all"
+    with pytest.raises(ConfigError, match=r"^parallel\.devices: "):
+        tiny(f"parallel.devices={value}")
+
+
+def test_one_device_has_no_axis(tiny: Tiny) -> None:
+    """The plain program: nothing is mapped, and no key is folded."""
+    trainer = Trainer(tiny())
+    assert trainer.shards.axes == ()
+    names = {equation.primitive.name for equation in jax.make_jaxpr(trainer.init)(jax.random.key(0)).jaxpr.eqns}
+    assert "axis_index" not in names

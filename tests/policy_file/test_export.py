@@ -1,0 +1,101 @@
+"""Exported policies: ONNX against JAX and NumPy for every kind of policy, the door, and the Gymnasium example."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from test_policies_numpy import O, saved
+
+from sacbrax import export
+from sacbrax.agents.networks import ACTIVATIONS
+from sacbrax.core.errors import RunError
+from sacbrax.policy_file.files import load_policy, numpy_policy, onnx_policy
+
+EXAMPLE = Path(__file__).parents[2] / "examples" / "gymnasium_onnx.py"
+VARIANTS = {
+    "gaussian": {"kind": "gaussian", "norm": True, "action_gain": 2.0},
+    "clipped": {"kind": "gaussian", "squash": False},
+    "mixture": {"kind": "gmm", "norm": True},
+    "latent": {"kind": "latent", "candidates": 5},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_onnx_is_the_policy(variant: str, tmp_path: Path) -> None:
+    saved(tmp_path / "policy.npz", **VARIANTS[variant])
+    policy = load_policy(tmp_path / "policy.npz")
+    assert export.export_onnx(policy, tmp_path / "policy.onnx") <= 1e-6
+    session = onnxruntime.InferenceSession(tmp_path / "policy.onnx")
+    observation = np.random.default_rng(1).normal(size=(7, O)).astype(np.float32)
+    action = session.run(["action"], {"observation": observation})[0]
+    np.testing.assert_allclose(action, policy(observation), atol=5e-6)
+    assert np.std(action) > 0.01
+    single = session.run(["action"], {"observation": observation[:1]})[0]
+    np.testing.assert_allclose(single, action[:1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_activations(name: str, tmp_path: Path) -> None:
+    """By hand: one hidden layer that passes the observation on, squashing off."""
+    header = load_policy("swimmer").header | {"observation_size": 1, "action_size": 1, "num_layers": 2}
+    header |= {"activation": name, "normalize_observations": False, "layer_norm": False}
+    header["policy"] = header["policy"] | {"squash": False, "action_gain": 1.0, "kind": "gaussian"}
+    one = np.ones((1, 1), np.float32)
+    arrays = {"kernel_0": one, "bias_0": 0 * one[0], "kernel_1": np.array([[0.5, 0.0]], np.float32)}
+    arrays |= {"bias_1": np.zeros(2, np.float32), "observation_mean": 0 * one[0], "observation_scale": one[0]}
+    model = onnx_policy.build(numpy_policy.NumpyPolicy(header, arrays))
+    x = np.linspace(-1.9, 1.9, 21, dtype=np.float32)[:, None]
+    action = onnxruntime.InferenceSession(model.SerializeToString()).run(["action"], {"observation": x})[0]
+    np.testing.assert_allclose(action, 0.5 * np.asarray(ACTIVATIONS[name](x)), atol=1e-6)
+
+
+def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    saved(tmp_path / "policy.npz", "gaussian")
+    build, policy = onnx_policy.build, load_policy(tmp_path / "policy.npz")
+    arrays = policy.arrays | {"bias_1": policy.arrays["bias_1"] + np.float32(1e-4)}
+    other = numpy_policy.NumpyPolicy(policy.header, arrays)
+    monkeypatch.setattr(onnx_policy, "build", lambda _: build(other))
+    with pytest.raises(RunError, match="differs from the policy in JAX"):
+        export.export_onnx(policy, tmp_path / "policy.onnx")
+    assert not (tmp_path / "policy.onnx").exists()
+
+
+def test_the_pretrained_swimmer_in_ten_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "new" / "policy.onnx"
+    assert export.main(["swimmer", "--out", str(out)]) == 0
+    assert capsys.readouterr().out.startswith(f"{out}: within ")
+    lines = [line for line in EXAMPLE.read_text().splitlines() if line and not line.startswith("#")]
+    assert len(lines) <= 10
+    done = subprocess.run([sys.executable, EXAMPLE, out], capture_output=True, text=True, check=True, timeout=120)
+    word, number = done.stdout.split()
+    assert (word, float(number) > 350) == ("return", True)
+
+
+def test_numpy_file(tmp_path: Path) -> None:
+    assert export.main(["swimmer", "--out", str(tmp_path / "policy.npz")]) == 0
+    observation = np.ones(8, np.float32)
+    np.testing.assert_array_equal(
+        numpy_policy.load(tmp_path / "policy.npz")(observation), load_policy("swimmer")(observation)
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["swimmer", "--out", "policy.pt"], "--out"),
+        (["nowhere", "--out", "policy.onnx"], "nowhere"),
+        (["swimmer", "--out", "/proc/policy.onnx"], "--out"),
+        (["swimmer"], "--out"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert export.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error:")
+    assert error.count("\n") == 1
+    assert word in error

@@ -1,0 +1,132 @@
+"""Every policy in NumPy alone equals the JAX one, also where Q chooses the action; files give parameters back whole."""
+
+import json
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from sacbrax.agents.normalizer import Normalizer
+from sacbrax.agents.policies import POLICIES
+from sacbrax.agents.registry import make_agent
+from sacbrax.config import from_mapping
+from sacbrax.policy_file import files as policy_files
+from sacbrax.policy_file.numpy_policy import PolicyFileError
+
+O, A = 2, 2
+
+
+def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algorithm="sac_v1", **options):
+    """A random agent of SAC-v1 in a file; (agent, parameters, normalizer)."""
+    config = from_mapping(
+        {
+            "env": {"name": "probes:Cue"},
+            "algorithm": {"name": algorithm},
+            "policy": {"kind": kind, "squash": squash, "components": 3, "candidates": 8} | options,
+            "network": {
+                "hidden_sizes": [16, 16],
+                "actor_layer_norm": norm,
+                "critic_layer_norm": norm,
+                "normalize_observations": norm,
+            },
+        }
+    )
+    agent = make_agent(config, O, A)
+    rng = np.random.default_rng(seed)
+    params = jax.tree.map(
+        lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), agent.init(jax.random.key(0)).params
+    )
+    normalizer = Normalizer.create(O)
+    normalizer = normalizer.replace(mean=normalizer.mean + 0.3, variance=normalizer.variance * 4.0, steps=np.int32(7))
+    rest = {name: group for name, group in params.items() if name != "actor"} if others else None
+    policy_files.save(path, config, params["actor"], normalizer, (O, A), {}, rest)
+    return agent, params, normalizer
+
+
+@pytest.mark.parametrize("squash", [True, False])
+@pytest.mark.parametrize("norm", [True, False])
+@pytest.mark.parametrize("kind", sorted(POLICIES))
+def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
+    agent, params, normalizer = saved(tmp_path / "p.npz", kind, norm, squash)
+    policy = policy_files.load_policy(tmp_path / "p.npz")
+    observation = np.random.default_rng(2).normal(size=(64, O)).astype(np.float32)
+    seen = normalizer(observation) if norm else observation
+
+    def q_function(obs: Any, action: Any) -> Any:
+        return agent.critics(params["critic"], obs, action).min(axis=0)
+
+    expected = np.clip(agent.policy.mode(params["actor"], seen, q_function), -1.0, 1.0)
+    np.testing.assert_allclose(policy(observation), expected, atol=5e-6)
+    np.testing.assert_allclose(policy(observation.reshape(8, 8, O))[3, 5], expected[29], atol=5e-6)
+    np.testing.assert_allclose(policy(observation[3]), expected[3], atol=5e-6)
+    q = agent.critics(params["critic"], seen, expected)
+    np.testing.assert_allclose(policy.q(observation, expected), q, atol=2e-5)
+
+
+@pytest.mark.parametrize("kind", sorted(POLICIES))
+def test_samples_follow_the_same_distribution(tmp_path, kind):
+    agent, params, _ = saved(tmp_path / "p.npz", kind)
+    policy = policy_files.load_policy(tmp_path / "p.npz")
+    observation = np.repeat(np.asarray([[0.5, -1.0]], np.float32), 20_000, axis=0)
+    ours = policy.sample(observation, np.random.default_rng(0))
+    theirs = agent.policy.sample(params["actor"], observation, jax.random.key(0))[0]
+    np.testing.assert_allclose(ours.mean(axis=0), theirs.mean(axis=0), atol=0.03)
+    np.testing.assert_allclose(np.cov(ours.T), np.cov(theirs.T), atol=0.03)
+
+
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
+@pytest.mark.parametrize("kind", sorted(POLICIES))
+def test_parameters_come_back_as_they_were(tmp_path, kind, algorithm):
+    agent, params, _ = saved(tmp_path / "p.npz", kind, norm=True, algorithm=algorithm)
+    template = jax.eval_shape(agent.init, jax.random.key(0)).params
+    found = policy_files.parameters(policy_files.load_policy(tmp_path / "p.npz"), template)
+    jax.tree.map(np.testing.assert_array_equal, found, params)
+
+
+def test_without_critics_a_policy_that_needs_them_is_refused(tmp_path):
+    for kind in ("gmm", "latent"):
+        saved(tmp_path / "p.npz", kind, others=False)
+        with pytest.raises(PolicyFileError, match="no critics"):
+            policy_files.load_policy(tmp_path / "p.npz")
+    saved(tmp_path / "p.npz", "gaussian", others=False)
+    policy = policy_files.load_policy(tmp_path / "p.npz")
+    with pytest.raises(PolicyFileError, match="no critics"):
+        policy.q(np.zeros(O), np.zeros(A))
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "arrays", "says"),
+    [
+        ("gmm", {"kind": "oracle"}, {}, "policy kind"),
+        ("gmm", {"kind": ["gmm"]}, {}, "policy kind"),
+        ("gmm", {"squash": 1}, {}, "squash"),
+        ("gmm", {"components": 0}, {}, "components"),
+        ("gmm", {"components": 4}, {}, "too narrow"),
+        ("gmm", {"log_sigma_min": "low"}, {}, "log_sigma"),
+        ("gmm", {"log_sigma_max": float("nan")}, {}, "log_sigma"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((2, 3, 16), np.float32)}, "critic_layer 0"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((), np.float32)}, "critic_kernel_0"),
+        ("gmm", {}, {"critic_kernel_0": np.zeros((0, 4, 16), np.float32)}, "critic_kernel_0"),
+        ("gmm", {}, {"value_bias_1": None}, "value_layer 1"),
+        ("gmm", {}, {"log_temperature": np.zeros(3, np.float32)}, "log_temperature"),
+        ("latent", {"candidates": 10**9}, {}, "sizes"),
+        ("latent", {"candidates": 2**19 + 1}, {}, "candidates"),
+        ("latent", {"coupling_layers": 3}, {}, "coupling_2_layer 0"),
+        ("latent", {"coupling_layers": None}, {}, "sizes"),
+        ("latent", {"coupling_hidden_sizes": 5}, {}, "coupling_hidden_sizes"),
+        ("latent", {"feature_size": -1}, {}, "feature_size"),
+    ],
+)
+def test_a_file_that_lies_about_its_policy_is_refused(tmp_path, kind, options, arrays, says):
+    path = tmp_path / "p.npz"
+    saved(path, kind)
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | arrays
+    header = json.loads(str(content["header"]))
+    header["policy"] |= options
+    content["header"] = np.asarray(json.dumps(header))
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+    with pytest.raises(PolicyFileError, match=says) as caught:
+        policy_files.load_policy(path)
+    assert str(path) in str(caught.value)

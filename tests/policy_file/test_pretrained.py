@@ -1,0 +1,19 @@
+"""The policies that come with the package do in Gymnasium's own task what the tables say."""
+
+import pytest
+
+from sacbrax.evaluate import evaluate_gymnasium
+from sacbrax.policy_file.files import load_policy
+from sacbrax.policy_file.numpy_policy import NumpyPolicy
+
+
+def test_swimmer_in_gymnasium() -> None:
+    returns = evaluate_gymnasium(load_policy("swimmer"), episodes=5, seed=0)["return"]
+    assert returns.mean() == pytest.approx(364.5, abs=1.5)  # 100 episodes: 364.5 ± 0.9, docs/benchmarks.md
+
+
+def test_an_episodes_length_counts_the_policys_steps() -> None:
+    """Also where each is several of Gymnasium's, as on our own engines."""
+    found = load_policy("swimmer")
+    policy = NumpyPolicy(found.header | {"env": found.header["env"] | {"action_repeat": 3}}, found.arrays)
+    assert evaluate_gymnasium(policy, episodes=1, seed=0)["length"] == [334]  # Gymnasium's limit is 1,000 of its own

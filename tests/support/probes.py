@@ -1,0 +1,133 @@
+"""Tiny Brax environments with answers known in advance; a configuration names them `probes:Class`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from sacbrax.engines.upstream import Env, State
+
+
+class Probe(Env):
+    """Shows the time and a number drawn at each reset; subclasses say what a step pays and when it ends."""
+
+    action_count = 1
+
+    @property
+    def backend(self) -> str:
+        return "probe"
+
+    @property
+    def observation_size(self) -> int:
+        return 2
+
+    @property
+    def action_size(self) -> int:
+        return self.action_count
+
+    def reset(self, rng: Any) -> State:
+        obs = jnp.stack([jax.random.uniform(rng, minval=-1.0, maxval=1.0), jnp.zeros(())])
+        return State(obs, obs, jnp.zeros(()), jnp.zeros(()))
+
+    def step(self, state: State, action: Any) -> State:
+        draw, time = state.pipeline_state
+        reward, done = self.rule(draw, time, action)
+        obs = jnp.stack([draw, time + 1.0])
+        return state.replace(pipeline_state=obs, obs=obs, reward=reward, done=jnp.asarray(done, jnp.float32))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        """reward [], done [] of the step taken at `time`."""
+        raise NotImplementedError
+
+
+class Cue(Probe):
+    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is NaN."""
+
+    action_count = 2
+
+    def __init__(self, terminate_at: int = 0, nan_at: int = 0, nan_below: float = 2.0, fault: str = "obs"):
+        self.terminate_at, self.nan_at, self.nan_below, self.fault = terminate_at, nan_at, nan_below, fault
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return time, time + 1 == self.terminate_at
+
+    def step(self, state: State, action: Any) -> State:
+        new = super().step(state, action)
+        faulty = (new.obs[1] == self.nan_at) & (new.obs[0] < self.nan_below)
+        name = "pipeline_state" if self.fault == "physics" else self.fault
+        value = getattr(new, name)
+        return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+
+
+class BraxCue(Cue):
+    """Stands for one of Brax's tasks, which wrap Brax's own environment."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.env = Cue()
+
+
+class Bandit(Probe):
+    """One step, best action 0.5."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return -((action[0] - 0.5) ** 2), True
+
+
+class Mirror(Probe):
+    """One step that pays the action times the sign of what is seen."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.sign(draw) * action[0], True
+
+
+class Constant(Probe):
+    """Pays 1 for ever and shows nothing: the value is 1 / (1 - gamma)."""
+
+    def step(self, state: State, action: Any) -> State:
+        return state.replace(reward=jnp.ones(()), done=jnp.zeros(()))
+
+
+class TwoStep(Probe):
+    """Nothing, then 1, then the end."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
+
+
+class Several(Probe):
+    """Observes a dictionary: what `Probe` does, and for the critics the number three times."""
+
+    hidden = "privileged_state"
+
+    @property
+    def observation_size(self) -> Any:
+        return {self.hidden: (3,), "state": 2}
+
+    def reset(self, rng: Any) -> State:
+        return self._dictionary(super().reset(rng))
+
+    def step(self, state: State, action: Any) -> State:
+        return self._dictionary(super().step(state, action))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return action[0], time == 3.0
+
+    def _dictionary(self, state: State) -> State:
+        physics: Any = state.pipeline_state
+        return state.replace(obs={"state": physics, self.hidden: jnp.full(3, physics[0])})
+
+
+class Pixels(Several):
+    """A dictionary that we do not cover."""
+
+    hidden = "pixels"
+
+
+def fluids(key: Any) -> dict[str, Any]:
+    """Model fields of a swimmer: another fluid for every start."""
+    density, viscosity = jax.random.split(key)
+    return {
+        "opt.density": jax.random.uniform(density, minval=2000.0, maxval=6000.0),
+        "opt.viscosity": jax.random.uniform(viscosity, minval=0.05, maxval=0.2),
+    }

@@ -1,0 +1,128 @@
+"""Sweep files: what they may say, what is drawn from them, and one line for every mistake."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from conftest import TINY
+
+from sacbrax.config import ConfigError
+from sacbrax.sweep import spec
+from sacbrax.sweep.journal import Journal
+
+SHIPPED = sorted((Path(__file__).parents[2] / "configs" / "sweeps").glob("*.yaml"))
+
+
+def write(folder: Path, **keys: Any) -> Path:
+    """A sweep file beside the tiny configuration."""
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    path = folder / "some.yaml"
+    path.write_text(yaml.safe_dump({"base": "tiny.yaml", "dir": str(folder / "sweep"), **keys}))
+    return path
+
+
+def test_a_grid_is_every_combination(tmp_path: Path) -> None:
+    vary = {"algorithm.gamma": [0.5, 0.9], "network.hidden_sizes": {"choice": [[8], [8, 8]]}}
+    sweep = spec.read(write(tmp_path, vary=vary))
+    found = [(p["algorithm.gamma"], p["network.hidden_sizes"]) for p in sweep.parameters()]
+    assert found == [(0.5, [8]), (0.5, [8, 8]), (0.9, [8]), (0.9, [8, 8])]
+    config = sweep.trial(sweep.parameters()[3])
+    assert (config.algorithm.gamma, config.network.hidden_sizes) == (0.9, (8, 8))
+
+
+def test_a_random_search_draws_as_told(tmp_path: Path) -> None:
+    vary = {
+        "algorithm.learning_rate": {"log_uniform": ["1e-5", "1e-1"]},
+        "algorithm.gamma": {"uniform": [0.5, 1.0]},
+        "train.batch_size": [4, 8],
+    }
+    trials = spec.read(write(tmp_path, search="random", trials=400, vary=vary)).parameters()
+    rates = np.log10([trial["algorithm.learning_rate"] for trial in trials])
+    gammas = np.asarray([trial["algorithm.gamma"] for trial in trials])
+    # Quartiles of 400 uniform draws: within 4 standard errors, 0.09 of the width.
+    np.testing.assert_allclose(np.quantile(rates, [0.25, 0.5, 0.75]), [-4, -3, -2], atol=0.36)
+    np.testing.assert_allclose(np.quantile(gammas, [0.25, 0.5, 0.75]), [0.625, 0.75, 0.875], atol=0.045)
+    assert -5 <= rates.min() <= rates.max() <= -1
+    assert 0.38 < np.mean([trial["train.batch_size"] == 4 for trial in trials]) < 0.62
+    assert np.abs(np.corrcoef(rates, gammas)[0, 1]) < 0.2
+
+
+def test_more_trials_leave_the_first_ones_alone(tmp_path: Path) -> None:
+    path = write(tmp_path, search="random", vary={"algorithm.gamma": {"uniform": [0.5, 1.0]}})
+    few, many = (spec.read(path, [f"trials={n}"]).parameters() for n in (3, 10))
+    assert many[:3] == few
+    assert spec.read(path, ["seed=1"]).parameters()[0] != few[0]
+
+
+def test_overrides_go_where_they_belong(tmp_path: Path) -> None:
+    path = write(tmp_path, fixed={"train.num_seeds": 3}, vary={"algorithm.gamma": ["5e-1"]}, vmap=True)
+    sweep = spec.read(path, ["train.seed=7", "score=best"])
+    config = sweep.trial(sweep.parameters()[0])
+    assert (config.train.seed, config.train.num_seeds, config.algorithm.gamma) == (7, 3, 0.5)
+    assert (sweep.config.score, sweep.config.vmap) == ("best", "true")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_shipped_files(path: Path) -> None:
+    sweep = spec.read(path)
+    assert len(sweep.parameters()) > 1
+    assert sweep.directory == Path("runs") / "sweeps" / path.stem
+
+
+GAMMA = {"algorithm.gamma": [0.9]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"vary": {}}, "vary: nothing varies"),
+        ({"vary": {"algorithm.gama": [1]}}, "algorithm.gama: unknown key; did you mean gamma?"),
+        ({"vary": {"algorithm.gamma": [0.9, 2]}}, "algorithm.gamma: must be at most 1"),
+        ({"vary": {"algorithm.gamma": 3}}, "vary.algorithm.gamma: expected a list of choices"),
+        ({"vary": {"algorithm.gamma": []}}, "vary.algorithm.gamma: expected at least one"),
+        ({"vary": {"algorithm.gamma": {"normal": [0, 1]}}}, "vary.algorithm.gamma: expected a list of choices"),
+        ({"vary": {"algorithm.gamma": {"uniform": [0, 1]}}}, "vary.algorithm.gamma: a grid has lists"),
+        ({"search": "random", "vary": {"algorithm.gamma": {"uniform": [0.5, 2]}}}, "algorithm.gamma: must be at most"),
+        ({"search": "random", "vary": {"algorithm.gamma": {"uniform": [1, 0]}}}, "vary.algorithm.gamma.uniform: "),
+        ({"search": "random", "vary": {"algorithm.tau": {"log_uniform": [0, 1]}}}, "vary.algorithm.tau.log_uniform: "),
+        ({"search": "random", "vary": {"algorithm.tau": {"uniform": 1}}}, "vary.algorithm.tau.uniform: expected two"),
+        ({"vary": {"run.dir": ["a"]}}, "run.dir: set by the sweep"),
+        ({"vary": GAMMA, "fixed": {"run.dir": "a"}}, "run.dir: set by the sweep"),
+        ({"vary": GAMMA, "fixed": {"train.batch_size": 1000}}, "train.batch_size: 1000 is more than"),
+        ({"vary": GAMMA, "serch": "grid"}, "serch: unknown key; did you mean search?"),
+        ({"vary": GAMMA, "vmap": "perhaps"}, "vmap: unknown value 'perhaps'; choose from auto, true, false"),
+        ({"vary": GAMMA, "trials_per_program": 0}, "trials_per_program: must be at least 1"),
+        ({"vary": GAMMA, "base": None}, "base: the configuration file"),
+        ({"vary": GAMMA, "base": "absent.yaml"}, "absent.yaml: cannot read the file: No such file"),
+    ],
+)
+def test_a_mistake_names_the_key(tmp_path: Path, keys: dict[str, Any], line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        spec.read(write(tmp_path, **keys))
+    assert line in str(error.value)
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_the_journal_keeps_to_one_sweep(tmp_path: Path) -> None:
+    path = write(tmp_path, search="random", trials=3, vary={"algorithm.gamma": {"uniform": [0.5, 1.0]}})
+    sweep = spec.read(path)
+    journal = Journal(sweep)
+    journal.plan(sweep.parameters())
+    journal.finish([journal.rows[1] | {"status": "done", "score": 4.0}])
+    again = Journal(sweep)
+    again.plan(sweep.parameters())
+    assert again.rows == journal.rows
+    assert [row["trial"] for row in again.planned()] == [0, 2]
+    assert [row["trial"] for row in again.ranked("maximize")] == [1, 0, 2]
+    with pytest.raises(ConfigError, match=r"holds another sweep: its trial 0"):
+        Journal(sweep).plan(spec.read(path, ["seed=1"]).parameters())
+    with pytest.raises(ConfigError, match=r"train.seed: 3, but the sweep in .* has 0"):
+        Journal(spec.read(path, ["train.seed=3"]))
+    more = Journal(spec.read(path, ["trials=5"]))
+    more.plan(spec.read(path, ["trials=5"]).parameters())
+    assert len(more.planned()) == 4
+    (tmp_path / "sweep" / "trials.jsonl").write_text('{"trial": 0, "sta')
+    with pytest.raises(ConfigError, match="no journal"):
+        Journal(sweep)

@@ -1,0 +1,220 @@
+"""Trainer: one compiled scan per epoch, exact exploration, donation, determinism, seeds side by side."""
+
+import collections
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sacbrax import config as config_lib
+from sacbrax.config import Config
+from sacbrax.run import loop
+from sacbrax.training import memory
+from sacbrax.training.memory import predicted_bytes
+from sacbrax.training.programs import Programs
+from sacbrax.training.trainer import Trainer
+
+Tiny = Callable[..., Config]
+
+
+def test_each_function_is_traced_once_in_a_run(tiny: Tiny, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: collections.Counter[str] = collections.Counter()
+
+    def counted(name: str) -> Callable[..., Any]:
+        original = getattr(Trainer, name)
+
+        def wrapper(self: Trainer, *args: Any) -> Any:
+            calls[name] += 1
+            return original(self, *args)
+
+        return wrapper
+
+    names = ("init", "prefill", "advance", "train_step", "evaluate")
+    for name in names:
+        monkeypatch.setattr(Trainer, name, counted(name))
+    monkeypatch.setattr(memory, "predicted_bytes", lambda *_: {})  # it evaluates shapes of `init`, compiling nothing
+    result = loop.run(tiny(f"run.dir={tmp_path / 'run'}"), quiet=True)
+    assert len(result.metrics) == 3, "two epochs, so a second trace would show"
+    assert calls == dict.fromkeys(names, 1)
+
+
+def test_hyperparameters_do_not_recompile(tiny: Tiny) -> None:
+    config = tiny()
+    trainer = Trainer(config)
+    programs = Programs(trainer)
+    key, _ = programs.keys(0)
+    hyper = trainer.hyper()
+    state = programs.prefill(programs.init(key), hyper)
+    state, _ = programs.epoch(state, hyper)
+    changed = Trainer(tiny("algorithm.learning_rate=0.1", "algorithm.gamma=0.5", "algorithm.tau=0.5")).hyper()
+    assert float(changed.learning_rate) != float(hyper.learning_rate)
+    programs.epoch(state, changed)
+    assert programs.epoch._cache_size() == 1
+
+
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
+def test_the_epoch_is_one_scan_without_callbacks(tiny: Tiny, algorithm: str) -> None:
+    config = tiny(f"algorithm.name={algorithm}")
+    trainer = Trainer(config)
+    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0)), trainer.hyper()
+    for function, length in (
+        (trainer.epoch, config.iterations_per_epoch),
+        (trainer.prefill, config.exploration_iterations),
+    ):
+        jaxpr = jax.make_jaxpr(function)(state, hyper).jaxpr
+        scans = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+        assert [scan.params["length"] for scan in scans] == [length]
+        assert_stays_on_the_device(jaxpr)
+    # What a run calls: the same loop, of a length that the host chooses at each call.
+    jaxpr = jax.make_jaxpr(trainer.advance)(state, trainer.zero_sums(state), hyper, np.int32(3)).jaxpr
+    assert [equation.primitive.name for equation in jaxpr.eqns].count("while") == 1
+    assert_stays_on_the_device(jaxpr)
+
+
+def assert_stays_on_the_device(jaxpr: Any) -> None:
+    names = {equation.primitive.name for equation in equations(jaxpr)}
+    assert "dynamic_update_slice" in names, "the walk reaches the replay"
+    assert not [name for name in names if any(word in name for word in ("callback", "feed", "print"))]
+
+
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """Every equation, those of inner programs included."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for value in equation.params.values():
+            for inner in value if isinstance(value, tuple | list) else (value,):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    yield from equations(inner)
+
+
+def test_the_state_is_donated(tiny: Tiny) -> None:
+    trainer = Trainer(tiny())
+    programs = Programs(trainer)
+    key, _ = programs.keys(0)
+    empty = programs.init(key)
+    filled = programs.prefill(empty, trainer.hyper())
+    assert empty.replay.rows.is_deleted()
+    pointer = filled.replay.rows.unsafe_buffer_pointer()
+    trained, _ = programs.epoch(filled, trainer.hyper())
+    assert filled.replay.rows.is_deleted()
+    assert trained.replay.rows.unsafe_buffer_pointer() == pointer, "the ring stays where it is"
+
+
+def test_exploration_counts_exact_env_steps(tiny: Tiny) -> None:
+    trainer = Trainer(tiny("train.exploration_env_steps=10"))
+    own = 0.123
+    trainer.agent.act = lambda agent, observation, key: jnp.full((observation.shape[0], 2), own)
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), trainer.hyper())
+    assert int(state.iteration) == 3
+    assert int(state.replay.size) == 12
+    actions = np.asarray(state.replay.rows[:12, 2:4])
+    np.testing.assert_array_equal((actions == np.float32(own)).all(axis=1), [False] * 10 + [True] * 2)
+    assert len(np.unique(actions[:10])) == 20, "every exploring action is drawn anew"
+    assert np.abs(actions[:10]).max() <= 1
+    assert actions[:10].min() < -0.3 < 0.3 < actions[:10].max()
+
+
+def test_counters_after_an_epoch(tiny: Tiny) -> None:
+    config = tiny()
+    trainer = Trainer(config)
+    state, metrics = run_epochs(trainer, 1)
+    assert int(state.iteration) == config.exploration_iterations + config.iterations_per_epoch
+    assert int(state.agent.gradient_steps) == config.iterations_per_epoch * config.train.updates_per_step
+    assert int(state.replay.size) == 14 * 4
+    assert int(state.normalizer.steps) == 14
+    # Episodes of 5 steps pay 0 + 1 + 2 + 3 + 4.
+    assert float(metrics["episode_return"]) == 10
+    assert float(metrics["faults"]) == 0
+
+
+def test_faults_never_reach_the_replay_and_are_counted(tiny: Tiny) -> None:
+    trainer = Trainer(tiny("env.kwargs={nan_at: 3, nan_below: 0.0}"))
+    state, metrics = run_epochs(trainer, 2)
+    assert float(metrics["faults"]) > 0
+    assert float(metrics["reward_mean"]) >= 0
+    state = state.replace(key=jnp.zeros(()))
+    for leaf in jax.tree.leaves((state, {k: v for k, v in metrics.items() if k != "episode_return"})):
+        assert np.isfinite(leaf).all()
+
+
+def run_epochs(trainer: Trainer, epochs: int, seed: int = 0) -> tuple[Any, dict[str, np.ndarray]]:
+    programs = Programs(trainer, trainer.config.train.num_seeds)
+    state, hyper = programs.init(programs.keys(seed)[0]), trainer.hyper()
+    state = programs.prefill(state, hyper)
+    for _ in range(epochs):
+        state, metrics = programs.epoch(state, hyper)
+    return state, jax.device_get(metrics)
+
+
+@pytest.mark.parametrize("algorithm", [pytest.param("sac_v1", marks=pytest.mark.slow), "sac_v2"])
+def test_a_seed_among_others_equals_the_solo_run(tiny: Tiny, algorithm: str) -> None:
+    """Relative tolerance 1e-4: batched products sum in another order, and 40 updates carry that on."""
+    overrides = (f"algorithm.name={algorithm}", "algorithm.reward_centering=0.01")
+    together, metrics = run_epochs(Trainer(tiny("train.num_seeds=2", *overrides)), 2)
+    for i in range(2):
+        solo, solo_metrics = run_epochs(Trainer(tiny(*overrides)), 2, seed=i)
+        for a, b in zip(jax.tree.leaves(together.agent), jax.tree.leaves(solo.agent), strict=True):
+            np.testing.assert_allclose(a[i], b, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(together.replay.rows[i], solo.replay.rows, rtol=1e-4, atol=1e-5)
+        for name, value in solo_metrics.items():
+            np.testing.assert_allclose(metrics[name][i], value, rtol=1e-3, atol=1e-4)
+
+
+def test_a_seed_among_others_equals_the_solo_run_bit_for_bit_until_it_learns(tiny: Tiny) -> None:
+    """Initialization, exploration, the rows that are sampled and the first gradients, which Adam's moments keep, are
+    the same bits. Later the last bit of a parameter's step may differ: XLA fuses it with other neighbours."""
+    together = Programs(Trainer(tiny("train.num_seeds=3")), 3)
+    hyper = Trainer(tiny()).hyper()
+    state = together.init(together.keys(5)[0])
+    explored = jax.device_get(together.prefill(state, hyper).replace(key=None))
+    state = together.prefill(together.init(together.keys(5)[0]), hyper)
+    learnt = together.advance(state, together.zero_sums(state), hyper, np.int32(1))[0]
+    solo = Programs(Trainer(tiny()))
+    for i in range(3):
+        own = solo.prefill(solo.init(solo.keys(5 + i)[0]), hyper)
+        for a, b in zip(jax.tree.leaves(explored), jax.tree.leaves(own.replace(key=None)), strict=True):
+            np.testing.assert_array_equal(a[i], b)
+        own = solo.advance(own, solo.zero_sums(own), hyper, np.int32(1))[0]
+        np.testing.assert_array_equal(learnt.replay.rows[i], own.replay.rows)
+        np.testing.assert_array_equal(learnt.env.state.obs[i], own.env.state.obs)
+
+
+def test_seeds_differ(tiny: Tiny) -> None:
+    state, _ = run_epochs(Trainer(tiny("train.num_seeds=2")), 1)
+    kernel = jax.tree.leaves(state.agent.params["actor"])[1]
+    assert np.abs(kernel[0] - kernel[1]).max() > 0.01
+    assert (state.replay.rows[0, :, 0] != state.replay.rows[1, :, 0]).all(where=state.replay.rows[0, :, 0] != 0)
+
+
+def test_predicted_bytes_are_the_bytes(tiny: Tiny) -> None:
+    trainer = Trainer(tiny())
+    parts = predicted_bytes(trainer, num_seeds=3)
+    assert parts["replay"] == 3 * (64 * (2 * 2 + 2 + 3) * 4 + 2 * 4)
+    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    networks = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.agent))
+    assert parts["networks"] == 3 * networks
+
+
+def test_reward_centering_changes_what_is_learnt_from(tiny: Tiny) -> None:
+    trainer = Trainer(tiny("algorithm.reward_centering=0.01", "algorithm.n_step=1"))
+    state, _ = run_epochs(trainer, 1)
+    centred = trainer._sample(state, jax.random.key(0), 50, trainer.hyper())
+    plain = Trainer(tiny("algorithm.n_step=1"))._sample(state, jax.random.key(0), 50, trainer.hyper())
+    assert float(state.normalizer.reward_mean) > 1
+    np.testing.assert_allclose(centred.reward, plain.reward - state.normalizer.reward_mean, rtol=1e-5)
+    assert np.abs(np.asarray(plain.observation)).max() <= 10
+    rows = np.asarray(state.replay.rows[:56, 1])
+    assert rows.max() == 4
+    assert np.asarray(plain.observation)[:, 1].max() < 2.5, "networks see normalized observations"
+
+
+def test_a_hundred_million_transitions_fit_an_h200_beside_65536_environments() -> None:
+    """From shapes alone; 141 GB, of which a tenth is left to programs and minibatches."""
+    overrides = ["env.num_envs=65536", "replay.capacity=100_000_000", "train.total_env_steps=200_000_000"]
+    parts = predicted_bytes(Trainer(config_lib.load("swimmer", overrides)))
+    assert parts["replay"] == pytest.approx(100e6 * (2 * 8 + 2 + 3) * 4, rel=1e-6)
+    assert sum(parts.values()) < 0.9 * 141e9

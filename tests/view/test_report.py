@@ -1,0 +1,111 @@
+"""The report of a run: what stands on the page, that it is safe to open, and the page in a real browser."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from browser import needs_browser, open_page
+
+from sacbrax import config as config_lib
+from sacbrax import report
+from sacbrax.policy_file.files import PRETRAINED
+from sacbrax.policy_file.numpy_policy import NumpyPolicy, load
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """The pretrained swimmer as the result of a run, with an unfriendly name in its files."""
+    directory = tmp_path / "my <run>"
+    (directory / "checkpoints").mkdir(parents=True)
+    shutil.copy(PRETRAINED / "swimmer.npz", directory / "checkpoints" / "best_policy.npz")
+    config = config_lib.from_mapping({"algorithm": {"gamma": 0.875}, "logging": {"wandb_project": HOSTILE}})
+    (directory / "config.yaml").write_text(config.to_yaml())
+    rows = [
+        {
+            "env_steps": 1000 * t,
+            "gradient_steps": 10 * t,
+            "wall_seconds": 2.0 * t,
+            "eval/return_mean": 30.0 * t,
+            "eval/return_std": 2.0,
+            "train/critic_loss": None if t == 0 else 1.0 / t,
+            f"diag/{HOSTILE}": 0.5,
+        }
+        for t in range(12)
+    ]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    summary = {
+        "device": HOSTILE,
+        "versions": {"jax": "0.10.2"},
+        "git_revision": "abc123",
+        "wall_seconds": 22.0,
+        "hardware": {"processor": "a fast one"},
+        "interrupted": False,
+    }
+    (directory / "summary.json").write_text(json.dumps(summary))
+    return directory
+
+
+def test_the_page(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert report.main([str(run), "--engines", "gymnasium", "--episodes", "2"]) == 0
+    assert capsys.readouterr().out.strip() == str(run / "report.html")
+    text = (run / "report.html").read_text(encoding="utf-8")
+    for part in (
+        "330.0",
+        "11,000",
+        "abc123",
+        "a fast one",
+        "0.10.2",
+        "algorithm.gamma",
+        "0.875",
+        "diag/",
+        "my &lt;run",
+    ):
+        assert part in text, part
+    assert text.count("<svg") == 2
+    assert 'class="player"' in text
+    (mean,) = re.findall(r"C MuJoCo</td><td[^>]*>([0-9.]+)</td>", text)
+    assert float(mean) == pytest.approx(362.6, abs=4)
+    assert HOSTILE not in text
+    for address in ("src=", "@import", "url(http", '<link rel="style'):
+        assert address not in text, "the page loads nothing"
+
+
+@needs_browser
+def test_the_page_in_a_browser(run: Path) -> None:
+    assert report.main([str(run), "--engines", "--episodes", "2"]) == 0
+    picture, console = open_page(run / "report.html", 1200, 3000)
+    assert console == []
+    red, green, blue = np.moveaxis(picture.astype(int), -1, 0)
+    assert ((red > 220) & (blue < 100)).sum() > 2000, "the swimmer"
+    assert ((red == 31) & (green == 119) & (blue == 180)).sum() > 500, "the curves"
+
+
+def test_an_engine_that_cannot_run_says_why(run: Path) -> None:
+    found = load(run / "checkpoints" / "best_policy.npz")
+    other = NumpyPolicy(found.header | {"env": found.header["env"] | {"links": 5}}, found.arrays)
+    args = report.parse([str(run), "--engines", "gymnasium"])
+    assert "no Gymnasium twin" in report.evaluations(other, args)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (["nowhere"], "nowhere"),
+        (["RUN", "--episodes", "0"], "--episodes"),
+        (["RUN", "--engines", "unreal"], "unreal"),
+        (["RUN", "--engines", "--out", "/proc/x.html"], "--out"),
+    ],
+)
+def test_a_mistake_is_one_line_and_status_2(
+    run: Path, arguments: list[str], word: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert report.main([argument.replace("RUN", str(run)) for argument in arguments]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error:")
+    assert error.count("\n") == 1
+    assert word in error

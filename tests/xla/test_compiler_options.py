@@ -1,0 +1,55 @@
+"""The compiler's options for long chains on MJX reach every program that steps an environment, where they are known."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jaxlib
+import pytest
+from conftest import make_tiny
+
+from sacbrax.envs import compiler_options, make_env
+from sacbrax.evaluate import evaluate_engine
+from sacbrax.gym import TaskEnv, TaskVectorEnv
+from sacbrax.policy_file.files import load_policy
+from sacbrax.training.programs import Programs
+from sacbrax.training.trainer import Trainer
+from sacbrax.view.episode import play
+
+
+@pytest.mark.parametrize("name", ["pusher", "hopper_v5", "probes:Cue", "swimmer"])
+def test_a_pusher_on_a_cpu_has_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the compiler that is there knows what it is given."""
+    env = make_env(name)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert not compiler_options(env)
+    monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
+    options = compiler_options(env)
+    assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
+    monkeypatch.setattr(jaxlib, "__version__", "0.10.9")
+    assert bool(compiler_options(env)) == (name == "pusher")
+    monkeypatch.setattr(jaxlib, "__version__", "0.11.0")
+    assert not compiler_options(env)
+
+
+def init() -> Any:
+    programs = Programs(Trainer(make_tiny()))
+    return programs.compile({"init": (programs.keys(0)[0],)})
+
+
+DOORS: dict[str, Callable[[], Any]] = {
+    "training": init,
+    "evaluate": lambda: evaluate_engine(load_policy("swimmer"), None, 1, 0),
+    "render": lambda: play(load_policy("swimmer"), steps=1),
+    "gym": lambda: TaskEnv().reset(),
+    "gym, many": lambda: TaskVectorEnv(2).reset(),
+}
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_every_door_hands_them_over(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shown by one that no compiler knows."""
+    for module in ("sacbrax.envs", "sacbrax.training.programs", "sacbrax.gym"):
+        monkeypatch.setattr(f"{module}.compiler_options", lambda env: {"xla_of_ours": True})
+    with pytest.raises(Exception, match="xla_of_ours"):
+        DOORS[door]()
