@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import make_tiny
+from tiny_config import make_tiny
 
 from sacbrax.agents import adam
 from sacbrax.agents.hyperparameters import Hyper

@@ -199,7 +199,7 @@ RUN = (
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     """A finished run of the mixture policy, exploration no multiple of the environments."""
-    from conftest import make_tiny
+    from tiny_config import make_tiny
 
     directory = tmp_path_factory.mktemp("runs") / "source"
     return loop.run(make_tiny(*RUN, f"run.dir={directory}"), quiet=True)
@@ -229,7 +229,7 @@ def test_a_run_keeps_a_light_snapshot_of_every_evaluation(finished):
 
 def warm(finished, *overrides):
     """(state before learning, source's parameters) of a run that starts from `finished`."""
-    from conftest import make_tiny
+    from tiny_config import make_tiny
 
     from sacbrax.run import warm_start
 
@@ -279,7 +279,7 @@ def test_warm_start_that_does_not_fit_is_one_clear_line(finished, override, word
 
 
 def test_a_warm_started_run_begins_where_the_other_ended(finished, tmp_path):
-    from conftest import make_tiny
+    from tiny_config import make_tiny
 
     overrides = (*RUN, f"init.from={finished.run_dir}", f"run.dir={tmp_path / 'warm'}", "train.num_seeds=2")
     result = loop.run(make_tiny(*overrides, "checkpoint.full=false"), quiet=True)

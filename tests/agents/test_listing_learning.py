@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_learning import learn, mode
+from learners import learn, mode
 
 from sacbrax.config import from_mapping
 from sacbrax.run import loop

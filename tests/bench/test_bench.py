@@ -11,8 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, make_tiny
 from probes import BraxCue
+from tiny_config import TINY, make_tiny
 
 from sacbrax import __main__ as overview
 from sacbrax.agents.hyperparameters import Hyper

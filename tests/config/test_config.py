@@ -89,7 +89,7 @@ def test_the_configuration_is_frozen() -> None:
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: str, says: str) -> None:
-    from conftest import TINY
+    from tiny_config import TINY
 
     path = write(tmp_path, yaml.safe_dump(TINY | {"train": TINY["train"] | {"seed": 0}}))
     with pytest.raises(ConfigError) as caught:

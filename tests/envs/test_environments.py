@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from conftest import make_tiny
 from probes import Cue, fluids
+from tiny_config import make_tiny
 
 from sacbrax.config import ConfigError
 from sacbrax.engines.fused import Fused

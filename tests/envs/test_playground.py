@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import make_tiny
+from tiny_config import make_tiny
 
 import sacbrax
 from sacbrax.agents.registry import make_agent

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from test_learning import SETTINGS
+from learners import SETTINGS
 
 from sacbrax.config import Config, ConfigError
 from sacbrax.training.memory import predicted_bytes

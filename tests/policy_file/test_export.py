@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 import pytest
-from test_policies_numpy import O, saved
+from saved_policies import O, saved
 
 from sacbrax import export
 from sacbrax.agents.networks import ACTIVATIONS
 from sacbrax.core.errors import RunError
-from sacbrax.policy_file.files import load_policy, numpy_policy, onnx_policy
+from sacbrax.policy_file import numpy_policy, onnx_policy
+from sacbrax.policy_file.files import load_policy
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "gymnasium_onnx.py"
 VARIANTS = {

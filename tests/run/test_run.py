@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY, make_tiny
+from tiny_config import TINY, make_tiny
 
 import sacbrax
 from sacbrax import config as config_lib

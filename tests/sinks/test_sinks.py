@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 import wandb
-from conftest import make_tiny
 from PIL import Image
+from tiny_config import make_tiny
 
 from sacbrax import sinks
 from sacbrax.config import Config, ConfigError

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY
 from PIL import Image
 from rich.console import Console
+from tiny_config import TINY
 
 from sacbrax.bench.roofline import bound, update_bytes
 from sacbrax.config import ConfigError

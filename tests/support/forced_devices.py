@@ -18,8 +18,8 @@ if "XDG_CACHE_HOME" in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 import numpy as np  # noqa: E402
-from conftest import make_tiny  # noqa: E402
 from resumable import arrays, learning, train  # noqa: E402
+from tiny_config import make_tiny  # noqa: E402
 
 from sacbrax.config import Config, ConfigError  # noqa: E402
 from sacbrax.training.plan import Plan  # noqa: E402

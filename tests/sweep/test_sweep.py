@@ -14,9 +14,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from conftest import make_tiny
 from PIL import Image
 from test_sweep_spec import write
+from tiny_config import make_tiny
 
 import sacbrax
 from sacbrax.run import loop

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from conftest import TINY
+from tiny_config import TINY
 
 from sacbrax.config import ConfigError
 from sacbrax.sweep import spec

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import make_tiny
+from tiny_config import make_tiny
 
 import sacbrax
 from sacbrax import evaluate

@@ -4,9 +4,9 @@ import json
 
 import numpy as np
 import pytest
-from conftest import make_tiny
 from PIL import Image, ImageSequence
-from test_policies_numpy import A, O, saved
+from saved_policies import A, O, saved
+from tiny_config import make_tiny
 
 from sacbrax import plot
 from sacbrax.policy_file.files import load_policy

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 import jaxlib
 import pytest
-from conftest import make_tiny
+from tiny_config import make_tiny
 
 from sacbrax.envs import compiler_options, make_env
 from sacbrax.evaluate import evaluate_engine
