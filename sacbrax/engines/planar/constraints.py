@@ -113,7 +113,7 @@ class Constraints(NamedTuple):
             at_joints[stop.dof] = add(at_joints[stop.dof], pushing)
         return at_joints, push
 
-    def energy_slope(self, residuals: Sequence[Row], change: Sequence[Row], step: Row) -> Row:
+    def slope(self, residuals: Sequence[Row], change: Sequence[Row], step: Row) -> Row:
         """d/ds of the rows' cost at residuals + s change, s = step."""
         slope: Row = 0.0
         for weight, e, d in zip(self.weights(), residuals, change, strict=True):
