@@ -20,7 +20,11 @@ class EnvConfig:
         "task: a registered name, `playground:Task` of MuJoCo Playground, or an import path `package.module:Class` of "
         "a Brax Env",
     )
-    engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
+    engine: str | None = option(
+        None,
+        "physics engine of the task; when null, fused where it covers the task, else mjx",
+        choices=("fused", "mjx"),
+    )
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)

@@ -69,9 +69,7 @@ _step.def_impl(lambda *state, engine: jax.jit(functools.partial(_step.bind, engi
 mlir.register_lowering(
     _step, mlir.lower_fun(lambda *state, engine: step_blocks(engine, *state), multiple_results=True), platform="cpu"
 )
-mlir.register_lowering(
-    _step, mlir.lower_fun(lambda *state, engine: step_rows(engine, *state), multiple_results=True)
-)
+mlir.register_lowering(_step, mlir.lower_fun(lambda *state, engine: step_rows(engine, *state), multiple_results=True))
 
 
 def _merge_axes(args: Sequence[Any], axes: Sequence[Any], engine: Integrates) -> tuple[list[Array], tuple[int, int]]:

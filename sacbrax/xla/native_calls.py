@@ -16,7 +16,6 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
-
 # Operations of one function. XLA would divide a longer one among threads, which a native function cannot have.
 LONGEST = 64
 

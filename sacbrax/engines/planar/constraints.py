@@ -132,9 +132,7 @@ class Constraints(NamedTuple):
 def constraints(mechanism: Mechanism, state: Motion, q: Rows, v: Rows) -> Constraints:
     """Of a state of the tree."""
     touches = [_touch(contact, mechanism, state) for contact in mechanism.contacts]
-    stops = [
-        _stop(i, dof.limit, q[i], v[i]) for i, dof in enumerate(mechanism.dofs) if dof.limit is not None
-    ]
+    stops = [_stop(i, dof.limit, q[i], v[i]) for i, dof in enumerate(mechanism.dofs) if dof.limit is not None]
     return Constraints(touches, stops)
 
 

@@ -6,6 +6,7 @@ inertia is a symmetric 3 x 3 matrix in six rows: turn-turn, turn-u, turn-v, u-u,
 Dynamics Algorithms, 2008, chapters 5 to 7.)
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -33,7 +34,7 @@ class Frame(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """The state of the tree, as the dynamics use it; lists have one entry for each dof but `frames`, one for each body."""
+    """The state of the tree, as the dynamics use it; `frames` has an entry for each body, other lists one for each dof."""
 
     frames: list[Frame]
     axis: list[Triple]  # what one unit of a joint's speed adds to the motion of what it carries
@@ -42,9 +43,7 @@ class Motion(NamedTuple):
     force: Rows  # generalized: motors, springs, damping, gravity, and the turning of the bodies
 
 
-def motion(
-    mechanism: Mechanism, q: Rows, v: Rows, torque: Rows, sincos: Callable[[Row], tuple[Row, Row]]
-) -> Motion:
+def motion(mechanism: Mechanism, q: Rows, v: Rows, torque: Rows, sincos: Callable[[Row], tuple[Row, Row]]) -> Motion:
     """Of positions q [nq], velocities v [nv] and joint forces of the motors [nv]."""
     n = len(mechanism.dofs)
     frames: list[Frame] = [Frame(0.0, 0.0, 0.0, 1.0, 0.0)]
@@ -95,18 +94,16 @@ def motion(
         inertia[i] = own if inertia[i] is None else plus(inertia[i], own)
         needed[i] = force if needed[i] is None else plus(needed[i], force)
     bias = joint_forces(mechanism, axis, needed)
-    force = []
+    generalized: Rows = []
     for i, dof in enumerate(mechanism.dofs):
         passive = add(mul(-dof.damping, v[i]), mul(-dof.stiffness, sub(q[i], dof.spring)) if dof.stiffness else 0.0)
-        force.append(add(torque[i], passive, -bias[i]))
-    return Motion(frames, axis, speed, inertia, force)
+        generalized.append(add(torque[i], passive, -bias[i]))
+    return Motion(frames, axis, speed, inertia, generalized)
 
 
 def _directions(angle: Row, sincos: Callable[[Row], tuple[Row, Row]]) -> tuple[Row, Row]:
     """Sine and cosine; of a body that does not turn they are numbers."""
     if isinstance(angle, float):
-        import math
-
         return math.sin(angle), math.cos(angle)
     return sincos(angle)
 

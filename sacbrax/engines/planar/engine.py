@@ -1,4 +1,4 @@
-"""The fused engine of planar mechanisms: MuJoCo's own physics of the half-cheetah and its like, as arithmetic on rows."""
+"""The fused engine of planar mechanisms: MuJoCo's physics of the half-cheetah and its like as arithmetic on rows."""
 
 from collections.abc import Mapping
 from types import MappingProxyType

@@ -27,7 +27,9 @@ def joint_forces(mechanism: Mechanism, ctrl: Rows) -> Rows:
     return forces
 
 
-def acceleration(mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, timestep: float) -> tuple[Rows, Rows]:
+def acceleration(
+    mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, timestep: float
+) -> tuple[Rows, Rows]:
     """MuJoCo's qacc [nv], and what moves the velocities in a time step: with `timestep` > 0 the damping is implicit."""
     state = motion(mechanism, q, v, forces, sincos)
     rows = constraints(mechanism, state, q, v)
@@ -64,7 +66,9 @@ def rk4(mechanism: Mechanism, steps: int, q: Rows, v: Rows, forces: Rows, once: 
     fixed = {i: f for i, f in enumerate(forces) if not isinstance(f, float)}
 
     @once
-    def stage(offset: Any, weight: Any, last: Any, driven: Rows, start: Rows, total: Rows, now: Rows, guess: Rows) -> Any:
+    def stage(
+        offset: Any, weight: Any, last: Any, driven: Rows, start: Rows, total: Rows, now: Rows, guess: Rows
+    ) -> Any:
         own = _filled(forces, dict(zip(fixed, driven, strict=True)))
         guess, a = acceleration(mechanism, now[:n], now[n:], own, guess, 0.0)
         rate = [*now[n:], *a]

@@ -6,10 +6,12 @@ about z, (z, y) about x. Everything across the plane is without effect and must 
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 import mujoco
 import numpy as np
+
+from sacbrax.engines.engine import refuse
 
 MINVAL, MINIMP, MAXIMP = mujoco.mjMINVAL, mujoco.mjMINIMP, mujoco.mjMAXIMP
 PLANE = {0: (2, 1), 1: (0, 2), 2: (1, 0)}  # axis of the hinges: u and v
@@ -102,11 +104,6 @@ class Mechanism:
     bodies: tuple[Body, ...]  # bodies[0] is the world
     contacts: tuple[Contact, ...]
     motors: tuple[Motor, ...]
-
-
-def refuse(what: str) -> NoReturn:
-    """Raise the one line about what is not covered."""
-    raise ValueError(f"env.engine: the fused engine does not cover {what}; use env.engine=mjx")
 
 
 def read_mechanism(model: mujoco.MjModel) -> Mechanism:
@@ -279,7 +276,11 @@ def _limit(model: mujoco.MjModel, j: int) -> Limit | None:
 
 
 def _motor(model: mujoco.MjModel, a: int) -> Motor:
-    if model.actuator_trntype[a] != mujoco.mjtTrn.mjTRN_JOINT or model.actuator_gaintype[a] or model.actuator_biastype[a]:
+    if (
+        model.actuator_trntype[a] != mujoco.mjtTrn.mjTRN_JOINT
+        or model.actuator_gaintype[a]
+        or model.actuator_biastype[a]
+    ):
         refuse("actuators other than motors on joints")
     low, high = model.actuator_ctrlrange[a] if model.actuator_ctrllimited[a] else (-np.inf, np.inf)
     gear = float(model.actuator_gear[a, 0] * model.actuator_gainprm[a, 0])
