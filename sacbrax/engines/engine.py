@@ -28,5 +28,5 @@ MakeEngine = Callable[[mujoco.MjModel, int], Engine]  # of a model and the time 
 
 
 def refuse(feature: str) -> None:
-    """Raise the ValueError of a model that has what a planar swimmer has not."""
+    """Raise the ValueError of a model that has what the fused engine does not cover."""
     raise ValueError(f"env.engine=fused does not cover {feature}; use env.engine=mjx")

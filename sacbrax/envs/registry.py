@@ -80,7 +80,7 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
             choices = ", ".join(option for option in options if option != "engine") or "no options"
             raise ValueError(f"env.{key}: unknown for {name!r}; choose from {choices}")
     if "engine" in options:
-        kwargs["engine"] = _load("env.engine", engine or getattr(cls, "default_engine", "fused"), ENGINES)
+        kwargs["engine"] = _load("env.engine", engine or str(getattr(cls, "default_engine", "fused")), ENGINES)
     return cls(**kwargs)
 
 

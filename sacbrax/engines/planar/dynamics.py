@@ -34,7 +34,7 @@ class Frame(NamedTuple):
 
 
 class Motion(NamedTuple):
-    """The state of the tree, as the dynamics use it; `frames` has an entry for each body, other lists one for each dof."""
+    """The state of the tree, as the dynamics use it: lists by dof, but for `frames`, which are by body."""
 
     frames: list[Frame]
     axis: list[Triple]  # what one unit of a joint's speed adds to the motion of what it carries
