@@ -86,3 +86,9 @@ def test_evaluation_normalizes_what_the_policy_sees(tiny: Tiny) -> None:
     draws, seen = (np.asarray(returns(trainer, s, jax.random.key(1))) / 5 for s in (state, moved))
     np.testing.assert_allclose(seen, (draws - 0.2) / 2, rtol=1e-4)
     assert len(set(draws.tolist())) == 8
+
+
+def test_evaluation_clips_actions(tiny: Tiny) -> None:
+    trainer = Trainer(tiny("env.name=probes:Echo", "policy.squash=false"))
+    trainer.agent.act_deterministic = lambda agent, observation: jnp.full((len(observation), 1), -3.0)
+    np.testing.assert_array_equal(returns(trainer, trainer.init(jax.random.key(0)), jax.random.key(1)), -5.0)
