@@ -176,7 +176,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("\n".join(problems or ["no such changes"]), file=sys.stderr)
         return 2
     with contextlib.redirect_stdout(None):  # mjx says what it does without
-        for module in HEAVY:
+        for module in HEAVY if (args.root / "sacbrax").is_dir() else ():
             importlib.import_module(module)
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         tree = Path(folder)
