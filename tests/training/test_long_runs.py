@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import soak
 
 from sacbrax.agents.normalizer import Normalizer
 from sacbrax.checkpoint import files as checkpoint_files
@@ -94,3 +95,9 @@ def test_running_statistics_stay_right_over_very_many_rows() -> None:
     assert int(later.steps) == 2**30 + 200_000
     np.testing.assert_allclose(later.mean, wanted_mean, atol=0.01)
     np.testing.assert_allclose(later.variance, wanted, rtol=0.01)
+
+
+@pytest.mark.slow
+def test_a_minute_of_training_leaks_nothing() -> None:
+    """`python -m tests.soak` looks for longer."""
+    assert soak.main(["--minutes", "1"]) == 0
