@@ -89,6 +89,12 @@ def test_evaluation_normalizes_what_the_policy_sees(tiny: Tiny) -> None:
 
 
 def test_evaluation_clips_actions(tiny: Tiny) -> None:
+    """A policy whose mean is -3 everywhere, without tanh."""
     trainer = Trainer(tiny("env.name=probes:Echo", "policy.squash=false"))
-    trainer.agent.act_deterministic = lambda agent, observation: jnp.full((len(observation), 1), -3.0)
-    np.testing.assert_array_equal(returns(trainer, trainer.init(jax.random.key(0)), jax.random.key(1)), -5.0)
+    state = trainer.init(jax.random.key(0))
+    actor = jax.tree.map(
+        lambda leaf: jnp.full_like(leaf, -3.0) if leaf.shape == (2,) else 0 * leaf, state.agent.params["actor"]
+    )
+    state = state.replace(agent=state.agent.replace(params=state.agent.params | {"actor": actor}))
+    assert (trainer.agent.act_deterministic(state.agent, jnp.zeros((1, 2))) == -3).all()
+    np.testing.assert_array_equal(returns(trainer, state, jax.random.key(1)), -5.0)
