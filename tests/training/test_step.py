@@ -40,6 +40,7 @@ def test_every_random_number_has_a_key_of_its_own(tiny: Tiny) -> None:
 
 def test_shards_act_apart(tiny: Tiny) -> None:
     trainer = Trainer(tiny("parallel.shards=2", "eval.episodes=2"), Shards(count=2))
+    trainer.agent.act = lambda agent, observation, key: jax.random.uniform(key, (2, 2))  # whatever is seen
     both = jax.jit(jax.vmap(lambda key: advance(trainer, trainer.init(key), 1)[0].replay.rows, axis_name=LANE))
     rows = np.asarray(both(jax.numpy.stack([jax.random.key(0)] * 2)))
     assert rows.shape == (2, 32, 9), "half of the replay each"
