@@ -154,6 +154,50 @@ class TwoStep(Probe):
         return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
 
 
+class Two(Probe):
+    """One step with two actions, best (0.5, -0.25)."""
+
+    action_count = 2
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return -((action[0] - 0.5) ** 2) - (action[1] + 0.25) ** 2, True
+
+
+class Later(Probe):
+    """A step that pays nothing, then one that pays `later(action)`, then the end."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.where(time == 1.0, later(action[0]), 0.0), time == 1.0
+
+
+def later(action: Any) -> Any:
+    """Of NumPy and JAX alike."""
+    return -2.0 * (action - 0.3) ** 2
+
+
+class Once(Probe):
+    """One step that pays `later(action)`."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return later(action[0]), True
+
+
+class Coin(Probe):
+    """Pays 1 and ends at a quarter of the steps, at random; what it shows are random numbers too, new in every step."""
+
+    def reset(self, rng: Any) -> State:
+        return super().reset(rng).replace(pipeline_state=jax.random.key_data(rng))
+
+    def step(self, state: State, action: Any) -> State:
+        key, show, flip = jax.random.split(jax.random.wrap_key_data(state.pipeline_state), 3)
+        return state.replace(
+            pipeline_state=jax.random.key_data(key),
+            obs=jax.random.uniform(show, (2,), minval=-1.0, maxval=1.0),
+            reward=jnp.ones(()),
+            done=jax.random.bernoulli(flip, 0.25).astype(jnp.float32),
+        )
+
+
 class Several(Probe):
     """Observes a dictionary: what `Probe` does, and for the critics the number three times."""
 
