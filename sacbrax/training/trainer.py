@@ -137,7 +137,7 @@ class Trainer:
         """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
         sums = dict(sums)
         steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
-        counts = {"faults": sums.pop("faults"), "skipped_updates": sums.pop("skipped_updates")}
+        counts = {name: sums.pop(name) for name in ("faults", "bounded", "skipped_updates")}
         metrics = {
             "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
             "episodes": episodes,
@@ -190,12 +190,12 @@ class Trainer:
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)
-        normalizer = state.normalizer.update(
+        normalizer, bounded = state.normalizer.update(
             step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
-        return state, self.shards.total(step.metrics)
+        return state, self.shards.total(step.metrics) | {"bounded": bounded}
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
         centered = self.config.algorithm.reward_centering > 0
