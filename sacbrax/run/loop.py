@@ -127,7 +127,9 @@ class _Run:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
             state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
-            state = warm_start.apply(state, initial)
+            if initial:
+                self.reporter.say(warm_start.line(self.config, initial))
+                state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
