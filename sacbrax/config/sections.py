@@ -141,13 +141,14 @@ class NetworkConfig:
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
     dtype: str = option(
         "float32",
-        "numbers in the hidden layers; parameters, output layers, losses and optimizer are float32",
+        "numbers in the hidden layers while learning; parameters, output layers, losses and optimizer are float32, and "
+        "so are policies that are evaluated, kept or exported",
         choices=("float32", "bfloat16"),
     )
     matmul_precision: str = option(
         "default",
         "of float32 products in the networks: the device's own, or higher (a GPU's or TPU's default rounds their "
-        "inputs). Physics and statistics always have the highest",
+        "inputs). Physics, statistics and evaluations always have the highest",
         choices=("default", "high", "highest"),
     )
     normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")

@@ -3,6 +3,7 @@
 Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) are maps over them. Knows no files.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -57,6 +58,10 @@ class Trainer:
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
         self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
+        # Policies are kept, exported and run elsewhere in float32, so that is what evaluations are of.
+        network = dataclasses.replace(config.network, dtype="float32", matmul_precision="highest")
+        kept = dataclasses.replace(config, network=network)
+        self.evaluated = make_agent(kept, self.observation_size, self.action_size, shards, self.actor_inputs)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,
@@ -171,8 +176,8 @@ class Trainer:
         def policy(observation: Array, key: Key) -> Array:
             observation = self._normalize(state, observation)
             if config.deterministic:
-                return self.agent.act_deterministic(state.agent, observation)
-            return self.agent.act(state.agent, observation, key)
+                return self.evaluated.act_deterministic(state.agent, observation)
+            return self.evaluated.act(state.agent, observation, key)
 
         key = self.shards.own(jax.random.fold_in(key, state.iteration))
         episodes = self.shards.share(config.episodes)
