@@ -34,7 +34,7 @@ class Step(struct.PyTreeNode):
 
     transition: Transition  # [N]
     first: Array  # bool [N], the transition begins an episode
-    valid: Array  # bool [N], False where the physics left the finite numbers
+    valid: Array  # bool [N], False where the observations, the reward or the physics are not finite
     metrics: Metrics
 
 
@@ -76,7 +76,9 @@ class VectorEnv:
         previous = env_state.state.obs
         with physics_precision():
             state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
-        valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
+        # A start that is not finite makes the row that begins there one that is not.
+        seen = jnp.where(jnp.isfinite(previous), state.obs, jnp.nan)
+        valid = _all_finite((seen, state.reward, state.done, state.pipeline_state), self.num_envs)
         terminated = state.done > 0
         clock = env_state.episode_step + 1
         ended = (terminated | (clock >= self.episode_length)) & valid

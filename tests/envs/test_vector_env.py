@@ -99,6 +99,22 @@ def test_a_fault_is_quarantined(fault: str) -> None:
     assert step.metrics["episodes"].sum() == 0
 
 
+def test_faulty_starts_are_quarantined() -> None:
+    """What is seen of a start may be NaN where all that follows is sound."""
+
+    class Blind(Cue):
+        def reset(self, rng: Any) -> Any:
+            state = super().reset(rng)
+            return state.replace(obs=jnp.where(state.obs[0] < 0.0, jnp.nan, state.obs))
+
+    before, step, _ = roll(Blind(terminate_at=3), 12)
+    blind = np.isnan(before).any(axis=2)
+    assert 0 < blind.sum() < blind.size / 2
+    np.testing.assert_array_equal(step.valid, ~blind)
+    np.testing.assert_array_equal(step.metrics["faults"], blind.sum(axis=1))
+    assert np.isfinite(step.transition.next_observation).all()
+
+
 def test_faults_do_not_poison_the_sums() -> None:
     _, step, _ = roll(Cue(nan_at=1, fault="reward"), 2)
     assert step.metrics["reward_sum"].tolist() == [0, 0]
