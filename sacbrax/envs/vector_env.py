@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from sacbrax.core.types import Array, Key, Metrics, Transition
@@ -66,7 +67,8 @@ class VectorEnv:
             state = self._starts(key, self.num_envs)
         else:
             state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, key)
-        clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
+        clock = np.arange(self.num_envs, dtype=np.int64) * self.episode_length // self.num_envs  # 32 bits may overflow
+        clock = jnp.asarray(clock, jnp.int32)
         total = jnp.zeros(self.num_envs)
         return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
 

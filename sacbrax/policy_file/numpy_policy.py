@@ -113,8 +113,8 @@ class NumpyPolicy:
         self._kind = self.options["kind"]
         self._seen: int = header.get("actor_observation_size", self.observation_size)
         self.input_size = self._seen if self._kind == "gaussian" else self.observation_size  # others ask the critics
-        choices = {"gaussian": 1, "gmm": self.options.get("components"), "latent": self.options.get("candidates")}
-        self.chooses = choices[self._kind] != 1  # among several candidates, by Q
+        several = {"gmm": self.options.get("components"), "latent": self.options.get("candidates")}
+        self.chooses = several.get(self._kind, 1) != 1  # among several candidates, by Q
         self._gain = self.options.get("action_gain", 1.0)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()

@@ -158,8 +158,8 @@ class _Run:
         """There must be something to learn from."""
         if not np.all(fetch(state.replay.size)):
             raise RunError(
-                "train.exploration_env_steps: every step had an observation, a reward or physics that is not finite, so "
-                f"there is nothing to learn from; look into the task, {self.config.env.name}"
+                "train.exploration_env_steps: every step had an observation, a reward or physics that is not finite, "
+                f"so there is nothing to learn from; look into the task, {self.config.env.name}"
             )
 
     def _interrupted(self) -> bool:

@@ -40,13 +40,17 @@ def load(config: Config, template: TrainState) -> dict[str, Any]:
         raise ConfigError(
             f"init.parts: {config.init.from_} has none of {', '.join(config.init.parts)} that this run needs"
         )
+    with np.errstate(divide="ignore", over="ignore"):
+        variance = source.arrays["observation_scale"] ** -2.0
     normalizer = {
         "mean": source.arrays["observation_mean"],
-        "variance": source.arrays["observation_scale"] ** -2.0,
+        "variance": variance,
         "reward_mean": source.arrays.get("reward_mean", 0.0),
         "reward_variance": source.arrays.get("reward_variance", 1.0),
-        "steps": source.arrays.get("normalizer_steps", 0.0),
+        "steps": np.clip(source.arrays.get("normalizer_steps", 0.0), 0, 2**30),  # of 32 bits, and more to come
     }
+    if not (np.all(np.isfinite(variance)) and normalizer["reward_variance"] >= 0):
+        raise ConfigError(f"init.from: the running statistics of {config.init.from_} are spoilt")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         _check_shape(config, path, leaf, template)
     return {"params": params, "normalizer": normalizer}

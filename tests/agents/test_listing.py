@@ -321,6 +321,16 @@ def load(config):
     return warm_start.load(config, jax.eval_shape(plain_init(Trainer(config))))
 
 
+def test_spoilt_statistics_are_refused(tiny, tmp_path):
+    trainer = Trainer(tiny())
+    state = trainer.init(jax.random.key(0))
+    path, sizes = tmp_path / "a.npz", (trainer.observation_size, trainer.action_size)
+    spoilt = state.normalizer.replace(variance=np.array([1.0, np.inf]))
+    policy_files.save(path, trainer.config, state.agent.params["actor"], spoilt, sizes, {}, {})
+    with pytest.raises(ConfigError, match=r"^init\.from: the running statistics of .* are spoilt$"):
+        load(tiny(f"init.from={path}"))
+
+
 def test_the_mean_reward_comes_along_without_a_normalizer(tiny, tmp_path):
     from sacbrax.run import warm_start
 

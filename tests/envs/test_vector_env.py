@@ -60,6 +60,12 @@ def test_termination_gives_discount_zero_and_a_reset() -> None:
     np.testing.assert_array_equal(before[3, :, 1], 0)
 
 
+def test_staggered_clocks_do_not_overflow() -> None:
+    """4,096 environments times a million steps exceed 32 bits."""
+    clock = np.asarray(VectorEnv(Cue(), 4096, 1_000_000).reset(jax.random.key(0)).episode_step)
+    np.testing.assert_array_equal(clock, np.arange(4096, dtype=np.int64) * 1_000_000 // 4096)
+
+
 def test_a_termination_at_the_time_limit_is_a_termination() -> None:
     _, step, _ = roll(Cue(terminate_at=LENGTH), LENGTH)
     assert step.transition.discount[LENGTH - 1, 0] == 0
