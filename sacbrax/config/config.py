@@ -190,6 +190,8 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
         )
+    if env.randomize is not None and env.reset_pool:
+        raise ConfigError("env.reset_pool: must be 0 or null with env.randomize, for every start has its own model")
     parallel = config.parallel
     if parallel.processes not in (1, "cluster"):
         if parallel.process >= int(parallel.processes):

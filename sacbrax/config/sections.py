@@ -28,7 +28,7 @@ class EnvConfig:
     reset_pool: int | None = option(
         None,
         "starts computed in advance, of which every reset draws one; 0: each reset computes its own; when null, the "
-        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0",
+        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0; with randomize always 0",
         low=0,
     )
     action_repeat: int = option(

@@ -57,16 +57,18 @@ class VectorEnv:
         reward_clip: float | None = None,
     ):
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
-        self.reset_pool = getattr(env.unwrapped, "reset_pool", 0) if reset_pool is None else reset_pool
+        self.reset_pool = getattr(env, "reset_pool", 0) if reset_pool is None else reset_pool
+        self._reseed = getattr(env.unwrapped, "reseed", None)
         self.reward_clip = reward_clip
 
     def reset(self, key: Key) -> EnvState:
         """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
+        key, reseed_key = self._keys(key)
         pool = self._starts(key, self.reset_pool) if self.reset_pool else None
         if pool is None:
             state = self._starts(key, self.num_envs)
         else:
-            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, key)
+            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
         clock = np.arange(self.num_envs, dtype=np.int64) * self.episode_length // self.num_envs  # 32 bits may overflow
         clock = jnp.asarray(clock, jnp.int32)
         total = jnp.zeros(self.num_envs)
@@ -112,16 +114,25 @@ class VectorEnv:
         return after, Step(transition, env_state.episode_step == 0, valid, metrics)
 
     def _fresh(self, pool: Any, key: Key) -> Any:
+        key, reseed_key = self._keys(key)
         if pool is None:
             return self._starts(key, self.num_envs)
-        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), key)
+        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), reseed_key)
 
-    def _drawn(self, pool: Any, index: Array, key: Key) -> Any:
+    def _keys(self, key: Key) -> tuple[Key, Key | None]:
+        """For drawing starts, and for making them anew where that is possible. A key serves once: those that
+        `split` and `fold_in` make of the same one may be equal."""
+        if self._reseed is None or not self.reset_pool:
+            return key, None
+        draw_key, reseed_key = random.split(key)
+        return draw_key, reseed_key
+
+    def _drawn(self, pool: Any, index: Array, key: Key | None) -> Any:
         """The starts at index [N]."""
         starts = _take(pool, index)
-        if (reseed := getattr(self.env.unwrapped, "reseed", None)) is None:
+        if self._reseed is None or key is None:
             return starts
-        return jax.vmap(reseed)(starts, random.split(random.fold_in(key, 1), self.num_envs))
+        return jax.vmap(self._reseed)(starts, random.split(key, self.num_envs))
 
     def _starts(self, key: Key, count: int) -> Any:
         with physics_precision():
