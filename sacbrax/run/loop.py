@@ -127,8 +127,11 @@ class _Run:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
             state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
-            state = warm_start.apply(state, initial)
+            if initial:
+                self.reporter.say(warm_start.line(self.config, initial))
+                state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
+            self._check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
@@ -150,6 +153,14 @@ class _Run:
                 return
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
+
+    def _check_explored(self, state: TrainState) -> None:
+        """There must be something to learn from."""
+        if not np.all(fetch(state.replay.size)):
+            raise RunError(
+                "train.exploration_env_steps: every step had an observation, a reward or physics that is not finite, "
+                f"so there is nothing to learn from; look into the task, {self.config.env.name}"
+            )
 
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""

@@ -51,6 +51,14 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     assert_same_run(plain, cut)
 
 
+def test_names_of_any_length_are_in_order(tmp_path: Path) -> None:
+    steps = [(999_999_999_999, 7), (10**12, 8), (10**12, 10**6), (3 * 10**13, 9)]
+    expected = [checkpoint_files.checkpoint_name(*each) for each in steps]
+    for name in [*expected, ".writing-1", "12-3", "000000000001-000001.damaged"]:
+        (tmp_path / name).mkdir()
+    assert checkpoint_files.names(tmp_path) == expected
+
+
 def test_replay_is_stored_up_to_its_fill(tmp_path: Path) -> None:
     train(tmp_path / "run", "train.total_env_steps=120", "replay.capacity=100000")
     stored = arrays(tmp_path / "run")

@@ -315,6 +315,12 @@ def test_faulty_physics_stay_out_of_the_replay(tmp_path: Path, fault: str) -> No
     assert all(np.isfinite(array).all() for array in arrays(tmp_path).values() if array.dtype.kind == "f")
 
 
+def test_a_task_without_one_sound_step_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^train\.exploration_env_steps: every step .* resumable:Drift$"):
+        train(tmp_path, "env.kwargs={bad_above: -100, bad_observation: true}")
+    assert saved(tmp_path) == []
+
+
 def test_too_many_bad_updates_stop_the_run(tmp_path: Path) -> None:
     overrides = ["algorithm.reward_centering=0", "env.kwargs={bad_above: -100, bad_reward: 1.0e+38}"]
     with pytest.raises(RunError, match=r"^train\.max_bad_updates: 20 updates in a row .* is 000000000040-000001"):

@@ -42,12 +42,20 @@ class Probe(Env):
 
 
 class Cue(Probe):
-    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is NaN."""
+    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is `value`."""
 
     action_count = 2
 
-    def __init__(self, terminate_at: int = 0, nan_at: int = 0, nan_below: float = 2.0, fault: str = "obs"):
+    def __init__(
+        self,
+        terminate_at: int = 0,
+        nan_at: int = 0,
+        nan_below: float = 2.0,
+        fault: str = "obs",
+        value: float = float("nan"),
+    ):
         self.terminate_at, self.nan_at, self.nan_below, self.fault = terminate_at, nan_at, nan_below, fault
+        self.value = float(value)  # YAML reads 1e20 as a text
 
     def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
         return time, time + 1 == self.terminate_at
@@ -57,7 +65,7 @@ class Cue(Probe):
         faulty = (new.obs[1] == self.nan_at) & (new.obs[0] < self.nan_below)
         name = "pipeline_state" if self.fault == "physics" else self.fault
         value = getattr(new, name)
-        return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+        return new.replace(**{name: jnp.where(faulty, self.value, value)})
 
 
 class Various(Probe):

@@ -5,7 +5,9 @@
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -100,12 +102,17 @@ class GymnasiumTask(MujocoTask):
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
         return self.at(*self.start(key))
 
-    def at(self, qpos: Array, qvel: Array) -> State:
+    def restart(self, state: State) -> State:
+        """A start as it is with the fields of the model that it carries."""
+        physics: Any = state.pipeline_state
+        return self.at(physics.qpos, physics.qvel, physics.fields)
+
+    def at(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> State:
         """The state at qpos [nq], qvel [nv], as if reset there."""
-        data = self._start(qpos, qvel)
+        data = self._start(qpos, qvel, fields)
         zero = jnp.zeros((), qpos.dtype)
         lag = self.place(data) - qpos[: self.travels]
-        physics = Physics(qpos, qvel, jnp.zeros_like(self._warmstart(data)), lag)
+        physics = Physics(qpos, qvel, jnp.zeros_like(self._warmstart(data)), lag, dict(fields))
         metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
         # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
         return State(physics, self.observe(data.replace(qpos=qpos)), zero, zero, metrics)
@@ -129,9 +136,9 @@ class GymnasiumTask(MujocoTask):
             metrics={**state.metrics, **rewards},
         )
 
-    def _start(self, qpos: Array, qvel: Array) -> Any:
+    def _start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array]) -> Any:
         """What a task may read of a state."""
-        return self.engine.start(qpos, qvel) if isinstance(self.engine, Mjx) else Plain(qpos, qvel)
+        return self.engine.start(qpos, qvel, fields) if isinstance(self.engine, Mjx) else Plain(qpos, qvel)
 
     def _advance(self, qpos: Array, before: Physics, ctrl: Array) -> Any:
         """The same one control step later."""
