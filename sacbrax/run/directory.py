@@ -10,8 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from sacbrax import config as config_lib
+from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError, flat
-from sacbrax.core.files import lock
+from sacbrax.core.files import lock, refuse_foreign
 
 # What may change between two parts of one run: nothing that training depends on.
 CHANGEABLE = (
@@ -27,6 +28,7 @@ CHANGEABLE = (
     "logging.",
     "run.",
 )
+BEGUN = ("checkpoints", "metrics.jsonl", "progress.csv")  # there before the configuration is
 
 
 class RunDirectory:
@@ -55,12 +57,23 @@ class RunDirectory:
             self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
             (self.path / "checkpoints").mkdir()
             return self
+        refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
         self._stack.enter_context(lock(self.path, "run.dir"))
         return self
+
+    def _is_run(self) -> bool:
+        """Whether a run is here: a complete checkpoint, or its configuration beside the folder for them."""
+        try:
+            if checkpoint_files.names(self.checkpoints):
+                return True
+            config_lib.load(self.path / "config.yaml")
+        except (ConfigError, OSError):
+            return False
+        return self.checkpoints.is_dir()
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
