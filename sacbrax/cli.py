@@ -15,6 +15,7 @@ from typing import NoReturn
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import Interrupted, RunError
 from sacbrax.core.machine import cpus
+from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
 from sacbrax.policy_file.numpy_policy import PolicyFileError
 
@@ -57,9 +58,12 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 def leave(status: int) -> NoReturn:
     """End the process with `status`; at once where the interpreter would wait: after a signal for device threads, after
     an error for the other processes of the run, which are to learn of it."""
-    if status > 128 or (status and processes.joined()):
+    try:
         sys.stdout.flush()
-        sys.stderr.flush()
+    except OSError as error:
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        os._exit(status or 1)  # the interpreter would flush once more, and say so at length
+    if status > 128 or (status and processes.joined()):
         os._exit(status)
     sys.exit(status)
 
@@ -83,3 +87,5 @@ def prepare_jax(config: Config | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", cpus() if wanted == "all" else int(wanted) // share)
     if config is not None:
         processes.join(config.parallel)
+        if Interrupt.watched:
+            watch()  # JAX's service for several processes takes SIGTERM for itself

@@ -4,17 +4,23 @@ RUN is a run directory, a policy file or the name of a pretrained policy. `gymna
 task in native MuJoCo, one environment per episode, reset with seeds S, S+1, ...: the number to compare with others.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import EnvConfig
 from sacbrax.config.option import build
+from sacbrax.core.errors import RunError
+from sacbrax.core.numbers import sound_episodes
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.view.episode import ENGINES, gymnasium_env, in_bounds
@@ -103,15 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         prepare_jax()
         engine, result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
+    found = {name: value.item() for name, value in sound_episodes(result).items()}
+    if found["faults"] == args.episodes:
+        raise RunError(f"{args.run}: no episode on {engine} stayed finite")
     report = {
         "engine": engine,
         "episodes": args.episodes,
         "seed": args.seed,
         "seed_index": args.seed_index,
-        "return_mean": float(result["return"].mean()),
-        "return_std": float(result["return"].std()),
-        "return_min": float(result["return"].min()),
-        "length_mean": float(result["length"].mean()),
+        **found,
     }
     if args.json:
         print(json.dumps(report))
@@ -119,9 +125,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(
             f"{args.run} on {engine}: return {report['return_mean']:.2f} ± {report['return_std']:.2f} "
             f"(lowest {report['return_min']:.2f}) over {args.episodes} episodes, seeds from {args.seed}"
+            + (f"; without {report['faults']} that left the finite numbers" if report["faults"] else "")
         )
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,16 +3,20 @@
 Before the file appears, onnxruntime runs it beside the policy in JAX; both must agree to 1e-6 of the policy's range.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, from_mapping
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file.files import find, load_policy, parameters
@@ -151,4 +155,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -149,7 +149,7 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool, quiet: bool) ->
         study.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"dir: cannot write to {study.directory}: {error.strerror}") from None
-    with Interrupt(), lock(study.directory, "dir"):  # a signal takes the process of a point along
+    with Interrupt(raises=True), lock(study.directory, "dir"):  # a signal takes the process of a point along
         rows = measure(study, console)
         command = shlex.join(["python", "-m", "sacbrax.sweep", str(path), *overrides])
         written = report.write(study, rows, command)
