@@ -129,6 +129,7 @@ class _Run:
             state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
             state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
+            self._check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
@@ -150,6 +151,13 @@ class _Run:
                 return
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
+
+    def _check_explored(self, state: TrainState) -> None:
+        if not fetch(state.replay.size).all():
+            raise RunError(
+                f"env.name: {self.config.env.name} gave no observation, reward and physics that are all finite in "
+                f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
+            )
 
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""
