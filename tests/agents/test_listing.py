@@ -122,6 +122,8 @@ def test_an_option_of_the_actor_changes_the_actor(override, algorithm):
     other_agent, _, _, other_hyper = setup(f"algorithm.name={algorithm}", override)
     key = jax.random.key(3)
     one, other = agent.update(state, batch, hyper, key)[0], other_agent.update(state, batch, other_hyper, key)[0]
+    for gradient in jax.tree.leaves((one.optimizer.mu["actor"], other.optimizer.mu["actor"])):
+        assert np.abs(gradient).max() > 1e-6, "there must be a gradient to be changed"
     assert moved(one.optimizer.mu["actor"], other.optimizer.mu["actor"]) or moved(
         one.params["actor"], other.params["actor"]
     )

@@ -1,4 +1,5 @@
-"""The JAX update of SAC-v1 against the NumPy one in `reference`, two updates in a row, for combinations of options."""
+"""The updates of SAC-v1 and SAC-v2 against the NumPy ones in `reference_update`, two in a row amid training, for
+combinations of options."""
 
 import dataclasses
 import itertools
@@ -7,16 +8,17 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import reference
+import reference_update
+from reference_options import config_of, options_of, to_numpy
 
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.registry import make_agent
-from sacbrax.config import from_mapping
 from sacbrax.core.types import Transition
 
 B, O, A = 12, 3, 2
-LINEAR = {"schedule": "linear", "values": [2.0, 6.0], "boundaries": [4]}
+FIRST = 3  # updates made before the two that are compared
 CHOICES: dict[str, tuple[Any, ...]] = {
+    "algorithm.name": ("sac_v1", "sac_v2"),
     "policy.kind": ("gaussian", "gmm", "latent"),
     "algorithm.policy_gradient": ("reparameterized", "likelihood_ratio"),
     "algorithm.action_prior": ("uniform", "normal"),
@@ -24,98 +26,89 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "policy.squash": (True, False),
     "policy.regularization": (0.0, 0.1),
     "algorithm.target_update_interval": (1, 2),
-    "algorithm.reward_scale": (3.0, LINEAR),
-    "algorithm.actor_learning_rate": (None, 1e-2),
+    "schedules": (False, True),
     "network.critic_layer_norm": (False, True),
     "network.activation": ("tanh", "relu"),
 }
-LOSSES = 6  # the options from here on touch each loss alike
-ALL = [dict(zip(CHOICES, values, strict=True)) for values in itertools.product(*CHOICES.values())]
-
-
-def pairs(combination: dict[str, Any]) -> set[Any]:
-    return set(itertools.combinations([(key, str(value)) for key, value in combination.items()], 2))
+LOSSES = 7  # the options from here on touch each loss alike
 
 
 def cover() -> list[dict[str, Any]]:
     """Few combinations in which every two values of every two options meet (greedy, always the same)."""
-    missing = set().union(*map(pairs, ALL))
-    candidates = [ALL[i] for i in np.random.default_rng(0).permutation(len(ALL))[:400]]
-    chosen = []
+    missing = {
+        ((one, i), (two, j))
+        for one, two in itertools.combinations(CHOICES, 2)
+        for i, j in itertools.product(range(len(CHOICES[one])), range(len(CHOICES[two])))
+    }
+    rng, chosen = np.random.default_rng(0), []
     while missing:
-        best = max(candidates, key=lambda c: len(pairs(c) & missing))
-        if not pairs(best) & missing:
-            candidates = ALL
-            continue
-        chosen.append(best)
-        missing -= pairs(best)
+        wanted = dict(min(missing))
+        candidates = [
+            {key: wanted.get(key, int(rng.integers(len(values)))) for key, values in CHOICES.items()}
+            for _ in range(100)
+        ]
+        best = max(candidates, key=lambda c: len(missing & set(itertools.combinations(c.items(), 2))))
+        missing -= set(itertools.combinations(best.items(), 2))
+        chosen.append({key: CHOICES[key][index] for key, index in best.items()})
     return chosen
 
 
 def name(combination: dict[str, Any]) -> str:
-    return "-".join("schedule" if isinstance(value, dict) else str(value) for value in combination.values())
+    return "-".join(map(str, combination.values()))
 
 
-def config_of(combination: dict[str, Any]) -> Any:
-    mapping: dict[str, Any] = {
-        "algorithm": {"name": "sac_v1", "learning_rate": 3e-3, "tau": 0.1},
-        "policy": {"coupling_hidden_sizes": [4], "log_sigma_min": -1.0, "log_sigma_max": 1.0},
-        "network": {"hidden_sizes": [6]},
-    }
-    for key, value in combination.items():
-        section, option = key.split(".")
-        mapping[section][option] = value
-    mapping["network"]["actor_layer_norm"] = mapping["network"]["critic_layer_norm"]
-    return from_mapping(mapping)
+class Recorder:
+    """Stands in for a policy's `draw` and notes each: whether it is differentiated, the observation, the key."""
 
+    def __init__(self, policy: Any):
+        self._draw, self.draws = policy.draw, []
+        policy.draw = self
 
-def options_of(config: Any) -> reference.Options:
-    algorithm, policy = config.algorithm, config.policy
-    schedule = not isinstance(algorithm.reward_scale, float)
-    return reference.Options(
-        kind=policy.kind,
-        policy_gradient=algorithm.policy_gradient,
-        action_prior=algorithm.action_prior,
-        policy_q=algorithm.policy_q,
-        squash=policy.squash,
-        regularization=policy.regularization,
-        target_update_interval=algorithm.target_update_interval,
-        reward_scale=(lambda step: 2.0 + step) if schedule else (lambda step: algorithm.reward_scale),
-        activation=config.network.activation,
-        layer_norm=config.network.critic_layer_norm,
-        components=policy.components,
-        log_sigma_bounds=(policy.log_sigma_min, policy.log_sigma_max),
-        tau=algorithm.tau,
-        rates={"actor": algorithm.actor_learning_rate or 3e-3, "critic": 3e-3, "value": 3e-3},
-    )
+    def __call__(self, params: Any, observation: Any, key: Any) -> Any:
+        traced = isinstance(jax.tree.leaves(params)[0], jax.core.Tracer)
+        self.draws.append((traced, observation, key))
+        return self._draw(params, observation, key)
 
-
-def to_numpy(tree: Any) -> Any:
-    return jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), tree)
+    def take(self, actor: Any, batch: dict[str, np.ndarray]) -> reference_update.Draws:
+        """The draws since the last call by what they are for; each must have a key of its own."""
+        keys = [tuple(np.asarray(jax.random.key_data(key))) for _, _, key in self.draws]
+        assert len(set(keys)) == len(keys), "two draws of one update share a key"
+        found: dict[str, np.ndarray] = {}
+        for traced, observation, key in self.draws:
+            at_next = np.array_equal(observation, batch["next_observation"])
+            place = "next" if at_next else "fresh" if traced else "second"
+            assert place not in found
+            assert traced == (place == "fresh")
+            assert np.array_equal(observation, batch["next_observation" if at_next else "observation"])
+            found[place] = np.asarray(self._draw(actor, observation, key)[0])
+        self.draws = []
+        return reference_update.Draws(**found)
 
 
 def check(combination: dict[str, Any]) -> None:
     config = config_of(combination)
-    rng = np.random.default_rng(0)
+    options, rng = options_of(config, combination), np.random.default_rng(0)
+
+    def disturbed(tree: Any, size: float) -> Any:
+        return jax.tree.map(lambda leaf: np.asarray(leaf + size * rng.normal(size=leaf.shape)), dict(tree))
+
     with jax.enable_x64(True):
         agent = make_agent(config, O, A)
-        # The fresh action must be one and the same for both sides, whatever keys the update draws it with.
-        draw, key = agent.policy.draw, jax.random.key(7)
-        agent.policy.draw = lambda params, observation, _: draw(params, observation, key)
-        start = jax.tree.map(
-            lambda leaf: np.asarray(leaf + 0.3 * rng.normal(size=leaf.shape)), agent.init(jax.random.key(1)).params
-        )
+        recorder = Recorder(agent.policy)
         state = agent.init(jax.random.key(1))
+        params, moments = disturbed(state.params, 0.3), disturbed(state.optimizer.mu, 0.1)
+        squares = jax.tree.map(lambda leaf: leaf**2, disturbed(state.optimizer.nu, 0.1))
+        target = disturbed({group: params[group] for group in state.target}, 0.1)
+        count = np.int32(FIRST)
         state = dataclasses.replace(
             state,
-            params=start,
-            target={"value": jax.tree.map(lambda leaf: leaf + 0.1 * rng.normal(size=leaf.shape), start["value"])},
-            optimizer=jax.tree.map(lambda leaf: np.asarray(leaf, np.float64) if leaf.ndim else leaf, state.optimizer),
+            params=params,
+            target=target,
+            optimizer=state.optimizer._replace(count=count, mu=moments, nu=squares),
+            gradient_steps=count,
         )
-        zeros = jax.tree.map(np.zeros_like, start)
-        ours = reference.State(to_numpy(start), to_numpy(state.target), zeros, zeros, 0)
-        options = options_of(config)
-        for _ in range(2):
+        ours = reference_update.State(*map(to_numpy, (params, target, moments, squares)), FIRST)
+        for step in range(2):
             batch = {
                 "observation": rng.normal(size=(B, O)),
                 "action": rng.uniform(-1, 1, (B, A)),
@@ -123,10 +116,12 @@ def check(combination: dict[str, Any]) -> None:
                 "discount": rng.choice([0.0, 0.99], B),
                 "next_observation": rng.normal(size=(B, O)),
             }
-            u0 = np.asarray(agent.policy.sample(state.params["actor"], batch["observation"], key)[2])
-            state, _ = agent.update(state, Transition(**batch), Hyper.create(config, A), key)
-            ours = reference.update(ours, batch, u0, options)
-            # Adam's first moments are the gradients themselves; the parameters alone would forgive their size.
+            before = state.params["actor"]
+            state, _ = agent.update(state, Transition(**batch), Hyper.create(config, A), jax.random.key(step))
+            draws = recorder.take(before, batch)
+            ours = reference_update.UPDATES[config.algorithm.name](ours, batch, draws, options)
+            assert int(state.gradient_steps) == ours.updates
+            # Adam's first moments hold the gradients themselves; the parameters alone would forgive their size.
             for wanted, got in (
                 (ours.first_moment, state.optimizer.mu),
                 (ours.second_moment, state.optimizer.nu),
@@ -137,16 +132,16 @@ def check(combination: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("combination", cover(), ids=name)
-def test_update_equals_the_reference(combination):
+def test_update_equals_the_reference(combination: dict[str, Any]) -> None:
     check(combination)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("algorithm", CHOICES["algorithm.name"])
 @pytest.mark.parametrize("kind", CHOICES["policy.kind"])
-def test_update_equals_the_reference_for_every_combination(kind):
-    """All combinations of the options that enter the losses; the others take turns."""
-    stride = len(ALL) // np.prod([len(values) for values in list(CHOICES.values())[:LOSSES]])
-    for i, start in enumerate(range(0, len(ALL), stride)):
-        combination = ALL[start + 7 * i % stride]
-        if combination["policy.kind"] == kind:
-            check(combination)
+def test_update_equals_the_reference_for_every_combination(algorithm: str, kind: str) -> None:
+    """All combinations of the options that enter the losses; the others are drawn."""
+    rng, values = np.random.default_rng(0), list(CHOICES.values())
+    for losses in itertools.product(*values[2:LOSSES]):
+        others = [choice[rng.integers(len(choice))] for choice in values[LOSSES:]]
+        check(dict(zip(CHOICES, (algorithm, kind, *losses, *others), strict=True)))

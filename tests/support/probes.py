@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import struct
 
 from sacbrax.engines.upstream import Env, State
 
@@ -57,6 +58,64 @@ class Cue(Probe):
         name = "pipeline_state" if self.fault == "physics" else self.fault
         value = getattr(new, name)
         return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+
+
+class Various(Probe):
+    """Pays the draw, half the time and the first action. After 1 to 5 steps, as the draw's second decimal says,
+    draws below -0.2 terminate and draws up to 0.2 turn NaN; the others go on until the time limit."""
+
+    action_count = 2
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return draw + 0.5 * time + action[0], (draw < -0.2) & self._over(draw, time)
+
+    def step(self, state: State, action: Any) -> State:
+        new = super().step(state, action)
+        draw, time = state.pipeline_state
+        faulty = (jnp.abs(draw) <= 0.2) & self._over(draw, time)
+        return new.replace(obs=jnp.where(faulty, jnp.nan, new.obs))
+
+    def _over(self, draw: Any, time: Any) -> Any:
+        return time + 1 == 1 + jnp.floor(jnp.abs(draw) * 100) % 5
+
+
+class Draw(Probe):
+    """One step that pays the draw."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return draw, True
+
+
+class Echo(Probe):
+    """Pays the action it gets."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return action[0], False
+
+
+class Physics(struct.PyTreeNode):
+    """A physics that carries model fields."""
+
+    clock: Any
+    fields: dict[str, Any]
+
+
+class Weighed(Probe):
+    """One step that pays the model field `weight`, nominally 0."""
+
+    def reset(self, rng: Any) -> State:
+        state = super().reset(rng)
+        return state.replace(pipeline_state=Physics(state.pipeline_state, {}))
+
+    def step(self, state: State, action: Any) -> State:
+        physics: Any = state.pipeline_state
+        reward = jnp.asarray(physics.fields.get("weight", 0.0))
+        return state.replace(obs=state.obs + 1.0, reward=reward, done=jnp.ones(()))
+
+
+def weights(key: Any) -> dict[str, Any]:
+    """The model field of `Weighed`, from 1 to 2."""
+    return {"weight": jax.random.uniform(key, minval=1.0, maxval=2.0)}
 
 
 class BraxCue(Cue):

@@ -1,7 +1,7 @@
-"""One whole SAC-v1 update in NumPy float64, written from the equations; knows neither JAX nor the package.
+"""Networks and policies in NumPy float64, written from the equations; knows neither JAX nor the package.
 
 Gradients are by complex step: f'(x) = Im f(x + ih) / h is exact in float64, so the losses are all there is to read.
-Everything therefore works on complex numbers: comparisons look at the real part.
+Everything therefore works on complex numbers: comparisons look at the real part. `reference_update` has the updates.
 """
 
 import dataclasses
@@ -13,11 +13,12 @@ from scipy.special import erf
 
 STEP = 1e-25
 Tree = Any
+Number = Callable[[int], float]
 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """What a combination of options means to the update."""
+    """What a combination of options means to the update; what a schedule may change is a function of the step."""
 
     kind: str
     policy_gradient: str
@@ -26,24 +27,14 @@ class Options:
     squash: bool
     regularization: float
     target_update_interval: int
-    reward_scale: Callable[[int], float]
     activation: str
     layer_norm: bool
     components: int
     log_sigma_bounds: tuple[float, float]
     tau: float
-    rates: dict[str, float]
-
-
-@dataclasses.dataclass
-class State:
-    """Parameters, Adam's moments, the target value network, and the number of updates made."""
-
-    params: Tree
-    target: Tree
-    first_moment: Tree
-    second_moment: Tree
-    updates: int
+    reward_scale: Number
+    target_entropy: Number
+    rates: dict[str, Number]
 
 
 # Trees of parameters: nested dicts of arrays.
@@ -61,7 +52,7 @@ def leaves(tree: Tree) -> list[np.ndarray]:
 
 def gradient(loss: Any, tree: Tree) -> Tree:
     """d loss / d every number of the tree."""
-    moved = tree_map(lambda leaf: leaf.astype(complex), tree)
+    moved = tree_map(lambda leaf: np.array(leaf, complex), tree)
     result = tree_map(np.zeros_like, tree)
     for values, slots in zip(leaves(moved), leaves(result), strict=True):
         for index in np.ndindex(values.shape):
@@ -86,6 +77,11 @@ def mlp(params: Tree, x: np.ndarray, options: Options, layer_norm: bool = False)
                 x = x * layers[f"LayerNorm_{i}"]["scale"] + layers[f"LayerNorm_{i}"]["bias"]
             x = np.tanh(x) if options.activation == "tanh" else np.where(x.real > 0, x, 0.0)
     return x
+
+
+def members(critics: Tree) -> list[Tree]:
+    """The critics one by one, of an ensemble along the leading axis of every array."""
+    return [tree_map(lambda leaf, i=i: leaf[i], critics) for i in range(len(leaves(critics)[0]))]
 
 
 def critic(params: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> np.ndarray:
@@ -180,6 +176,16 @@ def log_pi(actor: Tree, observation: np.ndarray, u: np.ndarray, options: Options
     return density(actor, observation, u, options) - log_det
 
 
+def squash(u: np.ndarray, options: Options) -> np.ndarray:
+    return np.tanh(u) if options.squash else u
+
+
+def log_prior(action: np.ndarray, options: Options) -> np.ndarray:
+    """log p(a) of the action prior, up to the uniform's constant, [..., A] -> [...]."""
+    normal_prior = -0.5 * (action**2).sum(axis=-1) - 0.5 * action.shape[-1] * np.log(2 * np.pi)
+    return normal_prior if options.action_prior == "normal" else 0.0 * normal_prior
+
+
 def regularizer(actor: Tree, observation: np.ndarray, options: Options) -> Any:
     if options.kind == "latent":
         u = actor["coupling_0"]["params"]["Dense_0"]["kernel"]
@@ -188,82 +194,3 @@ def regularizer(actor: Tree, observation: np.ndarray, options: Options) -> Any:
         return 0.5 * (flow(actor, observation, centre, options, inverse=False)[2] ** 2).mean()
     mean, log_sigma = (gaussian if options.kind == "gaussian" else mixture)(actor, observation, options)[-2:]
     return 0.5 * ((mean**2).mean() + (log_sigma**2).mean())
-
-
-# The update.
-
-
-def update(state: State, batch: dict[str, np.ndarray], u0: np.ndarray, options: Options) -> State:
-    """Algorithm 1 of arXiv:1801.01290 on one minibatch; u0 is the policy's fresh sample before tanh."""
-    s, a, p = batch["observation"], batch["action"], state.params
-    next_value = mlp(state.target["value"], batch["next_observation"], options, options.layer_norm)[:, 0]
-    y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
-
-    def squash(u: np.ndarray) -> np.ndarray:
-        return np.tanh(u) if options.squash else u
-
-    def log_prior(action: np.ndarray) -> Any:
-        size = action.shape[1]
-        return (
-            -0.5 * (action**2).sum(axis=1) - 0.5 * size * np.log(2 * np.pi) if options.action_prior == "normal" else 0.0
-        )
-
-    def member(i: int) -> Tree:
-        return tree_map(lambda leaf: leaf[i], p["critic"])
-
-    def policy_q(action: np.ndarray) -> np.ndarray:
-        q = [critic(member(i), s, action, options) for i in (0, 1)]
-        return q[0] if options.policy_q == "first" else np.where(q[0].real < q[1].real, *q)
-
-    def value_of(params: Tree) -> np.ndarray:
-        return mlp(params, s, options, options.layer_norm)[:, 0]
-
-    action, log_prob = squash(u0), log_pi(p["actor"], s, u0, options)
-    min_q = np.minimum(*(critic(member(i), s, action, options) for i in (0, 1)))
-    value_target = min_q - log_prob + log_prior(action)
-    advantage = log_prob - policy_q(action) + value_of(p["value"]) - log_prior(action)
-
-    def critic_loss(params: Tree) -> Any:
-        return 0.5 * ((y - critic(params, s, a, options)) ** 2).mean()
-
-    def value_loss(params: Tree) -> Any:
-        return 0.5 * ((value_of(params) - value_target) ** 2).mean()
-
-    def policy_loss(params: Tree) -> Any:
-        if options.policy_gradient == "reparameterized":
-            u = path(params, p["actor"], s, u0, options)
-            loss = (log_pi(params, s, u, options) - policy_q(squash(u)) - log_prior(squash(u))).mean()
-        else:
-            loss = (log_pi(params, s, u0, options) * advantage).mean()
-        return loss + (options.regularization * regularizer(params, s, options) if options.regularization else 0.0)
-
-    critics = [gradient(critic_loss, member(i)) for i in (0, 1)]
-    grads = {
-        "actor": gradient(policy_loss, p["actor"]),
-        "critic": tree_map(lambda *members: np.stack(members), *critics),
-        "value": gradient(value_loss, p["value"]),
-    }
-    return adam_and_target(state, grads, options)
-
-
-def adam_and_target(state: State, grads: Tree, options: Options) -> State:
-    t = state.updates + 1
-    first = tree_map(lambda m, g: 0.9 * m + 0.1 * g, state.first_moment, grads)
-    second = tree_map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second_moment, grads)
-    params = {}
-    for group, tree in state.params.items():
-        params[group] = tree_map(
-            lambda p, m, v, rate=options.rates[group]: (
-                p - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
-            ),
-            tree,
-            first[group],
-            second[group],
-        )
-    target = state.target
-    if t % options.target_update_interval == 0:
-        value = params["value"]
-        target = {
-            "value": tree_map(lambda old, new: (1 - options.tau) * old + options.tau * new, target["value"], value)
-        }
-    return State(params, target, first, second, t)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from resumable import arrays
 from tiny_config import make_tiny
 
 import sacbrax
@@ -58,6 +59,23 @@ def test_each_seed_keeps_its_own_best_policy(result: Result) -> None:
     assert best.header["eval/return_mean"] == max(bests) == result.summary["best_return"]
     for name, array in sacbrax.load_policy(result.run_dir, int(np.argmax(bests))).arrays.items():
         np.testing.assert_array_equal(array, best.arrays[name])
+
+
+def test_the_file_of_a_seed_holds_its_own_networks_and_normalizer(result: Result) -> None:
+    """The last snapshots beside the last checkpoint, which was written at the same evaluation."""
+    state = arrays(result.run_dir)
+    for i in range(3):
+        file = sorted((result.run_dir / "checkpoints" / f"seed_{i}").glob("snapshot_*"))[-1]
+        kept = sacbrax.load_policy(file).arrays
+        normalizer = {
+            name: state[f"state/normalizer/{name}"][i] for name in ("mean", "variance", "reward_mean", "steps")
+        }
+        np.testing.assert_array_equal(kept["observation_mean"], normalizer["mean"])
+        np.testing.assert_allclose(kept["observation_scale"], (normalizer["variance"] + 1e-6) ** -0.5, rtol=1e-5)
+        np.testing.assert_array_equal(kept["reward_mean"], normalizer["reward_mean"])
+        np.testing.assert_array_equal(kept["normalizer_steps"], normalizer["steps"])
+        np.testing.assert_array_equal(kept["kernel_0"], state["state/agent/params/actor/params/Dense_0/kernel"][i])
+    assert len({float(state["state/normalizer/mean"][i, 0]) for i in range(3)}) == 3
 
 
 def test_snapshots_of_each_seed(result: Result) -> None:

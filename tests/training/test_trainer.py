@@ -118,6 +118,27 @@ def test_exploration_counts_exact_env_steps(tiny: Tiny) -> None:
     assert actions[:10].min() < -0.3 < 0.3 < actions[:10].max()
 
 
+def test_exploration_is_uniform_over_all_actions(tiny: Tiny) -> None:
+    """Against the uniform's distribution function, each coordinate; the two are not correlated, nor are neighbours."""
+    trainer = Trainer(
+        tiny(
+            "env.num_envs=50", "train.exploration_env_steps=2000", "replay.capacity=2000", "train.total_env_steps=3000"
+        )
+    )
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), trainer.hyper())
+    actions = np.asarray(state.replay.rows[:, 2:4])
+    assert len(actions) == int(state.replay.size) == 2000
+    for column in actions.T:
+        distance = np.abs((np.sort(column) + 1) / 2 - (np.arange(2000) + 0.5) / 2000).max()
+        assert distance < 1.63 / np.sqrt(2000), "Kolmogorov and Smirnov's bound at 1 %"
+    for one, two in (
+        (actions[:, 0], actions[:, 1]),
+        (actions[1:, 0], actions[:-1, 0]),
+        (actions[50:, 0], actions[:-50, 0]),
+    ):
+        assert abs(np.corrcoef(one, two)[0, 1]) < 4 / np.sqrt(2000)
+
+
 def test_counters_after_an_epoch(tiny: Tiny) -> None:
     config = tiny()
     trainer = Trainer(config)

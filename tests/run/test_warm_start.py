@@ -1,0 +1,39 @@
+"""What a warm start takes along beside parameters: the observation normalizer, to the number."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sacbrax.config import Config
+from sacbrax.policy_file import files as policy_files
+from sacbrax.run import warm_start
+from sacbrax.training.trainer import Trainer
+
+Tiny = Callable[..., Config]
+
+
+def test_the_normalizer_comes_along(tiny: Tiny, tmp_path: Path) -> None:
+    """Mean, variance, mean reward and age; networks see the same numbers as in the source."""
+    config, path = tiny(), tmp_path / "policy.npz"
+    trainer = Trainer(config)
+    state = trainer.init(jax.random.key(0))
+    source = state.normalizer.replace(
+        mean=jnp.array([3.0, -1.0]),
+        variance=jnp.array([4.0, 0.01]),
+        reward_mean=jnp.float32(7.0),
+        steps=jnp.int32(50),
+    )
+    params = dict(state.agent.params)
+    policy_files.save(path, config, params.pop("actor"), source, (2, 2), {}, params)
+    warm = tiny(f"init.from={path}")
+    loaded = warm_start.load(warm, jax.eval_shape(trainer.init, jax.random.key(1)))
+    normalizer = warm_start.apply(Trainer(warm).init(jax.random.key(1)), loaded).normalizer
+    np.testing.assert_allclose(normalizer.mean, source.mean)
+    np.testing.assert_allclose(normalizer.variance, source.variance, rtol=1e-3)
+    assert (float(normalizer.reward_mean), int(normalizer.steps)) == (7.0, 50)
+    observation = jnp.array([[2.0, -1.05], [9.0, -0.9]])
+    np.testing.assert_allclose(normalizer(observation), source(observation), rtol=1e-3)
+    assert normalizer.steps.dtype == state.normalizer.steps.dtype

@@ -1,0 +1,159 @@
+"""One whole update of SAC-v1 and of SAC-v2 in NumPy float64, from the equations of docs/algorithm.md.
+
+Knows neither JAX nor the package. Samples of the policy are given, for the two sides must share them; everything else
+is worked out here.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from reference import (
+    Options,
+    Tree,
+    critic,
+    gradient,
+    log_pi,
+    log_prior,
+    members,
+    mlp,
+    path,
+    regularizer,
+    squash,
+    tree_map,
+)
+
+Batch = dict[str, np.ndarray]
+
+
+@dataclasses.dataclass
+class State:
+    """Parameters, Adam's moments, the target network, and the number of updates made."""
+
+    params: Tree
+    target: Tree
+    first_moment: Tree
+    second_moment: Tree
+    updates: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Draws:
+    """The policy's samples before tanh: at s for the losses, at s' for SAC-v2's target, at s for its baseline."""
+
+    fresh: np.ndarray
+    next: np.ndarray | None = None
+    second: np.ndarray | None = None
+
+
+def smallest(q: list[np.ndarray]) -> np.ndarray:
+    """The smallest of all critics, by the real part."""
+    result = q[0]
+    for other in q[1:]:
+        result = np.where(other.real < result.real, other, result)
+    return result
+
+
+def q_values(critics: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> list[np.ndarray]:
+    return [critic(member, observation, action, options) for member in members(critics)]
+
+
+def critic_gradient(params: Tree, batch: Batch, y: np.ndarray, options: Options) -> Tree:
+    """Of 1/2 mean (Q_i(s, a) - y)^2, each critic's own."""
+
+    def loss(member: Tree) -> Any:
+        return 0.5 * ((critic(member, batch["observation"], batch["action"], options) - y) ** 2).mean()
+
+    return tree_map(lambda *each: np.stack(each), *(gradient(loss, member) for member in members(params["critic"])))
+
+
+def actor_gradient(
+    params: Tree, s: np.ndarray, u0: np.ndarray, alpha: float, baseline: np.ndarray, options: Options
+) -> Tree:
+    """Of mean(alpha (log pi - log prior) - Q), through the action or by the score function, and of the regularizer."""
+
+    def policy_q(u: np.ndarray) -> np.ndarray:
+        q = q_values(params["critic"], s, squash(u, options), options)
+        return q[0] if options.policy_q == "first" else smallest(q)
+
+    def cost(actor: Tree, u: np.ndarray) -> np.ndarray:
+        return alpha * (log_pi(actor, s, u, options) - log_prior(squash(u, options), options)) - policy_q(u)
+
+    advantage = cost(params["actor"], u0) + baseline
+
+    def loss(actor: Tree) -> Any:
+        if options.policy_gradient == "reparameterized":
+            value = cost(actor, path(actor, params["actor"], s, u0, options)).mean()
+        else:
+            value = (log_pi(actor, s, u0, options) * advantage).mean()
+        return value + (options.regularization * regularizer(actor, s, options) if options.regularization else 0.0)
+
+    return gradient(loss, params["actor"])
+
+
+def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> State:
+    """Algorithm 1 of arXiv:1801.01290 on one minibatch."""
+    s, p, u = batch["observation"], state.params, draws.fresh
+    next_value = mlp(state.target["value"], batch["next_observation"], options, options.layer_norm)[:, 0]
+    y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
+
+    def value_of(params: Tree) -> np.ndarray:
+        return mlp(params, s, options, options.layer_norm)[:, 0]
+
+    action = squash(u, options)
+    soft_value = smallest(q_values(p["critic"], s, action, options)) - log_pi(p["actor"], s, u, options)
+    soft_value = soft_value + log_prior(action, options)
+    grads = {
+        "actor": actor_gradient(p, s, u, 1.0, value_of(p["value"]), options),
+        "critic": critic_gradient(p, batch, y, options),
+        "value": gradient(lambda params: 0.5 * ((value_of(params) - soft_value) ** 2).mean(), p["value"]),
+    }
+    return adam_and_target(state, grads, options)
+
+
+def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> State:
+    """Algorithm 1 of arXiv:1812.05905 on one minibatch, entropy and temperature relative to the action prior."""
+    s, p = batch["observation"], state.params
+    alpha = np.exp(p["log_temperature"])
+
+    def relative_log_pi(observation: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return log_pi(p["actor"], observation, u, options) - log_prior(squash(u, options), options)
+
+    def soft_value(critics: Tree, observation: np.ndarray, u: np.ndarray) -> np.ndarray:
+        q = smallest(q_values(critics, observation, squash(u, options), options))
+        return q - alpha * relative_log_pi(observation, u)
+
+    next_value = soft_value(state.target["critic"], batch["next_observation"], draws.next)
+    y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
+    baseline = 0.0 if draws.second is None else soft_value(p["critic"], s, draws.second)
+    surplus = (relative_log_pi(s, draws.fresh) + options.target_entropy(state.updates)).mean()
+    grads = {
+        "actor": actor_gradient(p, s, draws.fresh, alpha, baseline, options),
+        "critic": critic_gradient(p, batch, y, options),
+        "log_temperature": gradient(lambda log_temperature: -log_temperature * surplus, p["log_temperature"]),
+    }
+    return adam_and_target(state, grads, options)
+
+
+UPDATES: dict[str, Callable[[State, Batch, Draws, Options], State]] = {"sac_v1": update_v1, "sac_v2": update_v2}
+
+
+def adam_and_target(state: State, grads: Tree, options: Options) -> State:
+    """Adam's step number `updates` + 1 on every group at its own rate, then the target at its interval."""
+    t = state.updates + 1
+    first = tree_map(lambda m, g: 0.9 * m + 0.1 * g, state.first_moment, grads)
+    second = tree_map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second_moment, grads)
+    params = {}
+    for group, tree in state.params.items():
+        rate = options.rates[group](state.updates)
+
+        def step(p: Any, m: Any, v: Any, rate: float = rate) -> Any:
+            return p - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+
+        params[group] = tree_map(step, tree, first[group], second[group])
+    target = state.target
+    if t % options.target_update_interval == 0:
+        followed = {group: params[group] for group in target}
+        target = tree_map(lambda old, new: (1 - options.tau) * old + options.tau * new, target, followed)
+    return State(params, target, first, second, t)
