@@ -56,8 +56,11 @@ def refuse_foreign(path: Path, key: str, begun: Collection[str], ours: Callable[
 
 
 @contextlib.contextmanager
-def lock(path: Path, key: str) -> Iterator[None]:
-    """Own the directory `path` while in the context; `key` is the option that names it, for messages."""
+def lock(path: Path, key: str) -> Iterator[IO[str]]:
+    """Own the directory `path` while in the context, by the file that this gives.
+
+    `key` is the option that names it, for messages.
+    """
     try:
         file = (path / LOCK).open("a", encoding="utf-8")
     except OSError as error:
@@ -69,4 +72,4 @@ def lock(path: Path, key: str) -> Iterator[None]:
             raise RunError(f"{path} is in use by another process") from None
         except OSError as error:
             raise ConfigError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
-        yield
+        yield file

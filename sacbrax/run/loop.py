@@ -6,6 +6,7 @@ signals and saves; where the cuts fall changes no bit of the result.
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -89,8 +90,7 @@ class _Run:
         self, population: Population, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
     ):
         self.population, self.trainer, self.config = population, population.trainer, population.config
-        self.directory = directory.path
-
+        self.run_directory, self.directory = directory, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
         self.programs, self.hyper = population.programs, population.programs.place(population.hyper, COMMON)
         self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
@@ -159,6 +159,13 @@ class _Run:
                 f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
             )
 
+    def _mend(self) -> None:
+        """Make anew what somebody removed of the run directory; its log mends itself."""
+        with self.reporter.tolerate("the run directory"):
+            if self.run_directory.mend():
+                self.reporter.warn(f"somebody removed {self.directory}; what is known is written again")
+                write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""
         self.interrupt.signal = processes.largest(self.interrupt.signal or 0) or None
@@ -199,6 +206,7 @@ class _Run:
     def _save(self, state: TrainState, sums: Any) -> None:
         if not self.config.checkpoint.full:
             return
+        self._mend()
         self._clock()
         begin = time.perf_counter()
         self.store.save({"state": state, "sums": sums}, self.progress)
@@ -244,6 +252,7 @@ class _Run:
         progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
+        self._mend()
         self.sinks.row(metrics)
         drawn = self.sinks.wants_policy(len(progress.rows))
         snapshot = self.keeper.keep(
@@ -274,8 +283,11 @@ class _Run:
         return content
 
     def _finish(self) -> Result:
+        self._mend()
         content = self._write_summary() if self.progress.rows else {}
         self.store.finish()
+        if self.progress.rows and self.progress.best_return == -math.inf:
+            self.reporter.warn("no evaluation had an episode that stayed finite, so no policy was kept as the best")
         try:
             self.sinks.finish(content)
         except OSError as error:
