@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.core.errors import Interrupted, RunError
+from sacbrax.core.errors import Interrupted, RunError, one_line
 from sacbrax.core.machine import cpus
 from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
@@ -45,7 +45,10 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             return 128 + interrupted.signal
         except KeyboardInterrupt:
             return 130
-        except Exception:
+        except Exception as error:
+            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                print(f"error: the memory is full: {one_line(error)}", file=sys.stderr)
+                return 1
             if not processes.joined():
                 raise
             processes.await_news()  # a sum over processes fails when one of them is gone

@@ -17,13 +17,16 @@ from typing import Any
 import numpy as np
 
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
-from sacbrax.config import EnvConfig
+from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.option import build
 from sacbrax.core.errors import RunError
+from sacbrax.core.machine import host_bytes
 from sacbrax.core.numbers import sound_episodes
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.view.episode import ENGINES, gymnasium_env, in_bounds
+
+GYMNASIUM_BYTES = 2**20  # of an environment: 1.0 MiB of Swimmer-v5, 1.2 of Humanoid-v5, resident size over 50 of them
 
 
 def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[str, np.ndarray]:
@@ -32,6 +35,8 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
 
     Raises ConfigError when the task has no Gymnasium twin or Gymnasium is not installed.
     """
+    if episodes * GYMNASIUM_BYTES > host_bytes():
+        raise ConfigError(f"--episodes: {episodes:,} environments of Gymnasium are more than the memory here holds")
     envs = [gymnasium_env(policy) for _ in range(episodes)]
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     observations = np.stack([env.reset(seed=seed + i)[0] for i, env in enumerate(envs)])
@@ -61,8 +66,14 @@ def evaluate_engine(
     import jax
 
     from sacbrax.envs import compiler_options, vector_env
+    from sacbrax.training.memory import device_bytes
 
     env, config = task(policy, engine, imports=imports)
+    start = jax.eval_shape(env.reset, jax.random.key(0))
+    width = max(max(array.shape, default=1) for array in policy.arrays.values())
+    numbers = sum(leaf.size for leaf in jax.tree.leaves(start)) + width
+    if 4 * numbers * episodes > device_bytes():
+        raise ConfigError(f"--episodes: {episodes:,} episodes side by side are more than the memory here holds")
 
     def act(observation: Any, key: Any) -> Any:
         shape = jax.ShapeDtypeStruct((*observation.shape[:-1], policy.action_size), np.float32)

@@ -29,7 +29,7 @@ from sacbrax.run.directory import RunDirectory
 from sacbrax.run.resume import Store, stored_shards
 from sacbrax.sinks import Sinks
 from sacbrax.sinks.console import Reporter
-from sacbrax.training.memory import check_memory, memory_in_use, memory_line
+from sacbrax.training.memory import check_compiled, check_memory, memory_in_use, memory_line
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import COMMON, fetch
@@ -236,6 +236,8 @@ class _Run:
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
         compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
+        devices = programs.plan.devices
+        check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled
