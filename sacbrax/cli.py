@@ -77,12 +77,22 @@ def cache_dir() -> Path:
 
 
 def prepare_jax(config: Config | None = None) -> None:
-    """Import JAX with the persistent compilation cache, unless `run.compilation_cache` is off."""
+    """Import JAX for float32, with the persistent compilation cache unless `run.compilation_cache` is off, and find its
+    devices. Raises `ConfigError` where there are none.
+
+    Where the cache is, and from how many seconds of compilation on, is JAX's own to say by its environment variables.
+    """
     import jax
 
+    jax.config.update("jax_enable_x64", False)
     if config is None or config.run.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        ours = {
+            "jax_compilation_cache_dir": str(cache_dir() / "xla"),
+            "jax_persistent_cache_min_compile_time_secs": 0.5,
+        }
+        for option, value in ours.items():
+            if option.upper() not in os.environ:
+                jax.config.update(option, value)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
         count = config.parallel.processes
         wanted = config.parallel.devices
@@ -92,3 +102,9 @@ def prepare_jax(config: Config | None = None) -> None:
         processes.join(config.parallel)
         if Interrupt.watched:
             watch()  # JAX's service for several processes takes SIGTERM for itself
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX fails an assertion where a platform has no devices
+        reason = f": {one_line(error)}" if str(error) else ""
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise ConfigError(f"JAX_PLATFORMS={platforms}: there is no such device here{reason}") from error

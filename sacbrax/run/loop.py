@@ -62,25 +62,26 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, population: P
     came before there was anything to save.
     """
     started = time.perf_counter()
-    if population is None:
-        plan = Plan.of(config, stored_shards(config))
-        config = plan.resolved(config)
-        population = Population(config, plan=plan)
-    devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
-    check_memory(population.trainer, seeds, len(devices))
-    with Interrupt() as interrupt, RunDirectory.of(config, name, processes.first()) as directory:
-        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
-        try:
-            processes.wait("directory")
-            if not directory.checkpoints.is_dir():
-                raise ConfigError(
-                    f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
-                )
-            reporter.say(f"run directory {directory.path}")
-            reporter.say(memory_line(population.trainer, seeds))
-            return _Run(population, directory, reporter, interrupt, started).loop()
-        finally:
-            reporter.close()
+    with jax.enable_x64(False), Interrupt() as interrupt:  # float32, whatever the process computes in otherwise
+        if population is None:
+            plan = Plan.of(config, stored_shards(config))
+            config = plan.resolved(config)
+            population = Population(config, plan=plan)
+        devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
+        check_memory(population.trainer, seeds, len(devices))
+        with RunDirectory.of(config, name, processes.first()) as directory:
+            reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
+            try:
+                processes.wait("directory")
+                if not directory.checkpoints.is_dir():
+                    raise ConfigError(
+                        f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
+                    )
+                reporter.say(f"run directory {directory.path}")
+                reporter.say(memory_line(population.trainer, seeds))
+                return _Run(population, directory, reporter, interrupt, started).loop()
+            finally:
+                reporter.close()
 
 
 class _Run:
