@@ -270,5 +270,5 @@ class RunConfig:
     dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
     compilation_cache: bool = option(
         True,
-        "keep compiled programs for the next run, in the user's cache directory or where JAX_COMPILATION_CACHE_DIR says",
+        "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
     )

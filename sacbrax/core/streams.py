@@ -16,11 +16,13 @@ class Patient:
         self._stream: Any = stream or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - lives as long as the process
 
     def write(self, text: str) -> int:
+        """Take `text`; what it refuses is lost."""
         with contextlib.suppress(OSError):
             self._stream.write(text)
         return len(text)
 
     def flush(self) -> None:
+        """As far as it can."""
         with contextlib.suppress(OSError):
             self._stream.flush()
 
