@@ -276,4 +276,7 @@ class RunConfig:
     """Where a run lives."""
 
     dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
-    compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")
+    compilation_cache: bool = option(
+        True,
+        "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
+    )

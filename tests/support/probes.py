@@ -242,3 +242,42 @@ def fluids(key: Any) -> dict[str, Any]:
         "opt.density": jax.random.uniform(density, minval=2000.0, maxval=6000.0),
         "opt.viscosity": jax.random.uniform(viscosity, minval=0.05, maxval=0.2),
     }
+
+
+class Broken(Probe):
+    """Not what a Brax Env should be, in the one way that `how` says."""
+
+    def __init__(self, how: str):
+        self.how = how
+
+    @property
+    def observation_size(self) -> Any:
+        return {"no observation": 0, "tuple of sizes": (2,), "other observation size": 3}.get(self.how, 2)
+
+    @property
+    def action_size(self) -> int:
+        return 0 if self.how == "no action" else 1
+
+    def reset(self, rng: Any) -> Any:
+        state = super().reset(rng)
+        changes = {"vector reward": {"reward": jnp.zeros(2)}, "whole reward": {"reward": jnp.zeros((), jnp.int32)}}
+        return (state, {}) if self.how == "tuple from reset" else state.replace(**changes.get(self.how, {}))
+
+    def step(self, state: State, action: Any) -> Any:
+        new = super().step(state, action)
+        if self.how == "tuple from step":
+            return new.obs, new.reward, new.done, {}
+        if self.how == "error":
+            return new.replace(reward=new.reward + state.info["speed"])
+        changes = {
+            "bool done": {"done": new.done > 0},
+            "vector reward in step": {"reward": new.obs},
+            "new metric": {"metrics": {"speed": new.reward}},
+            "new info": {"info": {"truncation": new.done}},
+            "observation in step": {"obs": new.obs[:1]},
+            "physics": {"pipeline_state": new.obs.astype(jnp.float16)},
+        }
+        return new.replace(**changes.get(self.how, {}))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return action[0], False
