@@ -149,7 +149,7 @@ def test_a_figure_says_what_it_shows(tmp_path):
 
 
 def test_many_differences_are_left_to_the_names(tmp_path):
-    more = [f"algorithm.{key}" for key in ("gamma=0.5", "tau=0.5", "n_step=2", "learning_rate=0.5", "reward_scale=2")]
+    more = [f"algorithm.{key}" for key in ("gamma=0.5", "tau=0.5", "n_step=3", "learning_rate=0.5", "reward_scale=2")]
     runs = [write_run(tmp_path / "a", [0, 1]), write_run(tmp_path / "b", [0, 2], *more)]
     assert [curve.label for curve in curves.gather(runs)] == ["a", "b"]
 
