@@ -40,13 +40,13 @@ def row(
     rate = size * iterations / (progress.epoch_seconds or np.inf)
     values: dict[str, Any] = {
         "env_steps": progress.iteration * num_envs,
-        "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
+        "gradient_steps": config.gradient_steps(progress.iteration - config.exploration_iterations),
         "wall_seconds": progress.wall_seconds,
         "eval/return_mean": float(returns.mean()),
         "eval/return_std": float(returns.std()),
         "eval/length_mean": float(np.mean(episodes["length"])),
         "time/env_steps_per_second": rate * num_envs,
-        "time/gradient_steps_per_second": rate * config.train.updates_per_step,
+        "time/gradient_steps_per_second": rate * config.train.updates_per_step / config.train.update_interval,
     }
     values |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
     values |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}
