@@ -4,16 +4,20 @@ Before the file appears, onnxruntime runs it beside the networks of training in 
 with the policy in float64 as nearly as the rounding of this policy allows.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import shutil
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file.files import find, load_policy, network_config, parameters
@@ -147,4 +151,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,12 +3,16 @@
 Learning curves come from metrics.jsonl and config.yaml alone. No display is needed.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.view import curves
 from sacbrax.view.figures import load_matplotlib, save
 
@@ -51,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or (first if first.is_dir() else Path()) / f"{args.kind}.png"
     if args.kind == "curves":
         found, plt = curves.gather(args.runs, args.metric), load_matplotlib()
-        figure = curves.draw(plt, found, args.metric, f"band: {curves.band_meaning(found)}", args.x)
+        figure = curves.draw(plt, found, args.metric, args.x)
         save(out, lambda: figure.savefig(out, dpi=130))
         plt.close(figure)
     else:
@@ -65,4 +69,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

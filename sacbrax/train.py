@@ -3,6 +3,11 @@
 Arguments and exit status alone; `run.loop` trains.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import sys
 import types

@@ -20,7 +20,11 @@ class EnvConfig:
         "task: a registered name, `playground:Task` of MuJoCo Playground, or an import path `package.module:Class` of "
         "a Brax Env",
     )
-    engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
+    engine: str | None = option(
+        None,
+        "physics engine of the task; when null, fused where it covers the task, else mjx",
+        choices=("fused", "mjx"),
+    )
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
@@ -278,4 +282,7 @@ class RunConfig:
     """Where a run lives."""
 
     dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
-    compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")
+    compilation_cache: bool = option(
+        True,
+        "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
+    )

@@ -36,6 +36,15 @@ def peak_rss_bytes() -> int | None:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def host_bytes() -> int:
+    """The machine's memory, or the container's limit."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    cgroup = Path("/sys/fs/cgroup/memory.max")
+    if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():
+        limits.append(int(text))
+    return min(limits)
+
+
 def versions() -> dict[str, str]:
     """Of everything that the numbers depend on."""
     names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")

@@ -69,8 +69,8 @@ class VectorEnv:
             state = self._starts(key, self.num_envs)
         else:
             state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
-        clock = np.arange(self.num_envs, dtype=np.int64) * self.episode_length // self.num_envs  # 32 bits may overflow
-        clock = jnp.asarray(clock, jnp.int32)
+        place = np.arange(self.num_envs, dtype=np.int64)  # whose product with the length may overflow 32 bits
+        clock = jnp.asarray(place * self.episode_length // self.num_envs, jnp.int32)
         total = jnp.zeros(self.num_envs)
         return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
 
@@ -144,7 +144,8 @@ def evaluate(
 ) -> dict[str, Array]:
     """Whole episodes side by side from fresh starts; each counts until it terminates or reaches the time limit.
 
-    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes].
+    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes]. An
+    episode that leaves the finite numbers ends there, and its return is NaN.
     """
     reset_key, key = jax.random.split(key)
     with physics_precision():
@@ -155,11 +156,13 @@ def evaluate(
         action = jnp.clip(policy(state.obs, step_key), -1.0, 1.0)
         with physics_precision():
             state = jax.vmap(env.step)(state, action)
-        total = total + jnp.where(alive, state.reward, 0.0)
+        sound = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), episodes)
+        total = total + jnp.where(alive, jnp.where(sound, state.reward, jnp.nan), 0.0)
         length = length + alive
-        return (state, alive & (state.done == 0), total, length), None
+        return (state, alive & sound & (state.done == 0), total, length), None
 
-    start = (state, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32))
+    total = jnp.where(_all_finite(state.obs, episodes), 0.0, jnp.nan)
+    start = (state, jnp.ones(episodes, bool), total, jnp.zeros(episodes, jnp.int32))
     (_, _, total, length), _ = jax.lax.scan(body, start, random.split(key, episode_length))
     return {"return": total, "length": length}
 

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sacbrax.config import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State
 
@@ -85,7 +86,7 @@ class FlatObservation(Wrapper):
         shapes = {name: shape if isinstance(shape, tuple) else (shape,) for name, shape in env.observation_size.items()}
         self._names = [name for name in ("state", "privileged_state") if name in shapes]
         if "state" not in shapes or len(self._names) < len(shapes):
-            raise ValueError(
+            raise ConfigError(
                 f"env.name: the task observes {', '.join(shapes)}; covered are one array, or state with or without "
                 "privileged_state"
             )
@@ -126,7 +127,7 @@ class Randomized(Wrapper):
         super().__init__(env)
         self.draw = draw
         if not hasattr(jax.eval_shape(env.reset, jax.random.key(0)).pipeline_state, "fields"):
-            raise ValueError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
+            raise ConfigError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
 
     @property
     def reset_pool(self) -> int:

@@ -5,13 +5,15 @@ Knows no training and no arrays.
 
 import contextlib
 import dataclasses
+import os
 import tempfile
 from datetime import datetime
 from pathlib import Path
 
 from sacbrax import config as config_lib
+from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError, flat
-from sacbrax.core.files import lock
+from sacbrax.core.files import LOCK, lock, refuse_foreign
 
 # What may change between two parts of one run: nothing that training depends on.
 CHANGEABLE = (
@@ -27,6 +29,7 @@ CHANGEABLE = (
     "logging.",
     "run.",
 )
+BEGUN = ("checkpoints", "metrics.jsonl", "progress.csv")  # there before the configuration is
 
 
 class RunDirectory:
@@ -55,12 +58,38 @@ class RunDirectory:
             self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
             (self.path / "checkpoints").mkdir()
             return self
+        refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
-        self._stack.enter_context(lock(self.path, "run.dir"))
+        self._own()
         return self
+
+    def _own(self) -> None:
+        self._lock = self._stack.enter_context(lock(self.path, "run.dir"))
+
+    def mend(self) -> bool:
+        """Make and own the directory again if somebody removed it; whether that was so.
+
+        Raises OSError where that is refused, `RunError` where another process has made it and owns it.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if not self._owner or os.path.samestat(os.stat(self.path / LOCK), os.fstat(self._lock.fileno())):
+                return False
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._own()
+        return True
+
+    def _is_run(self) -> bool:
+        """Whether a run is here: a complete checkpoint, or its configuration beside the folder for them."""
+        try:
+            if checkpoint_files.names(self.checkpoints):
+                return True
+            config_lib.load(self.path / "config.yaml")
+        except (ConfigError, OSError):
+            return False
+        return self.checkpoints.is_dir()
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()

@@ -6,6 +6,7 @@ signals and saves; where the cuts fall changes no bit of the result.
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from sacbrax.run.directory import RunDirectory
 from sacbrax.run.resume import Store, stored_shards
 from sacbrax.sinks import Sinks
 from sacbrax.sinks.console import Reporter
-from sacbrax.training.memory import check_memory, memory_in_use, memory_line
+from sacbrax.training.memory import check_compiled, check_memory, memory_in_use, memory_line
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import COMMON, fetch
@@ -61,25 +62,26 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, population: P
     came before there was anything to save.
     """
     started = time.perf_counter()
-    if population is None:
-        plan = Plan.of(config, stored_shards(config))
-        config = plan.resolved(config)
-        population = Population(config, plan=plan)
-    devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
-    check_memory(population.trainer, seeds, len(devices))
-    with Interrupt() as interrupt, RunDirectory.of(config, name, processes.first()) as directory:
-        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
-        try:
-            processes.wait("directory")
-            if not directory.checkpoints.is_dir():
-                raise ConfigError(
-                    f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
-                )
-            reporter.say(f"run directory {directory.path}")
-            reporter.say(memory_line(population.trainer, seeds))
-            return _Run(population, directory, reporter, interrupt, started).loop()
-        finally:
-            reporter.close()
+    with jax.enable_x64(False), Interrupt() as interrupt:  # float32, whatever the process computes in otherwise
+        if population is None:
+            plan = Plan.of(config, stored_shards(config))
+            config = plan.resolved(config)
+            population = Population(config, plan=plan)
+        devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
+        check_memory(population.trainer, seeds, len(devices))
+        with RunDirectory.of(config, name, processes.first()) as directory:
+            reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
+            try:
+                processes.wait("directory")
+                if not directory.checkpoints.is_dir():
+                    raise ConfigError(
+                        f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
+                    )
+                reporter.say(f"run directory {directory.path}")
+                reporter.say(memory_line(population.trainer, seeds))
+                return _Run(population, directory, reporter, interrupt, started).loop()
+            finally:
+                reporter.close()
 
 
 class _Run:
@@ -89,8 +91,7 @@ class _Run:
         self, population: Population, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
     ):
         self.population, self.trainer, self.config = population, population.trainer, population.config
-        self.directory = directory.path
-
+        self.run_directory, self.directory = directory, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
         self.programs, self.hyper = population.programs, population.programs.place(population.hyper, COMMON)
         self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
@@ -158,9 +159,16 @@ class _Run:
         """There must be something to learn from."""
         if not np.all(fetch(state.replay.size)):
             raise RunError(
-                "train.exploration_env_steps: every step had an observation, a reward or physics that is not finite, "
-                f"so there is nothing to learn from; look into the task, {self.config.env.name}"
+                f"env.name: {self.config.env.name} gave no observation, reward and physics that are all finite in "
+                f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
             )
+
+    def _mend(self) -> None:
+        """Make anew what somebody removed of the run directory; its log mends itself."""
+        with self.reporter.tolerate("the run directory"):
+            if self.run_directory.mend():
+                self.reporter.warn(f"somebody removed {self.directory}; what is known is written again")
+                write_atomically(self.directory / "config.yaml", self.config.to_yaml())
 
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""
@@ -205,6 +213,7 @@ class _Run:
     def _save(self, state: TrainState, sums: Any) -> None:
         if not self.config.checkpoint.full:
             return
+        self._mend()
         self._clock()
         begin = time.perf_counter()
         self.store.save({"state": state, "sums": sums}, self.progress)
@@ -234,6 +243,8 @@ class _Run:
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
         compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
+        devices = programs.plan.devices
+        check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled
@@ -250,6 +261,7 @@ class _Run:
         progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
+        self._mend()
         self.sinks.row(metrics)
         drawn = self.sinks.wants_policy(len(progress.rows))
         snapshot = self.keeper.keep(
@@ -280,8 +292,11 @@ class _Run:
         return content
 
     def _finish(self) -> Result:
+        self._mend()
         content = self._write_summary() if self.progress.rows else {}
         self.store.finish()
+        if self.progress.rows and self.progress.best_return == -math.inf:
+            self.reporter.warn("no evaluation had an episode that stayed finite, so no policy was kept as the best")
         try:
             self.sinks.finish(content)
         except OSError as error:

@@ -1,5 +1,10 @@
 """The sweep door: `python -m sacbrax.sweep SWEEP.yaml [key=value ...]`."""
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import json
 import sys

@@ -52,6 +52,8 @@ class Trainer:
             self.env = from_config(config.env)
             training_env = randomized(self.env, config.env.randomize)
         except (ValueError, TypeError) as error:
+            if config.env.imported and not isinstance(error, ConfigError):
+                raise  # the user's own, with its traceback
             raise ConfigError(one_line(error, longest=None)) from error
         if config.policy.action_gain != 1.0:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))

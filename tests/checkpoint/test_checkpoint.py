@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -92,6 +93,11 @@ def test_snapshot_is_a_copy_and_restores_every_kind_of_leaf() -> None:
     }
     taken = state_arrays.take(tree)
     assert {name: (a.shape, a.dtype.name) for name, a in taken.items()} == state_arrays.shapes(tree, 4)
+    for name in ("flag", "half", "replay/rows", "replay/size"):  # on a CPU a view of the device's buffer is possible
+        leaf: Any = tree["state"]
+        for part in name.split("/"):
+            leaf = leaf[part]
+        assert not np.shares_memory(taken[f"state/{name}"], np.asarray(leaf)), name
     back = state_arrays.put(taken, jax.eval_shape(lambda: tree))
     expected = tree["state"] | {"replay": {"rows": tree["state"]["replay"]["rows"].at[4:].set(0), "size": jnp.int32(4)}}
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(_plain(a), _plain(b)), back["state"], expected)
@@ -165,6 +171,17 @@ def test_log_files_are_made_anew_from_the_checkpoint(copied: Path) -> None:
     table.unlink()
     train(directory, "train.total_env_steps=120")
     assert (log.read_text(), table.read_text()) == (text, rows)
+
+
+def test_one_number_of_the_notes_that_is_changed_is_damage(copied: Path) -> None:
+    """Readable and of the right form: the checksum alone tells."""
+    file = newest(copied) / manifest.NAME
+    text = file.read_text()
+    changed = text.replace('iteration\\": 30', 'iteration\\": 31')
+    assert changed != text
+    file.write_text(changed)
+    with pytest.raises(manifest.DamagedError, match="another checksum"):
+        manifest.read(newest(copied))
 
 
 def test_notes_are_plain_json(short: Path) -> None:

@@ -17,8 +17,8 @@ from probes import Cue, Weighed, fluids, weights
 from tiny_config import make_tiny
 
 from sacbrax.config import ConfigError
-from sacbrax.engines.fused import Fused
 from sacbrax.engines.mjx import Mjx
+from sacbrax.engines.swimmer.engine import FusedSwimmer
 from sacbrax.envs import ENVS, make_env, randomized
 from sacbrax.envs.tasks import swimmer_models
 from sacbrax.envs.vector_env import VectorEnv
@@ -112,7 +112,7 @@ def other_model(fields: dict[str, Any]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("engine", [Fused, pytest.param(Mjx, marks=slow)])
+@pytest.mark.parametrize("engine", [FusedSwimmer, pytest.param(Mjx, marks=slow)])
 def test_model_fields_make_another_model(engine: Any) -> None:
     """Steps with fields, different in every environment, beside steps of models compiled with those numbers."""
     rng = np.random.default_rng(0)
@@ -132,7 +132,7 @@ def test_model_fields_make_another_model(engine: Any) -> None:
 
 
 RANDOMIZED = (
-    ("inverted_pendulum_v5", "fused", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
+    ("inverted_pendulum_v5", "mjx", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
     pytest.param("hopper_v5", "fused", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands
     pytest.param("swimmer", "mjx", 3, ("opt.density", "opt.viscosity", "actuator_gear"), marks=slow),
 )

@@ -145,6 +145,29 @@ def test_evaluation_stops_counting_at_a_termination() -> None:
     np.testing.assert_array_equal(result["length"], 4)
 
 
+@pytest.mark.parametrize("fault", ["obs", "reward", "physics", "done"])
+def test_an_evaluation_tells_the_episodes_that_left_the_finite_numbers(fault: str) -> None:
+    result = evaluate(Cue(nan_at=3, nan_below=-0.5, fault=fault), 6)
+    assert result["length"].tolist() == [6, 3, 3], "the case needs both"
+    np.testing.assert_array_equal(result["return"], [15, np.nan, np.nan])
+
+
+class Unborn(Cue):
+    """Not a number from the start, unless its draw is above -0.5; sound in every step."""
+
+    def reset(self, rng: Any) -> Any:
+        state = super().reset(rng)
+        return state.replace(obs=jnp.where(state.obs[0] > -0.5, state.obs, jnp.nan))
+
+
+def test_a_start_that_is_not_finite_is_a_fault() -> None:
+    before, step, _ = roll(Unborn(), 4, length=100)
+    unseen = np.isnan(before).any(axis=2)
+    assert 0 < unseen.sum() < unseen.size
+    np.testing.assert_array_equal(step.valid, ~unseen)
+    np.testing.assert_array_equal(evaluate(Unborn(), 2)["return"], [1, np.nan, np.nan])
+
+
 def test_brax_environments_are_accepted() -> None:
     from brax.envs.fast import Fast
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -107,6 +108,12 @@ def test_equal_seeds_give_equal_learning(result: Result, tmp_path: Path) -> None
     run(make_tiny(f"run.dir={tmp_path / 'other'}", "train.seed=1"), quiet=True)
     assert learning(tmp_path / "again") == learning(result.run_dir)
     assert learning(tmp_path / "other") != learning(result.run_dir)
+
+
+def test_training_is_in_float32_whatever_the_process_computes_in(result: Result, tmp_path: Path) -> None:
+    with jax.enable_x64(True):
+        run(make_tiny(f"run.dir={tmp_path / 'run'}"), quiet=True)
+    assert learning(tmp_path / "run") == learning(result.run_dir)
 
 
 def test_seeds_side_by_side_are_logged_apart(tmp_path: Path) -> None:

@@ -86,3 +86,15 @@ def test_evaluation_normalizes_what_the_policy_sees(tiny: Tiny) -> None:
     draws, seen = (np.asarray(returns(trainer, s, jax.random.key(1))) / 5 for s in (state, moved))
     np.testing.assert_allclose(seen, (draws - 0.2) / 2, rtol=1e-4)
     assert len(set(draws.tolist())) == 8
+
+
+def test_evaluation_clips_actions(tiny: Tiny) -> None:
+    """A policy whose mean is -3 everywhere, without tanh."""
+    trainer = Trainer(tiny("env.name=probes:Echo", "policy.squash=false"))
+    state = trainer.init(jax.random.key(0))
+    actor = jax.tree.map(
+        lambda leaf: jnp.full_like(leaf, -3.0) if leaf.shape == (2,) else 0 * leaf, state.agent.params["actor"]
+    )
+    state = state.replace(agent=state.agent.replace(params=state.agent.params | {"actor": actor}))
+    assert (trainer.agent.act_deterministic(state.agent, jnp.zeros((1, 2))) == -3).all()
+    np.testing.assert_array_equal(returns(trainer, state, jax.random.key(1)), -5.0)
