@@ -20,6 +20,11 @@ def load_matplotlib() -> Any:
     return plt
 
 
+def literal(text: str) -> str:
+    """Text for a picture as it is: no mathematics between dollars, and no label that a legend leaves out."""
+    return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")
+
+
 def save(out: Path, write: Callable[[], Any]) -> None:
     """Call `write`, which writes `out`. Raises ConfigError when that cannot be."""
     try:

@@ -34,7 +34,7 @@ with Interrupt() as interrupt:
 """
 
 
-def start(code: str, **options: object) -> subprocess.Popen[str]:
+def start(code: str, *before: str) -> subprocess.Popen[str]:
     """`code` as a process that has just said a word."""
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
@@ -116,3 +116,12 @@ def test_a_library_hears_signals_in_its_context_alone() -> None:
             signal.raise_signal(signal.SIGUSR1)
         assert (outer.signal, inner.signal) == (None, signal.SIGUSR1)
     assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+def test_an_unknown_renderer_is_one_line_in_every_command() -> None:
+    command = [sys.executable, "-c", BEGIN + "import mujoco"]
+    for value, status in (("foo", 2), ("OFF", 0), ("", 0)):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": value})
+        assert done.returncode == status, done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": "foo"})
+    assert done.stderr == "error: MUJOCO_GL=foo: unknown; choose from egl, osmesa, glfw, or unset it\n"
