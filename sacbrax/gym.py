@@ -33,7 +33,9 @@ class TaskEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
 
-    def __init__(self, name: str = "swimmer", engine: str = "fused", render_mode: None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str = "swimmer", engine: str | None = None, render_mode: None = None, **options: Any
+    ) -> None:
         self.render_mode = render_mode
         self.task = make_env(name, engine, **options)
         self.observation_space = _box(np.inf, int(self.task.observation_size))
@@ -64,7 +66,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self,
         num_envs: int = 1,
         name: str = "swimmer",
-        engine: str = "fused",
+        engine: str | None = None,
         max_episode_steps: int = 1000,
         render_mode: None = None,
         **options: Any,

@@ -190,6 +190,8 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
         )
+    if env.randomize is not None and env.reset_pool:
+        raise ConfigError("env.reset_pool: must be 0 or null with env.randomize, for every start has its own model")
     parallel = config.parallel
     if parallel.processes not in (1, "cluster"):
         if parallel.process >= int(parallel.processes):
@@ -201,8 +203,14 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
-    if config.iterations_per_epoch * config.num_epochs + config.exploration_iterations >= 2**31:
+    # Devices count in 32 bits.
+    if config.total_iterations >= 2**31:
         raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
+    learning = config.total_iterations - config.exploration_iterations
+    if learning * train.updates_per_step >= 2**31:
+        raise ConfigError("train.total_env_steps: more than 2**31 gradient steps; use fewer train.updates_per_step")
+    if config.iterations_per_epoch * env.num_envs >= 2**31:
+        raise ConfigError("eval.every_env_steps: more than 2**31 environment steps between two evaluations")
 
 
 def flat(config: Config) -> dict[str, Any]:

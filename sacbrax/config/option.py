@@ -16,6 +16,8 @@ import yaml
 
 from sacbrax.core.errors import ConfigError, one_line
 
+LARGEST = 2**31 - 1
+
 
 def option(
     default: Any,
@@ -25,9 +27,13 @@ def option(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    wide: bool = False,
 ) -> Any:
-    """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above)."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above).
+
+    A whole number has 32 bits, for devices count in those, unless it is `wide`: then only the host counts so far.
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "wide": wide}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -167,7 +173,7 @@ def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
 
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
     for choice in value if isinstance(value, tuple) else (value,):
-        if metadata["choices"] and choice not in metadata["choices"]:
+        if choice is not None and metadata["choices"] and choice not in metadata["choices"]:
             raise ConfigError(f"{name}: unknown value {_show(choice)}; choose from {', '.join(metadata['choices'])}")
     if value == () and metadata["low"] is not None:
         raise ConfigError(f"{name}: expected a list such as [256, 256], got []")
@@ -178,8 +184,10 @@ def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
                 raise ConfigError(f"{name}: must be at least {metadata['low']}, got {number}")
             if metadata["above"] is not None and number <= metadata["above"]:
                 raise ConfigError(f"{name}: must be above {metadata['above']}, got {number}")
-            if metadata["high"] is not None and number > metadata["high"]:
-                raise ConfigError(f"{name}: must be at most {metadata['high']}, got {number}")
+            high = LARGEST if isinstance(number, int) and not metadata["wide"] else None
+            high = metadata["high"] if metadata["high"] is not None else high
+            if high is not None and number > high:
+                raise ConfigError(f"{name}: must be at most {high}, got {number}")
     return value
 
 

@@ -44,7 +44,7 @@ ENVS = {
     "walker2d_v5": "sacbrax.envs.tasks.gymnasium:Walker2d",
 }
 ENGINES = {
-    "fused": "sacbrax.engines.fused:Fused",
+    "fused": "sacbrax.engines.fused:fused",
     "mjx": "sacbrax.engines.mjx:Mjx",
 }
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
@@ -52,11 +52,12 @@ LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the hum
 __all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
 
 
-def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
+def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
     """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
 
-    A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
-    brings its own physics, and `engine` does not concern it. Its observation is one array.
+    A class with an `engine` argument, as ours have, is given what makes the engine of its model, by default of the one
+    that its `default_engine` names. One without brings its own physics, and `engine` does not concern it. Its
+    observation is one array.
     """
     env = _playground(name, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
     return FlatObservation(env) if isinstance(env.observation_size, Mapping) else env
@@ -68,7 +69,7 @@ def _playground(name: str, **kwargs: Any) -> Env:
     return PlaygroundTask(name.removeprefix(PLAYGROUND), **kwargs)
 
 
-def _instance(name: str, engine: str, **kwargs: Any) -> Env:
+def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
     """Of a registered or imported class."""
     cls = _load("env.name", name, ENVS, imports=True)
     if not (inspect.isclass(cls) and issubclass(cls, Env)):
@@ -81,7 +82,7 @@ def _instance(name: str, engine: str, **kwargs: Any) -> Env:
             choices = ", ".join(option for option in options if option != "engine") or "no options"
             raise ConfigError(f"env.{key}: unknown for {name!r}; choose from {choices}")
     if "engine" in options:
-        kwargs["engine"] = _load("env.engine", engine, ENGINES)
+        kwargs["engine"] = _load("env.engine", engine or str(getattr(cls, "default_engine", "fused")), ENGINES)
     try:
         signature.bind(**kwargs)
     except TypeError as error:

@@ -128,7 +128,9 @@ class _Run:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
             state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
-            state = warm_start.apply(state, initial)
+            if initial:
+                self.reporter.say(warm_start.line(self.config, initial))
+                state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
             self._check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
@@ -154,7 +156,8 @@ class _Run:
         self._save(state, sums)
 
     def _check_explored(self, state: TrainState) -> None:
-        if not fetch(state.replay.size).all():
+        """There must be something to learn from."""
+        if not np.all(fetch(state.replay.size)):
             raise RunError(
                 f"env.name: {self.config.env.name} gave no observation, reward and physics that are all finite in "
                 f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"

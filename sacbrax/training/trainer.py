@@ -3,6 +3,7 @@
 Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) are maps over them. Knows no files.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -59,6 +60,10 @@ class Trainer:
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
         self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
+        # Policies are kept, exported and run elsewhere in float32, so that is what evaluations are of.
+        network = dataclasses.replace(config.network, dtype="float32", matmul_precision="highest")
+        kept = dataclasses.replace(config, network=network)
+        self.evaluated = make_agent(kept, self.observation_size, self.action_size, shards, self.actor_inputs)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,
@@ -139,7 +144,7 @@ class Trainer:
         """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
         sums = dict(sums)
         steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
-        counts = {"faults": sums.pop("faults"), "skipped_updates": sums.pop("skipped_updates")}
+        counts = {name: sums.pop(name) for name in ("faults", "bounded", "skipped_updates")}
         metrics = {
             "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
             "episodes": episodes,
@@ -173,8 +178,8 @@ class Trainer:
         def policy(observation: Array, key: Key) -> Array:
             observation = self._normalize(state, observation)
             if config.deterministic:
-                return self.agent.act_deterministic(state.agent, observation)
-            return self.agent.act(state.agent, observation, key)
+                return self.evaluated.act_deterministic(state.agent, observation)
+            return self.evaluated.act(state.agent, observation, key)
 
         key = self.shards.own(jax.random.fold_in(key, state.iteration))
         episodes = self.shards.share(config.episodes)
@@ -192,12 +197,12 @@ class Trainer:
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)
-        normalizer = state.normalizer.update(
+        normalizer, bounded = state.normalizer.update(
             step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
-        return state, self.shards.total(step.metrics)
+        return state, self.shards.total(step.metrics) | {"bounded": bounded}
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
         centered = self.config.algorithm.reward_centering > 0

@@ -86,6 +86,17 @@ def test_the_configuration_is_frozen() -> None:
         ("train.batch_size=17", "train.batch_size", "train.exploration_env_steps"),
         ("train.total_env_steps=19", "train.total_env_steps", "at least 20"),
         ("policy.log_sigma_min=3", "policy.log_sigma_min", "below policy.log_sigma_max"),
+        # Devices count in 32 bits.
+        ("env.episode_length=2_147_483_648", "env.episode_length", "at most 2147483647"),
+        ("replay.capacity=2_000_000_000", "replay.capacity", "at most 1073741824"),
+        ("train.max_bad_updates=1e10", "train.max_bad_updates", "at most 2147483647"),
+        (
+            "algorithm.learning_rate={schedule: linear, values: [1, 2], boundaries: [3_000_000_000]}",
+            "algorithm.learning_rate.boundaries",
+            "at most 2147483647",
+        ),
+        ("train.total_env_steps=9e9", "train.total_env_steps", "vector steps"),
+        ("train.total_env_steps=5e9", "train.total_env_steps", "gradient steps"),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: str, says: str) -> None:
@@ -98,6 +109,12 @@ def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: 
     assert message.startswith(f"{key}:")
     assert says in message
     assert "\n" not in message
+
+
+def test_an_epoch_fits_its_counters(tiny: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"^eval\.every_env_steps: more than 2\*\*31"):
+        tiny("train.total_env_steps=3e9", "eval.every_env_steps=3e9", "train.updates_per_step=1")
+    assert tiny("eval.every_env_steps=1e15").num_epochs == 1, "longer than the run is the run"
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,8 @@ with Interrupt() as interrupt:
 
 def start(code: str, *before: str) -> subprocess.Popen[str]:
     """`code` as a process that has just said a word."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    command = [*before, sys.executable, "-c", BEGIN + code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline(), process.communicate()
     return process
@@ -79,9 +78,7 @@ def test_a_second_signal_does_not_wait() -> None:
 
 
 def test_nohup_is_heeded() -> None:
-    process = start(
-        READY + "import time; time.sleep(60)", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    process = start(READY + "import time; time.sleep(60)", "sh", "-c", 'trap "" HUP; exec "$@"', "sh")
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)

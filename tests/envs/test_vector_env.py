@@ -60,6 +60,12 @@ def test_termination_gives_discount_zero_and_a_reset() -> None:
     np.testing.assert_array_equal(before[3, :, 1], 0)
 
 
+def test_staggered_clocks_do_not_overflow() -> None:
+    """4,096 environments times a million steps exceed 32 bits."""
+    clock = np.asarray(VectorEnv(Cue(), 4096, 1_000_000).reset(jax.random.key(0)).episode_step)
+    np.testing.assert_array_equal(clock, np.arange(4096, dtype=np.int64) * 1_000_000 // 4096)
+
+
 def test_a_termination_at_the_time_limit_is_a_termination() -> None:
     _, step, _ = roll(Cue(terminate_at=LENGTH), LENGTH)
     assert step.transition.discount[LENGTH - 1, 0] == 0
@@ -97,6 +103,22 @@ def test_a_fault_is_quarantined(fault: str) -> None:
     np.testing.assert_array_equal(after.episode_step[at], np.where(faulty[at], 0, after.episode_step[at]))
     np.testing.assert_array_equal(step.first[at + 1], faulty[at])
     assert step.metrics["episodes"].sum() == 0
+
+
+def test_faulty_starts_are_quarantined() -> None:
+    """What is seen of a start may be NaN where all that follows is sound."""
+
+    class Blind(Cue):
+        def reset(self, rng: Any) -> Any:
+            state = super().reset(rng)
+            return state.replace(obs=jnp.where(state.obs[0] < 0.0, jnp.nan, state.obs))
+
+    before, step, _ = roll(Blind(terminate_at=3), 12)
+    blind = np.isnan(before).any(axis=2)
+    assert 0 < blind.sum() < blind.size / 2
+    np.testing.assert_array_equal(step.valid, ~blind)
+    np.testing.assert_array_equal(step.metrics["faults"], blind.sum(axis=1))
+    assert np.isfinite(step.transition.next_observation).all()
 
 
 def test_faults_do_not_poison_the_sums() -> None:

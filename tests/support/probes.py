@@ -42,12 +42,20 @@ class Probe(Env):
 
 
 class Cue(Probe):
-    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is NaN."""
+    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is `value`."""
 
     action_count = 2
 
-    def __init__(self, terminate_at: int = 0, nan_at: int = 0, nan_below: float = 2.0, fault: str = "obs"):
+    def __init__(
+        self,
+        terminate_at: int = 0,
+        nan_at: int = 0,
+        nan_below: float = 2.0,
+        fault: str = "obs",
+        value: float = float("nan"),
+    ):
         self.terminate_at, self.nan_at, self.nan_below, self.fault = terminate_at, nan_at, nan_below, fault
+        self.value = float(value)  # YAML reads 1e20 as a text
 
     def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
         return time, time + 1 == self.terminate_at
@@ -57,7 +65,7 @@ class Cue(Probe):
         faulty = (new.obs[1] == self.nan_at) & (new.obs[0] < self.nan_below)
         name = "pipeline_state" if self.fault == "physics" else self.fault
         value = getattr(new, name)
-        return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+        return new.replace(**{name: jnp.where(faulty, self.value, value)})
 
 
 class Various(Probe):
@@ -152,6 +160,50 @@ class TwoStep(Probe):
 
     def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
         return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
+
+
+class Two(Probe):
+    """One step with two actions, best (0.5, -0.25)."""
+
+    action_count = 2
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return -((action[0] - 0.5) ** 2) - (action[1] + 0.25) ** 2, True
+
+
+class Later(Probe):
+    """A step that pays nothing, then one that pays `later(action)`, then the end."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.where(time == 1.0, later(action[0]), 0.0), time == 1.0
+
+
+def later(action: Any) -> Any:
+    """Of NumPy and JAX alike."""
+    return -2.0 * (action - 0.3) ** 2
+
+
+class Once(Probe):
+    """One step that pays `later(action)`."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return later(action[0]), True
+
+
+class Coin(Probe):
+    """Pays 1 and ends at a quarter of the steps, at random; what it shows are random numbers too, new in every step."""
+
+    def reset(self, rng: Any) -> State:
+        return super().reset(rng).replace(pipeline_state=jax.random.key_data(rng))
+
+    def step(self, state: State, action: Any) -> State:
+        key, show, flip = jax.random.split(jax.random.wrap_key_data(state.pipeline_state), 3)
+        return state.replace(
+            pipeline_state=jax.random.key_data(key),
+            obs=jax.random.uniform(show, (2,), minval=-1.0, maxval=1.0),
+            reward=jnp.ones(()),
+            done=jax.random.bernoulli(flip, 0.25).astype(jnp.float32),
+        )
 
 
 class Several(Probe):

@@ -162,6 +162,22 @@ def test_faults_never_reach_the_replay_and_are_counted(tiny: Tiny) -> None:
         assert np.isfinite(leaf).all()
 
 
+@pytest.mark.parametrize(("fault", "value"), [("obs", 1e20), ("reward", 1e38)])
+def test_absurd_numbers_spoil_their_minibatches_alone(tiny: Tiny, fault: str, value: float) -> None:
+    kwargs = f"env.kwargs={{nan_at: 3, nan_below: -0.9, fault: {fault}, value: {value}}}"
+    trainer = Trainer(tiny(kwargs, "algorithm.reward_centering=0.01"))
+    programs, hyper = Programs(trainer), trainer.hyper()
+    state = programs.prefill(programs.init(programs.keys(0)[0]), hyper)
+    state, sums = programs.advance(state, programs.zero_sums(state), hyper, np.int32(200))
+    metrics = trainer.averages(sums)
+    # Of 160 episodes of 5 steps one in twenty has one such number, and a minibatch has 8 windows of 2 rows.
+    assert 1 < float(metrics["bounded"]) < 40
+    assert float(metrics["faults"]) == 0
+    assert float(metrics["skipped_updates"]) < 100, "of 400"
+    assert 1 < float(state.normalizer.reward_mean) < 3, "it is 2"
+    assert np.all(np.asarray(state.normalizer.variance) < 50), "they would be 1/3 and 2"
+
+
 def run_epochs(trainer: Trainer, epochs: int, seed: int = 0) -> tuple[Any, dict[str, np.ndarray]]:
     programs = Programs(trainer, trainer.config.train.num_seeds)
     state, hyper = programs.init(programs.keys(seed)[0]), trainer.hyper()

@@ -19,6 +19,7 @@ POOL = 1024  # start states computed in advance where an observation needs the f
 class HalfCheetah(GymnasiumTask):
     """HalfCheetah-v5: forward speed less 0.1 |a|^2; never terminates."""
 
+    default_engine = "fused"
     asset, frame_skip, travels = "half_cheetah.xml", 5, 1
     noise, normal_velocities = 0.1, True
 
@@ -46,6 +47,7 @@ class Hopper(GymnasiumTask):
 class Walker2d(Hopper):
     """Walker2d-v5: the hopper's reward and observation; ends when it falls."""
 
+    default_engine = "fused"
     asset = "walker2d_v5.xml"
     healthy_height, healthy_angle, healthy_state = (0.8, 2.0), (-1.0, 1.0), INFINITY
 
@@ -53,6 +55,7 @@ class Walker2d(Hopper):
 class Ant(GymnasiumTask):
     """Ant-v5: the torso's forward speed, 1 for staying up, less efforts and contact forces; ends when it falls."""
 
+    derived = "the places of bodies and contact forces"
     asset, frame_skip, travels = "ant.xml", 5, 2
     noise, normal_velocities = 0.1, True
 
@@ -132,6 +135,7 @@ class InvertedPendulum(GymnasiumTask):
 class InvertedDoublePendulum(GymnasiumTask):
     """InvertedDoublePendulum-v5: 10 while the tip is up, less its distance from the top and the links' spin."""
 
+    derived = "the place of the tip and the constraint force"
     asset, frame_skip = "inverted_double_pendulum.xml", 5
     noise, normal_velocities = 0.1, True
     reset_pool = POOL
@@ -155,6 +159,7 @@ class InvertedDoublePendulum(GymnasiumTask):
 class _Placed(GymnasiumTask):
     """A task about places of named bodies, which no episode ends early."""
 
+    derived = "the places of bodies"
     reset_pool = POOL
 
     def healthy(self, data: Any) -> Array:
