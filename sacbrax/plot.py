@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = args.out or (first if first.is_dir() else Path()) / f"{args.kind}.png"
     if args.kind == "curves":
         found, plt = curves.gather(args.runs, args.metric), load_matplotlib()
-        figure = curves.draw(plt, found, args.metric, f"band: {curves.band_meaning(found)}", args.x)
+        figure = curves.draw(plt, found, args.metric, args.x)
         save(out, lambda: figure.savefig(out, dpi=130))
         plt.close(figure)
     else:

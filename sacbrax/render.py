@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.sinks.doing import doing
 
 FORMATS = (".mp4", ".gif", ".html")
 GIF_SECONDS = 0.08  # per frame, about
@@ -76,11 +77,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare_jax()
     from sacbrax.policy_file.files import load_policy
     from sacbrax.view.episode import play
-    from sacbrax.view.figures import save
+    from sacbrax.view.figures import check, save
 
-    episode = play(load_policy(args.run), args.engine, args.seed, args.steps, imports=args.imports)
+    policy = load_policy(args.run)
     for out in args.out:
-        save(out, functools.partial(write, episode, out, args))
+        check(out)
+    with doing("playing an episode"):
+        episode = play(policy, args.engine, args.seed, args.steps, imports=args.imports)
+    for out in args.out:
+        with doing(f"drawing {len(episode.reward):,} steps into {out}"):
+            save(out, functools.partial(write, episode, out, args))
     print(*args.out, sep="\n")
     return 0
 

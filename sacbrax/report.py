@@ -10,35 +10,48 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
     begin()
 
 import argparse
+import base64
+import dataclasses
 import html
 import io
 import json
+import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from sacbrax import config as config_lib
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.numbers import sound_episodes
 from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
+from sacbrax.sinks.doing import doing
 from sacbrax.view import curves
+from sacbrax.view import diagnostics as diagnostic_panels
 from sacbrax.view.episode import ENGINES, play
-from sacbrax.view.figures import load_matplotlib, save
+from sacbrax.view.figures import check, load_matplotlib, save
 
 STYLE = """
 body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
+h1, .settings td { overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; vertical-align: top; }
 td.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; overflow-x: auto; }
-svg { max-width: 100%; height: auto; } .headline { font-size: 1.2rem; }
+@media (max-width: 500px) { th, td { padding-right: 0.6rem; } }
+.wide { overflow-x: auto; }
+pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.panels { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
+.panels.large { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
+figure { margin: 0; } svg { width: 100%; height: auto; } .headline { font-size: 1.2rem; }
 """
+UNREADABLE = "<p>The run directory has no config.yaml that this release can read.</p>"
 ENGINE_NAMES = {
     "gymnasium": "Gymnasium's own task in C MuJoCo",
     "mjx": "MJX, MuJoCo in JAX",
-    "fused": "our fused engine",
+    "fused": "the fused engine",
 }
 
 
@@ -67,29 +80,38 @@ def page(args: argparse.Namespace) -> str:
 
     run, summary = args.run, read_summary(args.run)
     rows, policy = curves.read_metrics(run), load_policy(run)
-    sections = {
-        "Learning": learning(run),
-        "Final policy": evaluations(policy, args),
-        "An episode": episode(policy, args),
-        "Diagnostics": diagnostics(rows),
-        "Training": table(training(summary, rows[-1])),
-        "Hardware and versions": table(origins(summary)),
-        "Reproduce": reproduce(run, summary),
+    with doing("drawing the curves"):
+        sections = {"Learning": learning(run)}
+    sections |= {"The best policy": evaluations(policy, args), "An episode": episode(policy, args)}
+    with doing("drawing the diagnostics"):
+        sections["Diagnostics"] = diagnostics(rows)
+    sections |= {
+        "Train it again": reproduce(run, summary),
         "Configuration": configuration(run),
+        "Time": table(training(summary, rows[-1])),
+        "Hardware and versions": table(origins(summary)),
     }
     name = html.escape(run.resolve().name)
-    best = max(row[curves.RETURN] for row in rows)
-    task = html.escape(str(policy.header.get("env", {}).get("name")))
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{episode_page.STYLE}</style></head>
 <body><h1>{name}</h1>
-<p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return <b>{best:.1f}</b> after at most
-<b>{rows[-1]["env_steps"]:,}</b> environment steps.</p>
+{headline(policy, rows, summary)}
 {body}
 </body></html>
 """
+
+
+def headline(policy: NumpyPolicy, rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
+    """What was trained, and what came of it."""
+    best = max(rows, key=lambda row: row[curves.RETURN])
+    task = html.escape(str(policy.header.get("env", {}).get("name")))
+    seeds = " over the seeds" if any(key.startswith("seed_0/") for key in best) else ""
+    ended = "; the training was interrupted there and goes on with the same command" if summary["interrupted"] else ""
+    return f"""<p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return{seeds}
+<b>{best[curves.RETURN]:.1f}</b>, after {best["env_steps"]:,} of {rows[-1]["env_steps"]:,} environment
+steps{ended}.</p>"""
 
 
 def read_summary(run: Path) -> dict[str, Any]:
@@ -100,39 +122,34 @@ def read_summary(run: Path) -> dict[str, Any]:
         raise ConfigError(f"{run}: no run directory with a summary.json") from None
     if not isinstance(summary, dict):
         raise ConfigError(f"{run}: summary.json is not a mapping")
-    return summary
+    return {"interrupted": False} | summary
 
 
 def learning(run: Path) -> str:
-    """The curves of the run as a picture in the page."""
+    """The curves of the run as pictures in the page."""
     plt, found = load_matplotlib(), curves.gather([run])
-    picture = svg(plt, curves.draw(plt, found))
-    return f"{picture}<p>Band: {curves.band_meaning(found)}.</p>"
+    pictures = "".join(f"<figure>{svg(plt, figure)}</figure>" for figure in curves.single_panels(plt, found))
+    note = f"<p>Band: {meaning}.</p>" if (meaning := curves.band_meaning(found)) else ""
+    return f'<div class="panels large">{pictures}</div>{note}'
 
 
 def diagnostics(rows: list[dict[str, Any]]) -> str:
-    """Every other number that was logged, one small panel each."""
-    names = sorted({key for row in rows for key in row if key.startswith(("train/", "diag/", "time/"))})
-    if not names:
+    """Every other number that was logged in small panels, which say their keys when pointed at."""
+    plt, pictures = load_matplotlib(), []
+    for panel in diagnostic_panels.panels(rows):
+        keys = html.escape(", ".join(panel.lines))
+        pictures.append(f'<figure title="{keys}">{svg(plt, diagnostic_panels.draw(plt, panel, rows))}</figure>')
+    if not pictures:
         return "<p>None were logged.</p>"
-    plt, columns = load_matplotlib(), 4
-    lines = -(-len(names) // columns)
-    figure, axes = plt.subplots(lines, columns, figsize=(12, 1.9 * lines), squeeze=False, layout="constrained")
-    for axis, name in zip(axes.flat, names, strict=False):
-        found = [(row["env_steps"], row[name]) for row in rows if row.get(name) is not None]
-        axis.plot(*zip(*found, strict=True), linewidth=1) if found else axis.text(0.3, 0.5, "no value")
-        axis.set_title(name, fontsize="small")
-        axis.tick_params(labelsize="x-small")
-        axis.grid(alpha=0.3)
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    return svg(plt, figure) + "<p>Against environment steps.</p>"
+    absent = diagnostic_panels.never(rows)
+    news = f" There were no {' and no '.join(absent)}." if absent else ""
+    return f'<p>Against environment steps.{news}</p><div class="panels">{"".join(pictures)}</div>'
 
 
 def svg(plt: Any, figure: Any) -> str:
-    """A figure as an element of the page."""
+    """A figure as an element of the page, its text as text."""
     text = io.StringIO()
-    with plt.rc_context({"svg.hashsalt": f"figure {figure.number}"}):  # names inside differ from other figures'
+    with plt.rc_context({"svg.hashsalt": "sacbrax", "svg.fonttype": "none"}):
         figure.savefig(text, format="svg", metadata={"Date": None})
     plt.close(figure)
     return text.getvalue()[text.getvalue().index("<svg") :]
@@ -143,30 +160,40 @@ def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
     lines, seen = [], set()
     for engine in args.engines:
         try:
-            if engine == "gymnasium":
-                result = evaluate_gymnasium(policy, args.episodes, args.seed)
-            else:
+            if engine != "gymnasium":
                 engine = task(policy, engine, imports=args.imports)[0].backend
-                if engine in seen:
-                    continue  # the task brings its own physics, whatever engine is asked for
-                seen.add(engine)
-                _, result = evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)
+            if engine in seen:
+                continue  # the task brings its own physics, whatever engine is asked for
+            seen.add(engine)
+            with doing(f"evaluating {args.episodes} episodes on {_named(engine)}"):
+                result = evaluate(policy, engine, args)
         except (ConfigError, PolicyFileError) as error:
-            lines.append(f"<tr><td>{_named(engine)}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
+            lines.append(f"<tr><td>{html.escape(_named(engine))}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
             continue
         found = sound_episodes(result)
         numbers = (found[name] for name in ("return_mean", "return_std", "return_min", "length_mean"))
         cells = "".join(f'<td class="number">{number:.1f}</td>' for number in numbers)
-        lines.append(f"<tr><td>{_named(engine)}</td>{cells}</tr>")
-    head = "".join(f"<th>{text}</th>" for text in ("engine", "mean return", "std", "lowest", "mean length"))
+        lines.append(f"<tr><td>{html.escape(_named(engine))}</td>{cells}</tr>")
+    head = "".join(f"<th>{text}</th>" for text in ("engine", "mean return", "std", "lowest", "length"))
+    steps = policy.header.get("env_steps")
+    after = f", saved after {steps:,} environment steps" if isinstance(steps, int) else ""
+    results = f'<div class="wide"><table><tr>{head}</tr>{"".join(lines)}</table></div>' if lines else ""
+    counted = f" {args.episodes} episodes on each engine, seeds from {args.seed}." if lines else ""
     return (
-        f"<table><tr>{head}</tr>{''.join(lines)}</table><p>The best policy by evaluation, its deterministic actions, "
-        f"{args.episodes} episodes each, seeds from {args.seed}.</p>"
+        f"<p>The best of all evaluations by return{after}: <code>checkpoints/best_policy.npz</code>, which is not "
+        f"always the last one. Deterministic actions.{counted}</p>{results}"
     )
 
 
+def evaluate(policy: NumpyPolicy, engine: str, args: argparse.Namespace) -> dict[str, np.ndarray]:
+    """`return` and `length` of whole episodes, [episodes] each."""
+    if engine == "gymnasium":
+        return evaluate_gymnasium(policy, args.episodes, args.seed)
+    return evaluate_engine(policy, engine, args.episodes, args.seed, imports=args.imports)[1]
+
+
 def _named(engine: str) -> str:
-    return html.escape(ENGINE_NAMES.get(engine, engine))
+    return ENGINE_NAMES.get(engine, engine)
 
 
 def episode(policy: NumpyPolicy, args: argparse.Namespace) -> str:
@@ -174,7 +201,8 @@ def episode(policy: NumpyPolicy, args: argparse.Namespace) -> str:
     from sacbrax.view import episode_page
 
     try:
-        return episode_page.player(play(policy, seed=args.seed, imports=args.imports))
+        with doing("playing an episode"):
+            return episode_page.player(play(policy, seed=args.seed, imports=args.imports))
     except (ConfigError, PolicyFileError) as error:
         return f"<p>{html.escape(str(error))}</p>"
 
@@ -190,7 +218,7 @@ def training(summary: dict[str, Any], last: dict[str, Any]) -> Iterable[tuple[st
     }.items():
         if isinstance(summary.get(key), int | float):
             yield text, f"{summary[key]:,.1f} s"
-    yield "interrupted", "yes" if summary.get("interrupted") else "no"
+    yield "interrupted", "yes" if summary["interrupted"] else "no"
 
 
 def origins(summary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
@@ -202,38 +230,55 @@ def origins(summary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 
 def reproduce(run: Path, summary: dict[str, Any]) -> str:
-    """Commands that train the same again."""
+    """The configuration to save, and commands that train the same again."""
+    if (text := config_text(run)) is None:
+        return UNREADABLE
+    saved = base64.b64encode(text.encode()).decode()
     revision = summary.get("git_revision")
     checkout = f"git checkout {revision}\n" if revision else ""
-    commands = f"{checkout}python -m sacbrax.train config.yaml run.dir=runs/{run.resolve().name}-again"
-    return f"<p>With the configuration below as <code>config.yaml</code>:</p><pre>{html.escape(commands)}</pre>"
+    name = shlex.quote(f"runs/{run.resolve().name}-again")
+    commands = f"{checkout}python -m sacbrax.train config.yaml run.dir={name}"
+    link = f'<a download="config.yaml" href="data:application/yaml;base64,{saved}">config.yaml</a>'
+    return f"<p>Save {link}, and where it lies:</p><pre>{html.escape(commands)}</pre>"
 
 
 def configuration(run: Path) -> str:
     """What was set, and the whole file."""
+    if (text := config_text(run)) is None:
+        return UNREADABLE
     settings, defaults = curves.read_settings(run), flat(Config())
-    chosen = [(key, value) for key, value in settings.items() if value != defaults.get(key)]
-    try:
-        text = (run / "config.yaml").read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        return "<p>The run directory has no config.yaml.</p>"
+    chosen = [(key, value) for key, value in settings.items() if key != "run.dir" and value != defaults.get(key)]
     everything = f"<details><summary>config.yaml, complete</summary><pre>{html.escape(text)}</pre></details>"
     return "<p>Other than the defaults:</p>" + table(chosen) + everything
 
 
+def config_text(run: Path) -> str | None:
+    """config.yaml without the place of this run, which is nobody else's; None where there is none to read."""
+    try:
+        config = config_lib.load(run / "config.yaml")
+    except ConfigError:
+        return None
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None)).to_yaml()
+
+
 def table(lines: Iterable[tuple[str, Any]]) -> str:
-    """Names and values."""
-    cells = (f"<tr><th>{html.escape(str(k))}</th><td>{html.escape(str(v))}</td></tr>" for k, v in lines)
-    return f"<table>{''.join(cells)}</table>"
+    """Names, which may break at their dots and underscores, and values."""
+    cells = []
+    for name, value in lines:
+        breaking = html.escape(name).replace(".", ".<wbr>").replace("_", "_<wbr>")
+        cells.append(f"<tr><th>{breaking}</th><td>{html.escape(curves.in_words(value))}</td></tr>")
+    return f'<div class="wide"><table class="settings">{"".join(cells)}</table></div>'
 
 
 @guarded
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status."""
     args = parse(argv)
+    out = args.out or args.run / "report.html"
     read_summary(args.run)
+    check(out)
     prepare_jax()
-    text, out = page(args), args.out or args.run / "report.html"
+    text = page(args)
     save(out, lambda: out.write_text(text, encoding="utf-8"))
     print(out)
     return 0

@@ -69,8 +69,8 @@ class VectorEnv:
             state = self._starts(key, self.num_envs)
         else:
             state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
-        clock = np.arange(self.num_envs, dtype=np.int64) * self.episode_length // self.num_envs  # 32 bits may overflow
-        clock = jnp.asarray(clock, jnp.int32)
+        place = np.arange(self.num_envs, dtype=np.int64)  # whose product with the length may overflow 32 bits
+        clock = jnp.asarray(place * self.episode_length // self.num_envs, jnp.int32)
         total = jnp.zeros(self.num_envs)
         return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
 

@@ -6,6 +6,7 @@ Needs nothing of a run but metrics.jsonl and config.yaml. Knows no JAX.
 import dataclasses
 import json
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
 RETURN = "eval/return_mean"
 UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
 AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
+MOST_KEYS = 4  # in which runs differ; with more of them a legend has their names instead
+LEGEND_WIDTH = 40  # characters that a panel's own legend is wide
 MARKED = 40  # up to so many evaluations each is a dot
 
 
@@ -92,31 +95,43 @@ def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
     for task in dict.fromkeys(tasks):
         same = [group for group, other in zip(found, tasks, strict=True) if other == task]
         labels |= zip((members[0] for members, _ in same), _labels(same), strict=True)
+        if len(same) == 1 < len(set(tasks)) and (algorithm := same[0][1].get("algorithm.name")):
+            labels[same[0][0][0]] = algorithm  # beside other tasks its title says which one it is
     return [_curve(members, labels[members[0]], metric, task) for (members, _), task in zip(found, tasks, strict=True)]
 
 
 def _labels(groups: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
-    """What sets each group's configuration apart from the others'; the directory's name where that is nothing."""
+    """What sets each group's configuration apart from the others'; the directory's name where that is nothing, or more
+    than a legend holds."""
     keys = dict.fromkeys(key for _, settings in groups for key in settings if not key.startswith(UNRELATED))
     differing = [key for key in keys if len({repr(settings.get(key)) for _, settings in groups if settings}) > 1]
-    short = {key: key.rpartition(".")[2] for key in differing}
+    # The key's last word, but the section's where that says more: algorithm=sac_v1, policy=gmm.
+    short = {key: key.split(".")[0 if key.endswith((".name", ".kind")) else -1] for key in differing}
     for key, name in short.items():
         if list(short.values()).count(name) > 1:
             short = short | {key: key}
+    names = [Path(members[0]).resolve().name for members, _ in groups]
     labels = []
-    for members, settings in groups:
-        parts = [f"{short[key]}={_show(settings[key])}" for key in differing if key in settings]
-        labels.append(", ".join(parts) or Path(members[0]).name or members[0])
+    for (members, settings), name in zip(groups, names, strict=True):
+        parts = [f"{short[key]}={in_words(settings[key])}" for key in differing if key in settings]
+        own = name if names.count(name) == 1 else members[0]
+        labels.append(", ".join(parts) if 0 < len(parts) <= MOST_KEYS else own)
     return labels
 
 
-def _show(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A value of the configuration as people write it."""
     if isinstance(value, dict) and {"values", "boundaries"} <= set(value):  # a schedule
-        turns = ["", *(f" to {boundary:,}: " for boundary in value["boundaries"])]
-        return "".join(turn + _show(number) for turn, number in zip(turns, value["values"], strict=True))
-    if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
-    return f"{value:g}" if isinstance(value, float) else str(value)
+        turns = ["", *(f" at {boundary:,}" for boundary in value["boundaries"])]
+        points = [in_words(number) + turn for number, turn in zip(value["values"], turns, strict=True)]
+        return f"{' → '.join(points)} ({value.get('schedule')})"
+    if isinstance(value, list):
+        return ", ".join(map(in_words, value))
+    if isinstance(value, dict):
+        return ", ".join(f"{key}: {in_words(part)}" for key, part in value.items())
+    if value is None or isinstance(value, bool):
+        return json.dumps(value)  # null, true and false, as in the file
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
@@ -149,11 +164,9 @@ def _seed_key(key: str, metric: str) -> bool:
     return rest == metric and first.startswith("seed_") and first[5:].isdigit()
 
 
-def draw(
-    plt: Any, curves: Sequence[Curve], metric: str = RETURN, title: str = "", x: Sequence[str] = tuple(AXES)
-) -> Any:
+def draw(plt: Any, curves: Sequence[Curve], metric: str = RETURN, x: Sequence[str] = tuple(AXES)) -> Any:
     """A figure with one panel for each of `x`, of AXES. Those of one task stand side by side; several tasks are a
-    column each, with a scale of its own."""
+    column each, with a scale of its own. What the bands are stands below."""
     tasks = list(dict.fromkeys(curve.task for curve in curves))
     single = len(tasks) == 1
     rows, columns = (1, len(x)) if single else (len(x), len(tasks))
@@ -163,42 +176,80 @@ def draw(
     for i, task in enumerate(tasks):
         panels, own = grid[0] if single else grid[:, i], [curve for curve in curves if curve.task == task]
         for axis, name in zip(panels, x, strict=True):
-            _panel(axis, own, name, longest)
+            panel(axis, own, name, longest)
         if not single:
             panels[0].set_title(task)
-            panels[-1].legend(fontsize="small")
+            handles, labels = panels[-1].get_legend_handles_labels()
+            panels[-1].legend(handles, [textwrap.fill(label, LEGEND_WIDTH) for label in labels], fontsize="small")
     for axis in [grid[0, 0]] if single else grid[:, 0]:
         axis.set_ylabel("return of an episode" if metric == RETURN else metric)
-    if title:
-        figure.suptitle(title)
+    note = f"band: {meaning}" if (meaning := band_meaning(curves)) else ""
     if single:
-        columns = 1 if max(len(curve.label) for curve in curves) > 60 else 2
+        figure.suptitle(title(curves))
+    if single and len(curves) > 1:
+        columns = 1 if max(len(curve.label) for curve in curves) > 40 * len(x) // 2 else 2
         handles = grid[0, 0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize="small")
+        legend = figure.legend(*handles, loc="outside lower center", ncols=columns, fontsize="small", frameon=False)
+        legend.set_title(note, {"size": "small"})
+    else:
+        figure.supxlabel(note, fontsize="small")
     return figure
 
 
-def _panel(axis: Any, curves: Sequence[Curve], name: str, longest: float) -> None:
-    """Curves over one of AXES; `longest` wall time [s] of the figure decides its unit."""
-    from matplotlib.ticker import EngFormatter
+def single_panels(plt: Any, curves: Sequence[Curve]) -> list[Any]:
+    """The return against each of AXES, a figure each."""
+    figures, longest = [], max(np.nanmax(curve.x["wall_seconds"], initial=0.0) for curve in curves)
+    for name in AXES:
+        figure, axis = plt.subplots(figsize=(4, 3), layout="constrained")
+        panel(axis, curves, name, longest)
+        axis.set_ylabel("return of an episode")
+        figures.append(figure)
+    return figures
 
+
+def title(curves: Sequence[Curve]) -> str:
+    """The task of curves that have one in common, and the run where there is but one."""
+    return ": ".join(dict.fromkeys(filter(None, (curves[0].task, curves[0].label if len(curves) == 1 else ""))))
+
+
+def panel(axis: Any, curves: Sequence[Curve], name: str, longest: float) -> None:
+    """Curves over one of AXES; `longest` wall time [s] of the figure decides its unit."""
     unit, seconds = ("h", 3600.0) if longest > 2 * 3600 else ("min", 60.0) if longest > 600 else ("s", 1.0)
     for curve in curves:
         x = curve.x[name] / (seconds if name == "wall_seconds" else 1.0)
-        (line,) = axis.plot(x, curve.centre(), label=curve.label, marker="." if len(x) < MARKED else None)
+        marker = "." if len(x) < MARKED else None
+        (line,) = axis.plot(x, curve.centre(), label=curve.label, marker=marker, clip_on=False)  # a dot at 0 is whole
         if (band := curve.band()) is not None:
             axis.fill_between(x, *band, color=line.get_color(), alpha=0.2, linewidth=0)
     axis.set_xlabel(f"{AXES[name]}, compilation included [{unit}]" if name == "wall_seconds" else AXES[name])
-    axis.set_xlim(left=0)
+    tidy(axis, counts=name != "wall_seconds")
+
+
+def tidy(axis: Any, counts: bool) -> None:
+    """The look of every panel: from 0 on, a grid, large numbers with k, M and G; `counts`: none between whole ones."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    _, right = axis.get_xlim()
+    axis.set_xlim(0, max(right, 1.0) if counts else right)
     axis.grid(alpha=0.3)
     axis.spines[["top", "right"]].set_visible(False)
-    if name != "wall_seconds":
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=counts))
+    for line in (axis.xaxis, axis.yaxis):
+        line.set_major_formatter(FuncFormatter(lambda value, _: short_number(value)))
+
+
+def short_number(value: float) -> str:
+    """A tick's number: 1500 is 1.5k, 2000000 is 2M, and nothing below 1 gets a letter, for m would be milli."""
+    for size, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= size:
+            return f"{value / size:.6g}{letter}"
+    return f"{value:.6g}"
 
 
 def band_meaning(curves: Sequence[Curve]) -> str:
-    """What the bands of a figure are."""
+    """What the bands of a figure are; nothing where there are none."""
     several = [len(curve.values) > 1 for curve in curves]
     over_seeds = "95 % bootstrap interval of the mean over seeds" if any(several) else ""
-    over_episodes = "one standard deviation over episodes" if not all(several) else ""
+    banded = any(curve.spread is not None for curve in curves)
+    over_episodes = "one standard deviation over episodes" if banded else ""
     return "; of a single seed ".join(text for text in (over_seeds, over_episodes) if text)

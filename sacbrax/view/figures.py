@@ -1,10 +1,14 @@
 """What all pictures share: matplotlib without a display, and files written or refused in one line."""
 
+import errno
+import os
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from sacbrax.config import ConfigError
+from sacbrax.core.errors import one_line
 from sacbrax.policy_file.numpy_policy import PolicyFileError
 
 
@@ -20,6 +24,17 @@ def load_matplotlib() -> Any:
     return plt
 
 
+def check(out: Path) -> None:
+    """Before the work: raises ConfigError when `out` could not be written."""
+
+    def attempt() -> None:
+        if out.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        tempfile.TemporaryFile(dir=out.parent).close()
+
+    save(out, attempt)
+
+
 def save(out: Path, write: Callable[[], Any]) -> None:
     """Call `write`, which writes `out`. Raises ConfigError when that cannot be."""
     try:
@@ -28,4 +43,4 @@ def save(out: Path, write: Callable[[], Any]) -> None:
     except (ConfigError, PolicyFileError):
         raise  # not about writing
     except (OSError, ValueError) as error:  # ValueError: a format matplotlib does not write
-        raise ConfigError(f"--out: cannot write {out}: {error}") from None
+        raise ConfigError(f"--out: cannot write {out}: {one_line(error)}") from None

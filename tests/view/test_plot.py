@@ -113,7 +113,7 @@ def test_each_task_has_its_own_column_and_scale(tmp_path):
         write_run(tmp_path / "c", [100, 800], *swimmer, "algorithm.gamma=0.5"),
     ]
     found = curves.gather(runs)
-    assert [curve.label for curve in found] == ["a", "gamma=0.9", "gamma=0.5"], "labels compare within a task"
+    assert [curve.label for curve in found] == ["sac_v2", "gamma=0.9", "gamma=0.5"], "labels compare within a task"
     figure = curves.draw(load_matplotlib(), found, x=["env_steps"])
     first, second = figure.axes
     assert (first.get_title(), second.get_title()) == ("probes:Cue", "swimmer")
@@ -123,6 +123,41 @@ def test_each_task_has_its_own_column_and_scale(tmp_path):
     out = tmp_path / "tasks.png"
     assert plot.main([*map(str, runs), "--x", "env_steps", "gradient_steps", "--out", str(out)]) == 0
     frames(out)
+
+
+def test_a_figure_says_what_it_shows(tmp_path):
+    """The task, of one run its name, what the band is; and no tick reads as milli."""
+    plt = load_matplotlib()
+    runs = [write_run(tmp_path / "first", [0, 1]), write_run(tmp_path / "b", [0, 2], "algorithm.gamma=0.5")]
+    alone = curves.draw(plt, curves.gather(runs[:1]))
+    assert alone.get_suptitle() == "probes:Cue: first"
+    assert alone.get_supxlabel() == "band: one standard deviation over episodes"
+    together = curves.draw(plt, curves.gather(runs))
+    assert together.get_suptitle() == "probes:Cue"
+    (legend,) = together.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["gamma=0.9", "gamma=0.5"]
+    assert legend.get_title().get_text().startswith("band: ")
+    (tmp_path / "first" / "metrics.jsonl").write_text(
+        json.dumps({"env_steps": 100, "gradient_steps": 0, "wall_seconds": 0.01, "eval/return_mean": 0.001})
+    )
+    early = curves.draw(plt, curves.gather(runs[:1]))
+    early.canvas.draw()
+    ticks = [label.get_text() for axis in early.axes for label in axis.get_xticklabels() + axis.get_yticklabels()]
+    assert not any("m" in tick for tick in ticks)
+    assert [curves.short_number(x) for x in (0.01, 250.0, 1500, 2_500_000)] == ["0.01", "250", "1.5k", "2.5M"]
+    plt.close("all")
+
+
+def test_many_differences_are_left_to_the_names(tmp_path):
+    more = [f"algorithm.{key}" for key in ("gamma=0.5", "tau=0.5", "n_step=3", "learning_rate=0.5", "reward_scale=2")]
+    runs = [write_run(tmp_path / "a", [0, 1]), write_run(tmp_path / "b", [0, 2], *more)]
+    assert [curve.label for curve in curves.gather(runs)] == ["a", "b"]
+
+
+def test_settings_are_written_as_people_write_them():
+    schedule = {"schedule": "linear", "values": [0.003, 0.001], "boundaries": [8000]}
+    shown = [curves.in_words(value) for value in (schedule, [64, 64], None, True, 262144, 1e-3, "gmm", {"a": 1})]
+    assert shown == ["0.003 → 0.001 at 8,000 (linear)", "64, 64", "null", "true", "262,144", "0.001", "gmm", "a: 1"]
 
 
 def test_the_same_seed_twice_is_not_two_seeds(tmp_path):

@@ -1,5 +1,7 @@
 """The report of a run: what stands on the page, that it is safe to open, and the page in a real browser."""
 
+import base64
+import html
 import json
 import re
 import shutil
@@ -23,7 +25,9 @@ def run(tmp_path: Path) -> Path:
     directory = tmp_path / "my <run>"
     (directory / "checkpoints").mkdir(parents=True)
     shutil.copy(PRETRAINED / "swimmer.npz", directory / "checkpoints" / "best_policy.npz")
-    config = config_lib.from_mapping({"algorithm": {"gamma": 0.875}, "logging": {"wandb_project": HOSTILE}})
+    config = config_lib.from_mapping(
+        {"algorithm": {"gamma": 0.875}, "network": {"hidden_sizes": [64, 64]}, "logging": {"wandb_project": HOSTILE}}
+    )
     (directory / "config.yaml").write_text(config.to_yaml())
     rows = [
         {
@@ -34,6 +38,7 @@ def run(tmp_path: Path) -> Path:
             "eval/return_std": 2.0,
             "train/critic_loss": None if t == 0 else 1.0 / t,
             f"diag/{HOSTILE}": 0.5,
+            "train/faults": 0.0,
         }
         for t in range(12)
     ]
@@ -43,7 +48,7 @@ def run(tmp_path: Path) -> Path:
         "versions": {"jax": "0.10.2"},
         "git_revision": "abc123",
         "wall_seconds": 22.0,
-        "hardware": {"processor": "a fast one"},
+        "hardware": {"processor": "a fast one", "devices": ["cpu", "cpu"]},
         "interrupted": False,
     }
     (directory / "summary.json").write_text(json.dumps(summary))
@@ -54,19 +59,11 @@ def test_the_page(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert report.main([str(run), "--engines", "gymnasium", "--episodes", "2"]) == 0
     assert capsys.readouterr().out.strip() == str(run / "report.html")
     text = (run / "report.html").read_text(encoding="utf-8")
-    for part in (
-        "330.0",
-        "11,000",
-        "abc123",
-        "a fast one",
-        "0.10.2",
-        "algorithm.gamma",
-        "0.875",
-        "diag/",
-        "my &lt;run",
-    ):
+    parts = ("330.0", "11,000", "abc123", "a fast one", "0.10.2", "algorithm.<wbr>gamma", "0.875", "my &lt;run")
+    for part in (*parts, "64, 64", "loss of the critics", "There were no faults of the simulation."):
         assert part in text, part
-    assert text.count("<svg") == 2
+    assert "[&#x27;" not in text, "no Python"
+    assert text.count("<svg") == 3 + 2, "the return against three axes, and two diagnostics"
     assert 'class="player"' in text
     (mean,) = re.findall(r"C MuJoCo</td><td[^>]*>([0-9.]+)</td>", text)
     assert float(mean) == pytest.approx(362.6, abs=4)
@@ -90,6 +87,28 @@ def test_an_engine_that_cannot_run_says_why(run: Path) -> None:
     other = NumpyPolicy(found.header | {"env": found.header["env"] | {"links": 5}}, found.arrays)
     args = report.parse([str(run), "--engines", "gymnasium"])
     assert "no Gymnasium twin" in report.evaluations(other, args)
+
+
+def test_the_configuration_is_one_click_and_names_no_folder_of_ours(run: Path) -> None:
+    config = config_lib.from_mapping({"algorithm": {"gamma": 0.875}, "run": {"dir": "/home/me/secret"}})
+    (run / "config.yaml").write_text(config.to_yaml())
+    text = report.reproduce(run, {"git_revision": "abc123"}) + report.configuration(run)
+    commands = "git checkout abc123\npython -m sacbrax.train config.yaml run.dir='runs/my <run>-again'"
+    assert html.escape(commands) in text
+    (encoded,) = re.findall('base64,([^"]+)', text)
+    saved = run.parent / "config.yaml"
+    saved.write_bytes(base64.b64decode(encoded))
+    assert config_lib.load(saved).algorithm.gamma == 0.875
+    assert "secret" not in text + saved.read_text()
+
+
+def test_an_interrupted_run_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = json.loads((run / "summary.json").read_text()) | {"interrupted": True}
+    (run / "summary.json").write_text(json.dumps(summary))
+    assert report.main([str(run), "--engines"]) == 0
+    assert "goes on with the same command" in (run / "report.html").read_text(encoding="utf-8")
+    said = capsys.readouterr().err.splitlines()
+    assert said == ["drawing the curves ...", "playing an episode ...", "drawing the diagnostics ..."]
 
 
 @pytest.mark.parametrize(
