@@ -103,7 +103,7 @@ class AlgorithmConfig:
         None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
     )
     target_entropy: float | ScheduleConfig | None = option(
-        None, "sac_v2: wanted entropy in nats; minus the action size when null"
+        None, "sac_v2: wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each"
     )
 
 

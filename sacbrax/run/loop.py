@@ -227,7 +227,7 @@ class _Run:
         raise RunError(
             f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
             f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
-            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate or reward_scale may help"
+            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate, reward_scale or target_entropy may help"
         )
 
     def _compile(self, fresh: bool) -> dict[str, Any]:
