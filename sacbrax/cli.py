@@ -14,10 +14,12 @@ from typing import NoReturn
 
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import Interrupted, RunError, one_line
-from sacbrax.core.machine import cpus
+from sacbrax.core.machine import address_space, cpus
 from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
 from sacbrax.policy_file.numpy_policy import PolicyFileError
+
+ADDRESS_SPACE = 2 * 2**30  # of bytes: with 1.4 GiB JAX's import ends the process without a word, 2.4 trained here
 
 
 class Parser(argparse.ArgumentParser):
@@ -82,6 +84,11 @@ def prepare_jax(config: Config | None = None) -> None:
 
     Where the cache is, and from how many seconds of compilation on, is JAX's own to say by its environment variables.
     """
+    limit = address_space()
+    if limit is not None and limit < ADDRESS_SPACE:
+        raise ConfigError(
+            f"ulimit -v: {limit / 2**30:.1f} GiB of addresses are too few for JAX; raise it, or unlimited"
+        )
     import jax
 
     jax.config.update("jax_enable_x64", False)

@@ -173,7 +173,7 @@ def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
 
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
     for choice in value if isinstance(value, tuple) else (value,):
-        if metadata["choices"] and choice not in metadata["choices"]:
+        if choice is not None and metadata["choices"] and choice not in metadata["choices"]:
             raise ConfigError(f"{name}: unknown value {_show(choice)}; choose from {', '.join(metadata['choices'])}")
     if value == () and metadata["low"] is not None:
         raise ConfigError(f"{name}: expected a list such as [256, 256], got []")

@@ -45,6 +45,16 @@ def host_bytes() -> int:
     return min(limits)
 
 
+def address_space() -> int | None:
+    """The most virtual memory [bytes] that this process may have, `ulimit -v`; None where there is no limit."""
+    try:
+        import resource
+    except ImportError:
+        return None
+    limit = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if limit == resource.RLIM_INFINITY else limit
+
+
 def versions() -> dict[str, str]:
     """Of everything that the numbers depend on."""
     names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")

@@ -182,12 +182,15 @@ class _Run:
         return self.population.bad_updates(counts)
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
-        stop = self._next_evaluation()
+        stop, interval = self._next_evaluation(), self.config.train.update_interval
         if (checkpoint := self.store.next_iteration) is not None:
-            stop = min(stop, max(checkpoint, self.progress.iteration + 1))
-        iterations = processes.agree(min(self.call_iterations, stop - self.progress.iteration))
+            stop = min(stop, max(checkpoint, self.progress.iteration + interval))
+        rounds = max(1, min(self.call_iterations, stop - self.progress.iteration) // interval)
+        iterations = processes.agree(rounds * interval)
         begin = time.perf_counter()
-        state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
+        state, sums = jax.block_until_ready(
+            compiled["advance"](state, sums, self.hyper, np.int32(iterations // interval))
+        )
         seconds = time.perf_counter() - begin
         self.progress.iteration += iterations
         self.progress.epoch_seconds += seconds
@@ -224,7 +227,7 @@ class _Run:
         raise RunError(
             f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
             f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
-            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate or reward_scale may help"
+            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate, reward_scale or target_entropy may help"
         )
 
     def _compile(self, fresh: bool) -> dict[str, Any]:

@@ -34,11 +34,10 @@ with Interrupt() as interrupt:
 """
 
 
-def start(code: str, **options: object) -> subprocess.Popen[str]:
+def start(code: str, *before: str) -> subprocess.Popen[str]:
     """`code` as a process that has just said a word."""
-    process = subprocess.Popen(
-        [sys.executable, "-c", BEGIN + code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
-    )
+    command = [*before, sys.executable, "-c", BEGIN + code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline(), process.communicate()
     return process
@@ -79,9 +78,7 @@ def test_a_second_signal_does_not_wait() -> None:
 
 
 def test_nohup_is_heeded() -> None:
-    process = start(
-        READY + "import time; time.sleep(60)", preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    )
+    process = start(READY + "import time; time.sleep(60)", "sh", "-c", 'trap "" HUP; exec "$@"', "sh")
     process.send_signal(signal.SIGHUP)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(0.3)
@@ -116,3 +113,12 @@ def test_a_library_hears_signals_in_its_context_alone() -> None:
             signal.raise_signal(signal.SIGUSR1)
         assert (outer.signal, inner.signal) == (None, signal.SIGUSR1)
     assert [signal.getsignal(number) for number in NUMBERS] == before
+
+
+def test_an_unknown_renderer_is_one_line_in_every_command() -> None:
+    command = [sys.executable, "-c", BEGIN + "import mujoco"]
+    for value, status in (("foo", 2), ("OFF", 0), ("", 0)):
+        done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": value})
+        assert done.returncode == status, done.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"MUJOCO_GL": "foo"})
+    assert done.stderr == "error: MUJOCO_GL=foo: unknown; choose from egl, osmesa, glfw, or unset it\n"

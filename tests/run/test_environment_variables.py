@@ -42,3 +42,10 @@ def test_the_cache_is_where_the_user_says_and_numbers_are_float32() -> None:
     assert prepared(**home)[1].split() == ["/nowhere/sacbrax/xla", "0.5", "float32"]
     own = {"JAX_COMPILATION_CACHE_DIR": "/mine", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "7"}
     assert prepared(**home, **own, JAX_ENABLE_X64="1")[1].split() == ["/mine", "7.0", "float32"]
+
+
+def test_too_few_addresses_are_one_line() -> None:
+    few = "import resource; resource.setrlimit(resource.RLIMIT_AS, (1_500_000 * 1024,) * 2)\n"
+    done = subprocess.run([sys.executable, "-c", few + SHOW], capture_output=True, text=True, check=False)
+    line = "error: ulimit -v: 1.4 GiB of addresses are too few for JAX; raise it, or unlimited\n"
+    assert (done.returncode, done.stderr) == (2, line)
