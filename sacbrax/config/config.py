@@ -80,8 +80,17 @@ class Config:
 
     @property
     def iterations_per_epoch(self) -> int:
-        """Vector steps between two evaluations: `eval.every_env_steps` in whole vector steps, at most the whole run."""
-        return max(1, min(round(self.eval.every_env_steps / self.env.num_envs), self._learning_iterations))
+        """Vector steps between two evaluations: `eval.every_env_steps` in whole rounds, at most the whole run."""
+        whole_run = math.ceil(self._learning_iterations / self.train.update_interval)
+        return self._whole_rounds(min(self._rounds(self.eval.every_env_steps), whole_run))
+
+    def _rounds(self, env_steps: int) -> int:
+        """Rounds of updates in so many environment steps, to the nearest."""
+        return round(env_steps / (self.env.num_envs * self.train.update_interval))
+
+    def _whole_rounds(self, rounds: int) -> int:
+        """Vector steps of at least one round: a run is cut, to evaluate or to save, only after updates."""
+        return max(1, rounds) * self.train.update_interval
 
     @property
     def _learning_iterations(self) -> int:
@@ -102,7 +111,11 @@ class Config:
     def iterations_per_checkpoint(self) -> int | None:
         """Vector steps between two checkpoints, null if they follow the evaluations."""
         every = self.checkpoint.every_env_steps
-        return None if every is None else max(1, round(every / self.env.num_envs))
+        return None if every is None else self._whole_rounds(self._rounds(every))
+
+    def gradient_steps(self, iterations: int) -> int:
+        """Gradient steps of so many vector steps after exploration."""
+        return iterations // self.train.update_interval * self.train.updates_per_step
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for YAML."""
@@ -211,8 +224,7 @@ def _check_combinations(config: Config) -> None:
     # Devices count in 32 bits.
     if config.total_iterations >= 2**31:
         raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
-    learning = config.total_iterations - config.exploration_iterations
-    if learning * train.updates_per_step >= 2**31:
+    if config.gradient_steps(config.total_iterations - config.exploration_iterations) >= 2**31:
         raise ConfigError("train.total_env_steps: more than 2**31 gradient steps; use fewer train.updates_per_step")
     if config.iterations_per_epoch * env.num_envs >= 2**31:
         raise ConfigError("eval.every_env_steps: more than 2**31 environment steps between two evaluations")

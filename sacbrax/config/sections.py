@@ -178,6 +178,12 @@ class TrainConfig:
     total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1, wide=True)
     batch_size: int = option(256, "transitions per gradient step", low=1)
     updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
+    update_interval: int = option(
+        1,
+        "vector steps to a round of so many gradient steps: with 4, updates_per_step 1 means one gradient step in four "
+        "vector steps, for thousands of environments",
+        low=1,
+    )
     exploration_env_steps: int = option(
         10_000, "environment steps with uniform random actions before learning", low=1, wide=True
     )

@@ -181,12 +181,15 @@ class _Run:
         return self.population.bad_updates(counts)
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
-        stop = self._next_evaluation()
+        stop, interval = self._next_evaluation(), self.config.train.update_interval
         if (checkpoint := self.store.next_iteration) is not None:
-            stop = min(stop, max(checkpoint, self.progress.iteration + 1))
-        iterations = processes.agree(min(self.call_iterations, stop - self.progress.iteration))
+            stop = min(stop, max(checkpoint, self.progress.iteration + interval))
+        rounds = max(1, min(self.call_iterations, stop - self.progress.iteration) // interval)
+        iterations = processes.agree(rounds * interval)
         begin = time.perf_counter()
-        state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
+        state, sums = jax.block_until_ready(
+            compiled["advance"](state, sums, self.hyper, np.int32(iterations // interval))
+        )
         seconds = time.perf_counter() - begin
         self.progress.iteration += iterations
         self.progress.epoch_seconds += seconds

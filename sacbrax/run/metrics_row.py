@@ -45,11 +45,11 @@ def row(
     rate = size * iterations / (progress.epoch_seconds or np.inf)
     values: dict[str, Any] = {
         "env_steps": progress.iteration * num_envs,
-        "gradient_steps": (progress.iteration - config.exploration_iterations) * config.train.updates_per_step,
+        "gradient_steps": config.gradient_steps(progress.iteration - config.exploration_iterations),
         "wall_seconds": progress.wall_seconds,
         **{f"eval/{name}": together[name].item() for name in EVALUATED},
         "time/env_steps_per_second": rate * num_envs,
-        "time/gradient_steps_per_second": rate * config.train.updates_per_step,
+        "time/gradient_steps_per_second": rate * config.train.updates_per_step / config.train.update_interval,
     }
     values |= {f"train/{name}": None if first else float(np.mean(train[name])) for name in sorted(train)}
     values |= {f"diag/{name}": float(np.mean(value)) for name, value in sorted(diagnostics.items())}

@@ -132,9 +132,10 @@ def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str
     values = {**scale.fixed, **varied}
     num_envs = values.get("env.num_envs", plain.env.num_envs)
     updates = values.get("train.updates_per_step", plain.train.updates_per_step)
+    interval = values.get("train.update_interval", plain.train.update_interval)
     values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
     exploration = values.get("train.exploration_env_steps", plain.train.exploration_env_steps)
-    values["train.total_env_steps"] = exploration + num_envs * max(1, scale.mark_updates // updates)
+    values["train.total_env_steps"] = exploration + num_envs * interval * max(1, scale.mark_updates // updates)
     return tuple(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
 
 

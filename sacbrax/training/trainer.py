@@ -116,28 +116,34 @@ class Trainer:
 
     def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """A whole epoch in one scan; metrics are averages over it."""
-        state, sums = self.advance(state, self.zero_sums(state), hyper, self.config.iterations_per_epoch)
+        rounds = self.config.iterations_per_epoch // self.config.train.update_interval
+        state, sums = self.advance(state, self.zero_sums(state), hyper, rounds)
         return state, self.averages(sums)
 
     def advance(
-        self, state: TrainState, sums: Metrics, hyper: Hyper, iterations: int | Array
+        self, state: TrainState, sums: Metrics, hyper: Hyper, rounds: int | Array
     ) -> tuple[TrainState, Metrics]:
-        """`iterations` train steps, whose metrics are added to `sums` one by one.
+        """`rounds` times `train.update_interval` train steps, whose metrics are added to `sums` one by one.
 
         One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
         program and its bits are the same.
         """
 
-        def body(_: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
+        interval = self.config.train.update_interval
+
+        def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
             state, sums = carry
-            state, metrics = self._step(state, hyper)
+            # By the loop's own count, which all seeds share: what differed between them would be computed for all.
+            due = () if interval == 1 else ((i + 1) % interval == 0,)
+            state, metrics = self._step(state, hyper, *due)
             return state, jax.tree.map(jnp.add, sums, metrics)
 
-        return jax.lax.fori_loop(0, iterations, body, (state, sums))
+        return jax.lax.fori_loop(0, rounds if interval == 1 else rounds * interval, body, (state, sums))
 
     def zero_sums(self, state: TrainState) -> Metrics:
         """Sums at the start of an epoch; of the state only the shape counts."""
-        _, metrics = jax.eval_shape(self._step, state, self.hyper())
+        due = () if self.config.train.update_interval == 1 else (jnp.zeros((), bool),)
+        _, metrics = jax.eval_shape(self._step, state, self.hyper(), *due)
         return {name: jnp.zeros(metric.shape, metric.dtype) for name, metric in metrics.items()}
 
     def averages(self, sums: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,23 +158,30 @@ class Trainer:
         }
         return metrics | counts | {name: value / applied for name, value in sums.items()}
 
-    def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
-        """One step of every environment, then `train.updates_per_step` gradient steps."""
+    def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Metrics]:
+        """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool []."""
         act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
-
-        # One gather serves all updates of this vector step.
-        updates, batch_size = self.config.train.updates_per_step, self.batch_size
-        batch = self._sample(state, sample_key, updates * batch_size, hyper)
-        batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
 
         def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
             batch, key = xs
             return self.agent.update(agent, batch, hyper, key)
 
-        agent, metrics = jax.lax.scan(update, state.agent, (batches, random.split(update_key, updates)))
-        metrics = {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+        def learn(agent: AgentState) -> tuple[AgentState, Metrics]:
+            # One gather serves all updates of this vector step.
+            updates, batch_size = self.config.train.updates_per_step, self.batch_size
+            batch = self._sample(state, sample_key, updates * batch_size, hyper)
+            batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+            agent, metrics = jax.lax.scan(update, agent, (batches, random.split(update_key, updates)))
+            return agent, {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+
+        if due is None:
+            agent, metrics = learn(state.agent)
+        else:  # a loop of one pass or none
+            none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state.agent)[1])
+            times = due.astype(jnp.int32)
+            agent, metrics = jax.lax.fori_loop(0, times, lambda _, carry: learn(carry[0]), (state.agent, none))
         return state.replace(agent=agent), env_metrics | metrics
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:

@@ -51,6 +51,20 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     assert_same_run(plain, cut)
 
 
+def test_a_run_with_an_update_interval_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut into single rounds and stopped where the interval does not divide what is asked for."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    overrides = ("train.update_interval=3", "eval.every_env_steps=100", "checkpoint.every_env_steps=50")
+    train(whole, *overrides, "train.total_env_steps=440")
+    monkeypatch.setattr("sacbrax.run.loop.CALL_SECONDS", 0.0)
+    train(halves, *overrides, "train.total_env_steps=230")
+    train(halves, *overrides, "train.total_env_steps=440")
+    assert_same_run(whole, halves)
+    state, last = arrays(whole), learning(whole)[-1]
+    assert state["state/agent/gradient_steps"] == last["gradient_steps"] == (state["state/iteration"] - 10) / 3
+    assert last["env_steps"] == 4 * state["state/iteration"] >= 440
+
+
 def test_names_of_any_length_are_in_order(tmp_path: Path) -> None:
     steps = [(999_999_999_999, 7), (10**12, 8), (10**12, 10**6), (3 * 10**13, 9)]
     expected = [checkpoint_files.checkpoint_name(*each) for each in steps]

@@ -18,7 +18,7 @@ from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.planar.engine import FusedPlanar
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MODELS = {"half_cheetah": 5, "walker2d_v5": 4, "inverted_pendulum": 2, "inverted_double_pendulum": 5, "reacher": 2}
+MODELS = {"half_cheetah": 5, "walker2d_v5": 4, "hopper": 4, "inverted_pendulum": 2, "inverted_double_pendulum": 5, "reacher": 2}
 N = 48
 
 
@@ -208,8 +208,8 @@ PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
         ("<worldbody>", '<option><flag contact="disable"/></option><worldbody>', "option flags"),
         (
             "</worldbody>",
-            '<body pos="1 0 1"><joint type="hinge" axis="0 1 0"/><geom type="sphere" size=".1"/></body></worldbody>',
-            "which both move",
+            '<body pos="1 .1 1"><joint type="hinge" axis="0 1 0"/><geom type="sphere" size=".1"/></body></worldbody>',
+            "across the plane",
         ),
         ("</worldbody>", '</worldbody><contact><pair geom1="a" geom2="b"/></contact>', "explicit contact pairs"),
     ],

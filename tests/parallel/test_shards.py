@@ -74,11 +74,6 @@ def test_the_gradient_of_two_halves_is_the_gradient_of_the_whole(tiny: Tiny) -> 
     np.testing.assert_allclose(joint_metrics["critic_loss"], metrics["critic_loss"], rtol=1e-5)
 
 
-def updated(normalizer: Normalizer, *arguments: Any) -> Normalizer:
-    result = normalizer.update(*arguments)
-    return result[0] if isinstance(result, tuple) else result
-
-
 def test_the_statistics_of_two_halves_are_those_of_the_whole() -> None:
     """The shards have different numbers of sound environments."""
     rng = np.random.default_rng(0)
@@ -87,9 +82,10 @@ def test_the_statistics_of_two_halves_are_those_of_the_whole() -> None:
     whole, rate = Normalizer.create(2), jnp.float32(0.5)
     halves = jax.tree.map(lambda x: jnp.stack([x, x]), whole)
     for i in range(3):
-        whole = updated(whole, observation[i], reward[i], valid[i], rate)
+        whole, bounded = whole.update(observation[i], reward[i], valid[i], rate)
         parts = (x[i].reshape(2, 4, *x.shape[2:]) for x in (observation, reward, valid))
-        halves = together(lambda own, *part: updated(own, *part, rate, TWO.total), halves, *parts)
+        halves, of_halves = together(lambda own, *part: own.update(*part, rate, TWO.total), halves, *parts)
+        assert of_halves.tolist() == [bounded, bounded]
     for one, two in zip(jax.tree.leaves(whole), jax.tree.leaves(halves), strict=True):
         np.testing.assert_allclose(two[0], one, rtol=1e-5)
         np.testing.assert_array_equal(two[0], two[1])

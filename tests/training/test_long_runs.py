@@ -81,8 +81,7 @@ def test_running_statistics_stay_right_over_very_many_rows() -> None:
     def many(normalizer: Normalizer, blocks: Any) -> Normalizer:
         def body(normalizer: Normalizer, i: Any) -> tuple[Normalizer, None]:
             block = blocks[i % len(blocks)]
-            result = normalizer.update(block, block[:, 0], jnp.ones(64, bool), jnp.float32(0.0))
-            return result[0] if isinstance(result, tuple) else result, None
+            return normalizer.update(block, block[:, 0], jnp.ones(64, bool), jnp.float32(0.0))[0], None
 
         return jax.lax.scan(body, normalizer, jnp.arange(200_000))[0]
 

@@ -8,16 +8,17 @@ seen from its body: the same tree with heavier bodies.
 Contacts are computed all at once, as arrays [contacts, environments], limits as [limits, environments].
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
-import numpy as np
 
 from sacbrax.core.types import Array
 from sacbrax.engines.planar.dynamics import Motion, Triple
-from sacbrax.engines.planar.mechanism import Contact, Limit, Mechanism, Soft
+from sacbrax.engines.planar.mechanism import Limit, Mechanism
+from sacbrax.engines.planar.pairs import Pairs, pairs
 from sacbrax.engines.planar.rows import Rows, add, plus
+from sacbrax.engines.planar.soft import column, impedance, stacked
 
 
 class Touches(NamedTuple):
@@ -42,39 +43,52 @@ class Stops(NamedTuple):
     reference: Array  # aref
 
 
+class Pushing(NamedTuple):
+    """One array for each family of rows, [rows, N]; None for a family that the mechanism has not."""
+
+    normal: Any = None
+    upper: Any = None  # the edges of friction
+    lower: Any = None
+    stop: Any = None
+    pair: Any = None
+
+
 class Constraints(NamedTuple):
-    """All of a state. A family of rows is an array of e = J a - aref, which pushes where it is negative."""
+    """All of a state. A row pushes where e = J a - aref is negative."""
 
     touches: Touches | None
     stops: Stops | None
+    pairs: Pairs | None
 
-    def residuals(self, joints: Rows, carried: Sequence[Triple]) -> list[Array]:
-        """e at the accelerations of the joints and of what they carry: normals, upper and lower edges, limits."""
-        families = []
+    def residuals(self, joints: Rows, carried: Sequence[Triple]) -> Pushing:
+        """e at the accelerations of the joints and of what they carry."""
+        normal = upper = lower = stop = None
         if (t := self.touches) is not None:
-            turn, a_u, a_v = (_stack([carried[i][k] for i in t.dofs], t.u) for k in range(3))
+            turn, a_u, a_v = (stacked([carried[i][k] for i in t.dofs], t.u) for k in range(3))
             normal = a_v - turn * t.u - t.normal
             tangent = t.friction * (a_u + turn * t.v) - t.tangent
-            families += [normal, normal + tangent, normal - tangent]
+            upper, lower = normal + tangent, normal - tangent
         if (s := self.stops) is not None:
-            families.append(s.sign * _stack([joints[i] for i in s.dofs], s.sign) - s.reference)
-        return families
+            stop = s.sign * stacked([joints[i] for i in s.dofs], s.sign) - s.reference
+        return Pushing(normal, upper, lower, stop, None if self.pairs is None else self.pairs.residuals(carried))
 
-    def stiffness(self) -> list[Array]:
-        """D of the same families."""
-        t, s = self.touches, self.stops
-        touching = [] if t is None else [t.normal_stiffness, t.edge_stiffness, t.edge_stiffness]
-        return touching + ([] if s is None else [s.stiffness])
+    def stiffness(self) -> Pushing:
+        """D of all rows."""
+        t, s, p = self.touches, self.stops, self.pairs
+        normal, edge = (None, None) if t is None else (t.normal_stiffness, t.edge_stiffness)
+        return Pushing(normal, edge, edge, None if s is None else s.stiffness, None if p is None else p.stiffness)
 
     def loaded(
-        self, pushing: Sequence[Array], inertia: Sequence[Any], force: Rows
-    ) -> tuple[list[Any], Rows, dict[int, Triple], Rows]:
-        """Inertias, joint forces, pushes on the bodies and joint inertias of the tree where these rows push."""
+        self, pushing: Pushing, inertia: Sequence[Any], force: Rows
+    ) -> tuple[list[Any], Rows, Rows, dict[int, Triple]]:
+        """Inertias, joint inertias, joint forces and pushes on the bodies of the tree where these rows push, but for
+        those between two bodies."""
         heavy, forces, extra = list(inertia), list(force), [0.0] * len(force)
         push: dict[int, Triple] = {}
-        *edges, last = [jnp.where(on, d, 0.0) for on, d in zip(pushing, self.stiffness(), strict=True)]
+        stiff = self.stiffness()
         if (t := self.touches) is not None:
-            base, up, down = edges if self.stops is not None else [*edges, last]
+            on = (pushing.normal, pushing.upper, pushing.lower)
+            base, up, down = (jnp.where(o, d, 0.0) for o, d in zip(on, stiff[:3], strict=True))
             mu, u, v = t.friction, t.u, t.v
             both, lean = up + down, mu * (up - down)
             vv, uu = base + both, mu * mu * both
@@ -86,38 +100,51 @@ class Constraints(NamedTuple):
                 heavy[i] = plus(heavy[i], [x[c] for x in own])
             push = _wrenches(t, fu, fv)
         if (s := self.stops) is not None:
-            pull = s.sign * last * s.reference
+            held = jnp.where(pushing.stop, s.stiffness, 0.0)
+            pull = s.sign * held * s.reference
             for k, i in enumerate(s.dofs):
-                extra[i], forces[i] = add(extra[i], last[k]), add(forces[i], pull[k])
-        return heavy, forces, push, extra
+                extra[i], forces[i] = add(extra[i], held[k]), add(forces[i], pull[k])
+        return heavy, extra, forces, push
 
-    def forces(self, residuals: Sequence[Array], count: int) -> tuple[Rows, dict[int, Triple]]:
+    def forces(self, residuals: Pushing, count: int) -> tuple[Rows, dict[int, Triple]]:
         """What the constraints do at accelerations with these residuals: at the joints, and on the bodies."""
         at_joints: Rows = [0.0] * count
         push: dict[int, Triple] = {}
-        *edges, last = [-d * jnp.minimum(e, 0.0) for d, e in zip(self.stiffness(), residuals, strict=True)]
+        force = joined(lambda d, e: -d * jnp.minimum(e, 0.0), self.stiffness(), residuals)
         if (t := self.touches) is not None:
-            base, up, down = edges if self.stops is not None else [*edges, last]
-            push = _wrenches(t, t.friction * (up - down), base + up + down)
+            push = _wrenches(t, t.friction * (force.upper - force.lower), force.normal + force.upper + force.lower)
         if (s := self.stops) is not None:
             for k, i in enumerate(s.dofs):
-                at_joints[i] = add(at_joints[i], (s.sign * last)[k])
+                at_joints[i] = add(at_joints[i], (s.sign * force.stop)[k])
+        if self.pairs is not None:
+            for i, own in self.pairs.push(force.pair).items():
+                push[i] = plus(push[i], own) if i in push else own
         return at_joints, push
 
-    def slope(self, residuals: Sequence[Array], change: Sequence[Array], step: Array) -> Array:
+    def slope(self, residuals: Pushing, change: Pushing, step: Array) -> Array:
         """d/ds of the rows' cost at residuals + s change, s = step [N]."""
-        parts = [
-            jnp.sum(d * x * jnp.minimum(e + step[None] * x, 0.0), axis=0)
-            for d, e, x in zip(self.stiffness(), residuals, change, strict=True)
-        ]
-        return add(*parts)
+        return total(
+            joined(lambda d, e, x: d * x * jnp.minimum(e + step[None] * x, 0.0), self.stiffness(), residuals, change)
+        )
+
+
+def joined(f: Callable, *families: Pushing) -> Pushing:
+    """`f` of the arrays of every family."""
+    return Pushing(*(None if rows[0] is None else f(*rows) for rows in zip(*families, strict=True)))
+
+
+def total(family: Pushing) -> Array:
+    """The sum over all rows, [N]."""
+    return add(*(jnp.sum(x, axis=0) for x in family if x is not None))
 
 
 def constraints(mechanism: Mechanism, state: Motion, q: Rows, v: Rows) -> Constraints:
     """Of a state of the tree."""
     limited = [(i, dof.limit) for i, dof in enumerate(mechanism.dofs) if dof.limit is not None]
     return Constraints(
-        _touches(mechanism, state, q[0]) if mechanism.contacts else None, _stops(limited, q, v) if limited else None
+        _touches(mechanism, state, q[0]) if mechanism.contacts else None,
+        _stops(limited, q, v) if limited else None,
+        pairs(mechanism, state, q[0]) if mechanism.pairs else None,
     )
 
 
@@ -125,32 +152,32 @@ def _touches(mechanism: Mechanism, state: Motion, like: Array) -> Touches:
     """The point of a contact is half-way into the overlap."""
     contacts = mechanism.contacts
 
-    def column(read: Any) -> Any:
-        return _column([read(contact) for contact in contacts], like)
+    def of(read: Any) -> Any:
+        return column([read(contact) for contact in contacts], like)
 
     dofs = tuple(mechanism.bodies[contact.body].dof for contact in contacts)
     like2 = jnp.broadcast_to(like[None], (len(contacts), *like.shape))
-    turn, speed_u, speed_v = (_stack([state.speed[i][k] for i in dofs], like2) for k in range(3))
+    turn, speed_u, speed_v = (stacked([state.speed[i][k] for i in dofs], like2) for k in range(3))
     frames = [state.frames[contact.body] for contact in contacts]
-    at_u, at_v, cos, sin = (_stack([getattr(f, name) for f in frames], like2) for name in ("u", "v", "cos", "sin"))
-    along, across = column(lambda c: c.place[0]), column(lambda c: c.place[1])
+    at_u, at_v, cos, sin = (stacked([getattr(f, name) for f in frames], like2) for name in ("u", "v", "cos", "sin"))
+    along, across = of(lambda c: c.place[0]), of(lambda c: c.place[1])
     u, height = at_u + along * cos + across * sin, at_v + across * cos - along * sin
-    radius = column(lambda c: c.radius)
-    distance = height - radius - column(lambda c: c.floor)
+    radius = of(lambda c: c.radius)
+    distance = height - radius - of(lambda c: c.floor)
     v = height - radius - 0.5 * distance
-    depth = distance - column(lambda c: c.margin)
-    impedance = _impedance([contact.soft for contact in contacts], depth)
-    stiffness = jnp.where(depth < 0, impedance / ((1 - impedance) * column(lambda c: c.diagonal)), 0.0)
-    spring, damping = column(lambda c: c.soft.stiffness), column(lambda c: c.soft.damping)
-    friction = column(lambda c: c.friction)
+    depth = distance - of(lambda c: c.margin)
+    d = impedance([contact.soft for contact in contacts], depth)
+    stiffness = jnp.where(depth < 0, d / ((1 - d) * of(lambda c: c.diagonal)), 0.0)
+    spring, damping = of(lambda c: c.soft.stiffness), of(lambda c: c.soft.damping)
+    friction = of(lambda c: c.friction)
     return Touches(
         dofs=dofs,
         friction=friction,
-        normal_stiffness=column(lambda c: c.weight) * stiffness,
-        edge_stiffness=column(lambda c: float(c.friction > 0)) * stiffness,
+        normal_stiffness=of(lambda c: c.weight) * stiffness,
+        edge_stiffness=of(lambda c: float(c.friction > 0)) * stiffness,
         u=u,
         v=v,
-        normal=-spring * impedance * depth - damping * (speed_v - turn * u),
+        normal=-spring * d * depth - damping * (speed_v - turn * u),
         tangent=-damping * friction * (speed_u + turn * v),
     )
 
@@ -160,16 +187,16 @@ def _stops(limited: Sequence[tuple[int, Limit]], q: Rows, v: Rows) -> Stops:
     dofs = tuple(i for i, _ in limited)
     position, speed = (jnp.stack([rows[i] for i in dofs]) for rows in (q, v))
 
-    def column(read: Any) -> Any:
-        return _column([read(limit) for _, limit in limited], position)
+    def of(read: Any) -> Any:
+        return column([read(limit) for _, limit in limited], position)
 
-    low, high = position - column(lambda x: x.low), column(lambda x: x.high) - position
+    low, high = position - of(lambda x: x.low), of(lambda x: x.high) - position
     below = low < 0
     sign, depth = jnp.where(below, 1.0, -1.0).astype(position.dtype), jnp.where(below, low, high)
-    impedance = _impedance([limit.soft for _, limit in limited], depth)
-    stiffness = jnp.where(depth < 0, impedance / ((1 - impedance) * column(lambda x: x.invweight)), 0.0)
-    spring, damping = column(lambda x: x.soft.stiffness), column(lambda x: x.soft.damping)
-    return Stops(dofs, sign, stiffness, -damping * sign * speed - spring * impedance * depth)
+    d = impedance([limit.soft for _, limit in limited], depth)
+    stiffness = jnp.where(depth < 0, d / ((1 - d) * of(lambda x: x.invweight)), 0.0)
+    spring, damping = of(lambda x: x.soft.stiffness), of(lambda x: x.soft.damping)
+    return Stops(dofs, sign, stiffness, -damping * sign * speed - spring * d * depth)
 
 
 def _wrenches(touches: Touches, along: Array, up: Array) -> dict[int, Triple]:
@@ -180,35 +207,3 @@ def _wrenches(touches: Touches, along: Array, up: Array) -> dict[int, Triple]:
         own = (moment[c], along[c], up[c])
         push[i] = plus(push[i], own) if i in push else own
     return push
-
-
-def _stack(rows: Sequence[Any], like: Array) -> Array:
-    """Rows [N] and numbers as one array of the shape of `like` [C, N]."""
-    return jnp.stack([jnp.broadcast_to(jnp.asarray(row, like.dtype), like.shape[1:]) for row in rows])
-
-
-def _column(values: Sequence[float], like: Array) -> Any:
-    """A float where all are the same, else [C, 1]."""
-    if len(set(values)) == 1:
-        return values[0]
-    return jnp.asarray(np.asarray(values)[:, None], like.dtype)
-
-
-def _impedance(softs: Sequence[Soft], depth: Array) -> Any:
-    """MuJoCo's impedance d(r), a spline between two values (manual, "Solver parameters"), of depths [C, N]."""
-    start, end, width, midpoint, power = (_column([soft.impedance[k] for soft in softs], depth) for k in range(5))
-    if all(soft.impedance[0] == soft.impedance[1] for soft in softs):
-        return start
-    x = jnp.minimum(jnp.abs(depth) / width, 1.0)
-    rising, falling = _power(x, power), _power(1 - x, power)
-    y = jnp.where(x <= midpoint, midpoint ** (1 - power) * rising, 1 - (1 - midpoint) ** (1 - power) * falling)
-    return start + y * (end - start)
-
-
-def _power(x: Array, power: Any) -> Array:
-    if isinstance(power, float) and power in (1.0, 2.0):
-        return x if power == 1 else x * x
-    return x**power
-
-
-__all__ = ["Constraints", "Contact", "constraints"]

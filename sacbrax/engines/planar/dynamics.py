@@ -144,40 +144,54 @@ def accelerations(mechanism: Mechanism, axis: Sequence[Triple], joints: Rows) ->
     return found
 
 
-def solve(
-    mechanism: Mechanism,
-    axis: Sequence[Triple],
-    inertia: Sequence[Inertia | None],
-    force: Rows,
-    push: Mapping[int, Triple],
-    extra: Rows,
-) -> tuple[Rows, list[Triple]]:
-    """Accelerations of the joints [nv], and of what they carry, by one sweep down the tree and one up.
+class Factors(NamedTuple):
+    """Of the tree's mass matrix, by dof: what one sweep from its leaves to its root leaves."""
 
-    inertia: of what hangs on each joint. force: at the joints. push: forces on what hangs on a joint. extra: inertia of
-    each joint beside its armature.
-    """
+    reach: list[Triple]  # momentum of what the joint carries, at one unit of its speed
+    inverse: Rows  # of the inertia that the joint feels
+    share: list[Triple]  # inverse times reach
+
+
+def factored(mechanism: Mechanism, axis: Sequence[Triple], inertia: Sequence[Inertia | None], extra: Rows) -> Factors:
+    """inertia: of what hangs on each joint. extra: inertia of each joint beside its armature."""
     n = len(mechanism.dofs)
-    whole, bias = list(inertia), [push.get(i) for i in range(n)]
+    whole = list(inertia)
     reach: list[Any] = [None] * n
+    share: list[Any] = [None] * n
     inverse: Rows = [None] * n
-    own: Rows = [None] * n
     for i in reversed(range(n)):
         dof, below = mechanism.dofs[i], whole[i]
         assert below is not None, "a joint that carries nothing"
         reach[i] = apply(below, axis[i])
         inverse[i] = 1.0 / add(dot(axis[i], reach[i]), dof.armature, extra[i])
-        pushed = bias[i]
-        own[i] = force[i] if pushed is None else add(force[i], dot(axis[i], pushed))
+        share[i] = scale(inverse[i], reach[i])
         if (k := dof.parent) < 0:
             continue
         a, b, c = reach[i]
-        x, y, z = scale(inverse[i], reach[i])
+        x, y, z = share[i]
         left = (mul(a, x), mul(a, y), mul(a, z), mul(b, y), mul(b, z), mul(c, z))
         passed = tuple(sub(p, r) for p, r in zip(below, left, strict=True))
         above = whole[k]
         whole[k] = passed if above is None else plus(above, passed)
-        given = scale(-own[i], (x, y, z))
+    return Factors(reach, inverse, share)
+
+
+def substituted(
+    mechanism: Mechanism, axis: Sequence[Triple], factors: Factors, force: Rows, push: Mapping[int, Triple]
+) -> tuple[Rows, list[Triple]]:
+    """Accelerations of the joints [nv], and of what they carry, by one sweep down the tree and one up.
+
+    force: at the joints. push: forces on what hangs on a joint.
+    """
+    n = len(mechanism.dofs)
+    bias = [push.get(i) for i in range(n)]
+    own: Rows = [None] * n
+    for i in reversed(range(n)):
+        pushed = bias[i]
+        own[i] = force[i] if pushed is None else add(force[i], dot(axis[i], pushed))
+        if (k := mechanism.dofs[i].parent) < 0:
+            continue
+        given = scale(-own[i], factors.share[i])
         given = given if pushed is None else plus(pushed, given)
         pushes = bias[k]
         bias[k] = given if pushes is None else plus(pushes, given)
@@ -186,12 +200,23 @@ def solve(
     for i, dof in enumerate(mechanism.dofs):
         if dof.parent >= 0:
             above = carried[dof.parent]
-            joints.append(mul(sub(own[i], dot(reach[i], above)), inverse[i]))
+            joints.append(mul(sub(own[i], dot(factors.reach[i], above)), factors.inverse[i]))
             carried.append(plus(above, scale(joints[i], axis[i])))
         else:
-            joints.append(mul(own[i], inverse[i]))
+            joints.append(mul(own[i], factors.inverse[i]))
             carried.append(scale(joints[i], axis[i]))
     return joints, carried
 
 
-__all__ = ["Dof", "Frame", "Motion", "accelerations", "apply", "joint_forces", "motion", "solve"]
+__all__ = [
+    "Dof",
+    "Factors",
+    "Frame",
+    "Motion",
+    "accelerations",
+    "apply",
+    "factored",
+    "joint_forces",
+    "motion",
+    "substituted",
+]

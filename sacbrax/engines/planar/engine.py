@@ -10,7 +10,7 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import refuse
-from sacbrax.engines.planar.dynamics import motion, solve
+from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.integrate import euler, joint_forces, rk4
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
 
@@ -51,6 +51,7 @@ def _compare_with_mujoco(model: mujoco.MjModel, mechanism: Mechanism) -> None:
         mujoco.mj_forward(model, data)
         forces = list(data.qfrc_actuator)
         state = motion(mechanism, list(data.qpos), list(data.qvel), forces, lambda x: (np.sin(x), np.cos(x)))
-        found, _ = solve(mechanism, state.axis, state.inertia, state.force, {}, [0.0] * model.nv)
+        tree = factored(mechanism, state.axis, state.inertia, [0.0] * model.nv)
+        found, _ = substituted(mechanism, state.axis, tree, state.force, {})
         if not np.allclose(found, data.qacc_smooth, rtol=1e-8, atol=1e-8 * max(1.0, np.abs(data.qacc_smooth).max())):
             refuse("something in this model: its accelerations differ from MuJoCo's")

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sacbrax.engines.planar.constraints import constraints
-from sacbrax.engines.planar.dynamics import motion, solve
+from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism
 from sacbrax.engines.planar.newton import minimize
 from sacbrax.engines.planar.rows import Rows, add, mul
@@ -39,7 +39,8 @@ def acceleration(
     at_joints, push = rows.forces(residuals, len(q))
     total = [add(a, b) for a, b in zip(state.force, at_joints, strict=True)]
     extra = [timestep * dof.damping for dof in mechanism.dofs]
-    return joints, solve(mechanism, state.axis, state.inertia, total, push, extra)[0]
+    damped = factored(mechanism, state.axis, state.inertia, extra)
+    return joints, substituted(mechanism, state.axis, damped, total, push)[0]
 
 
 def euler(mechanism: Mechanism, steps: int, q: Rows, v: Rows, forces: Rows, once: Once) -> tuple[Rows, Rows]:

@@ -84,6 +84,28 @@ class Contact:
 
 
 @dataclasses.dataclass(frozen=True)
+class Segment:
+    """A capsule, or a sphere, whose half is no length."""
+
+    body: int
+    centre: Point  # in the body's frame
+    half: Point  # from there to one end of the axis
+    radius: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """Two segments of different bodies that may touch; the names mean what they do in `Contact`."""
+
+    one: Segment
+    two: Segment
+    margin: float
+    friction: float
+    diagonal: float
+    soft: Soft
+
+
+@dataclasses.dataclass(frozen=True)
 class Motor:
     """A motor on a joint: force gear * clip(ctrl)."""
 
@@ -103,6 +125,7 @@ class Mechanism:
     dofs: tuple[Dof, ...]
     bodies: tuple[Body, ...]  # bodies[0] is the world
     contacts: tuple[Contact, ...]
+    pairs: tuple[Pair, ...]
     motors: tuple[Motor, ...]
 
 
@@ -176,13 +199,15 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
                 centre=_round(_turn(flat(data.xipos[b] - data.xpos[b]), -turned)),
             )
         )
+    contacts, pairs = _contacts(model, data, axis)
     return Mechanism(
         timestep=float(model.opt.timestep),
         integrator={0: "Euler", 1: "RK4"}[int(model.opt.integrator)],
         gravity=flat(model.opt.gravity),
         dofs=tuple(dofs),
         bodies=tuple(bodies),
-        contacts=tuple(_contacts(model, data, bodies, axis)),
+        contacts=tuple(sorted(contacts, key=lambda contact: contact.body)),
+        pairs=tuple(pairs),
         motors=tuple(_motor(model, a) for a in range(model.nu)),
     )
 
@@ -287,50 +312,50 @@ def _motor(model: mujoco.MjModel, a: int) -> Motor:
     return Motor(int(model.jnt_dofadr[model.actuator_trnid[a, 0]]), gear, float(low), float(high))
 
 
-def _contacts(model: mujoco.MjModel, data: mujoco.MjData, bodies: list[Body], axis: int) -> list[Contact]:
-    """The ends that may touch the floor. Raises for pairs of geoms that may touch and are anything else."""
-    u, v = PLANE[axis]
-    found = []
+def _contacts(model: mujoco.MjModel, data: mujoco.MjData, axis: int) -> tuple[list[Contact], list[Pair]]:
+    """The ends that may touch the floor, and the pairs that may touch each other. Raises for what is neither."""
+    contacts: list[Contact] = []
+    pairs: list[Pair] = []
     for one in range(model.ngeom):
         for two in range(one + 1, model.ngeom):
             if not _may_touch(model, one, two):
                 continue
-            floor, thing = (one, two) if model.geom_type[one] == mujoco.mjtGeom.mjGEOM_PLANE else (two, one)
-            if model.geom_type[floor] != mujoco.mjtGeom.mjGEOM_PLANE:
-                refuse(f"contacts between {_name(model, 'geom', one)} and {_name(model, 'geom', two)}, which both move")
-            normal = data.geom_xmat[floor].reshape(3, 3)[:, 2]
-            if model.geom_bodyid[floor] or not np.isclose(normal[v], 1.0):
+            margin = float(model.geom_margin[one] + model.geom_margin[two])
+            mu, weight, diagonal, soft = _pair(model, one, two)
+            floors = [g for g in (one, two) if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
+            if not floors:
+                sides = _segment(model, data, axis, one), _segment(model, data, axis, two)
+                if not np.isclose(data.geom_xpos[one][axis], data.geom_xpos[two][axis], atol=1e-9):
+                    refuse(f"contacts of {_name(model, 'geom', one)} and {_name(model, 'geom', two)} across the plane")
+                pairs.append(Pair(*sides, margin, mu, diagonal, soft))
+                continue
+            (floor,) = floors
+            if model.geom_bodyid[floor] or not np.isclose(data.geom_xmat[floor].reshape(3, 3)[PLANE[axis][1], 2], 1.0):
                 refuse(f"the floor {_name(model, 'geom', floor)}, which is not level")
-            kind = model.geom_type[thing]
-            if kind == mujoco.mjtGeom.mjGEOM_CAPSULE:
-                half = data.geom_xmat[thing].reshape(3, 3)[:, 2] * model.geom_size[thing, 1]
-                ends = [data.geom_xpos[thing] + half, data.geom_xpos[thing] - half]
-                if abs(half[axis]) > 1e-9:
-                    refuse(f"the capsule {_name(model, 'geom', thing)}, which does not lie in the plane")
-            elif kind == mujoco.mjtGeom.mjGEOM_SPHERE:
-                ends = [data.geom_xpos[thing]]
-            else:
-                refuse(f"contacts of {_name(model, 'geom', thing)}, which is no capsule or sphere")
-            b = int(model.geom_bodyid[thing])
-            matrix = data.xmat[b].reshape(3, 3)
-            turned = float(np.arctan2(matrix[u, v], matrix[v, v]))
-            mu, weight, diagonal, soft = _pair(model, floor, thing)
-            for end in ends:
-                offset = end - data.xpos[b]
-                found.append(
-                    Contact(
-                        body=b,
-                        place=_round(_turn((float(offset[u]), float(offset[v])), -turned)),
-                        radius=float(model.geom_size[thing, 0]),
-                        floor=float(data.geom_xpos[floor][v]),
-                        margin=float(model.geom_margin[floor] + model.geom_margin[thing]),
-                        friction=mu,
-                        weight=weight,
-                        diagonal=diagonal,
-                        soft=soft,
-                    )
-                )
-    return sorted(found, key=lambda contact: contact.body)
+            segment = _segment(model, data, axis, two if floor == one else one)
+            height = float(data.geom_xpos[floor][PLANE[axis][1]])
+            for sign in (1, -1) if any(segment.half) else (0,):
+                place = (segment.centre[0] + sign * segment.half[0], segment.centre[1] + sign * segment.half[1])
+                own = (segment.body, _round(place), segment.radius, height, margin, mu, weight, diagonal, soft)
+                contacts.append(Contact(*own))
+    return contacts, pairs
+
+
+def _segment(model: mujoco.MjModel, data: mujoco.MjData, axis: int, geom: int) -> Segment:
+    u, v = PLANE[axis]
+    half = np.zeros(3)
+    if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_CAPSULE:
+        half = data.geom_xmat[geom].reshape(3, 3)[:, 2] * model.geom_size[geom, 1]
+    elif model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_SPHERE:
+        refuse(f"contacts of {_name(model, 'geom', geom)}, which is no capsule or sphere")
+    if abs(half[axis]) > 1e-9:
+        refuse(f"the capsule {_name(model, 'geom', geom)}, which does not lie in the plane")
+    b = int(model.geom_bodyid[geom])
+    matrix = data.xmat[b].reshape(3, 3)
+    turned = float(np.arctan2(matrix[u, v], matrix[v, v]))
+    centre = data.geom_xpos[geom] - data.xpos[b]
+    flat = [_round(_turn((float(x[u]), float(x[v])), -turned)) for x in (centre, half)]
+    return Segment(b, flat[0], flat[1], float(model.geom_size[geom, 0]))
 
 
 def _may_touch(model: mujoco.MjModel, one: int, two: int) -> bool:
@@ -350,25 +375,25 @@ def _may_touch(model: mujoco.MjModel, one: int, two: int) -> bool:
     return pair not in {int(signature) for signature in model.exclude_signature}
 
 
-def _pair(model: mujoco.MjModel, floor: int, thing: int) -> tuple[float, float, float, Soft]:
-    """Friction, weight of the normal, approximate inverse inertia and spring of a contact on the floor."""
-    if np.any(model.geom_gap[[floor, thing]]):
+def _pair(model: mujoco.MjModel, one: int, other: int) -> tuple[float, float, float, Soft]:
+    """Friction, weight of the normal, approximate inverse inertia and spring of a contact of two geoms."""
+    if np.any(model.geom_gap[[one, other]]):
         refuse("contacts with a gap")
-    priority = model.geom_priority[[floor, thing]]
+    priority = model.geom_priority[[one, other]]
     if priority[0] != priority[1]:
-        chosen = (floor, thing)[int(priority[1] > priority[0])]
+        chosen = (one, other)[int(priority[1] > priority[0])]
         condim, mu = int(model.geom_condim[chosen]), float(model.geom_friction[chosen, 0])
         solref, solimp = model.geom_solref[chosen], model.geom_solimp[chosen]
     else:
-        condim = int(max(model.geom_condim[[floor, thing]]))
-        mu = float(max(model.geom_friction[[floor, thing], 0]))
-        mix = model.geom_solmix[[floor, thing]]
+        condim = int(max(model.geom_condim[[one, other]]))
+        mu = float(max(model.geom_friction[[one, other], 0]))
+        mix = model.geom_solmix[[one, other]]
         share = mix[0] / mix.sum() if mix.sum() >= MINVAL else 0.5
-        one, two = model.geom_solref[floor], model.geom_solref[thing]
-        solref = share * one + (1 - share) * two if one[0] > 0 and two[0] > 0 else np.minimum(one, two)
-        solimp = share * model.geom_solimp[floor] + (1 - share) * model.geom_solimp[thing]
+        a, b = model.geom_solref[one], model.geom_solref[other]
+        solref = share * a + (1 - share) * b if a[0] > 0 and b[0] > 0 else np.minimum(a, b)
+        solimp = share * model.geom_solimp[one] + (1 - share) * model.geom_solimp[other]
     soft = _soft(model, solref, solimp)
-    inverse = float(model.body_invweight0[model.geom_bodyid[thing], 0])
+    inverse = float(model.body_invweight0[model.geom_bodyid[[one, other]], 0].sum())
     if condim == 1:
         return 0.0, 1.0, inverse, soft
     if condim != 3:

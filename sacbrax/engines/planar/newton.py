@@ -12,9 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from sacbrax.core.types import Array
-from sacbrax.engines.planar.constraints import Constraints
-from sacbrax.engines.planar.dynamics import Motion, accelerations, apply, solve
+from sacbrax.engines.planar.constraints import Constraints, Pushing, joined, total
+from sacbrax.engines.planar.dynamics import Factors, Motion, accelerations, apply, factored, substituted
 from sacbrax.engines.planar.mechanism import Mechanism
+from sacbrax.engines.planar.pairs import corrected
 from sacbrax.engines.planar.rows import Rows, add, dot
 
 FULL = 8
@@ -22,19 +23,22 @@ LONGEST = 40  # steps in all; in float32 a row within rounding of its kink may f
 BISECTIONS = 24
 
 
-def minimize(mechanism: Mechanism, state: Motion, rows: Constraints, start: Rows) -> tuple[Rows, list[Array]]:
+def minimize(mechanism: Mechanism, state: Motion, rows: Constraints, start: Rows) -> tuple[Rows, Pushing]:
     """Accelerations [nv] at the minimum, and the residuals of all rows there, from a guess `start` [nv]."""
 
-    def newton(pushing: list[Array]) -> tuple[Rows, list[Array]]:
-        joints, carried = solve(mechanism, state.axis, *rows.loaded(pushing, state.inertia, state.force))
-        return joints, rows.residuals(joints, carried)
+    def newton(pushing: Pushing) -> tuple[Rows, Pushing]:
+        heavy, extra, force, push = rows.loaded(pushing, state.inertia, state.force)
+        tree = factored(mechanism, state.axis, heavy, extra)
+        joints, carried = substituted(mechanism, state.axis, tree, force, push)
+        found = joints, rows.residuals(joints, carried)
+        return found if rows.pairs is None else _coupled(mechanism, state, rows, tree, pushing, *found)
 
-    if not rows.stiffness():
-        return newton([])
+    if all(family is None for family in rows.stiffness()):
+        return newton(Pushing())
 
     def step(carry: Any) -> Any:
         k, _, joints, found = carry
-        pushing = [e < 0 for e in found]
+        pushing = joined(lambda e: e < 0, found)
         target, there = newton(pushing)
         changed = _changed(pushing, there, rows)
 
@@ -42,7 +46,8 @@ def minimize(mechanism: Mechanism, state: Motion, rows: Constraints, start: Rows
             _, target, there = now
             size = _line_search(mechanism, state, rows, joints, found, target, there)
             size = jnp.where(functools.reduce(jnp.logical_or, [x.any(axis=0) for x in changed]), size, 1.0)
-            return False, _between(joints, target, size), _between(found, there, size)
+            between = functools.partial(_between, size)
+            return False, [between(a, b) for a, b in zip(joints, target, strict=True)], joined(between, found, there)
 
         # A loop of one round or none, which costs nothing where full steps do.
         _, joints, found = jax.lax.while_loop(lambda now: now[0], search, (k >= FULL, target, there))
@@ -53,17 +58,52 @@ def minimize(mechanism: Mechanism, state: Motion, rows: Constraints, start: Rows
     return joints, found
 
 
-def _between(start: list[Array], end: list[Array], share: Array) -> list[Array]:
+def _coupled(
+    mechanism: Mechanism,
+    state: Motion,
+    rows: Constraints,
+    tree: Factors,
+    pushing: Pushing,
+    joints: Rows,
+    found: Pushing,
+) -> tuple[Rows, Pushing]:
+    """The same with the contacts between two bodies, in a loop of one round or none: bodies hardly ever touch."""
+    pairs = rows.pairs
+    assert pairs is not None
+
+    def correct(now: Any) -> Any:
+        _, joints, found = now
+        alone = functools.partial(
+            substituted,
+            mechanism,
+            [_widened(axis) for axis in state.axis],
+            Factors(*([_widened(x) for x in part] for part in tree)),
+            [0.0] * len(mechanism.dofs),
+        )
+        change = corrected(alone, pairs, pushing.pair, found.pair)
+        joints = [a + b for a, b in zip(joints, change, strict=True)]
+        return False, joints, rows.residuals(joints, accelerations(mechanism, state.axis, joints))
+
+    _, joints, found = jax.lax.while_loop(lambda now: now[0], correct, ((pairs.stiffness > 0).any(), joints, found))
+    return joints, found
+
+
+def _widened(x: Any) -> Any:
+    """Rows [N] of one solve for many right-hand sides, [1, N]."""
+    return tuple(map(_widened, x)) if isinstance(x, tuple) else x if isinstance(x, float) else x[None]
+
+
+def _between(share: Array, start: Array, end: Array) -> Array:
     """`end` itself where the share is 1."""
-    shares = [share if a.ndim == 1 else share[None] for a in start]
-    return [jnp.where(s == 1, b, a + s * (b - a)) for a, b, s in zip(start, end, shares, strict=True)]
+    share = share if start.ndim == 1 else share[None]
+    return jnp.where(share == 1, end, start + share * (end - start))
 
 
-def _changed(pushing: list[Array], there: list[Array], rows: Constraints) -> list[Array]:
-    """Where other rows push than did, of contacts and limits. A row without stiffness does not count."""
-    changed = [(a ^ (e < 0)) & (d > 0) for a, e, d in zip(pushing, there, rows.stiffness(), strict=True)]
-    touches = [changed[0] | changed[1] | changed[2]] if rows.touches is not None else []
-    return touches + ([changed[-1]] if rows.stops is not None else [])
+def _changed(pushing: Pushing, there: Pushing, rows: Constraints) -> list[Array]:
+    """Where other rows push than did, of each kind of constraint. A row without stiffness does not count."""
+    changed = joined(lambda a, e, d: (a ^ (e < 0)) & (d > 0), pushing, there, rows.stiffness())
+    touches = [] if rows.touches is None else [changed.normal | changed.upper | changed.lower]
+    return touches + [x for x in (changed.stop, changed.pair) if x is not None]
 
 
 def _line_search(
@@ -71,23 +111,20 @@ def _line_search(
     state: Motion,
     rows: Constraints,
     joints: Rows,
-    found: list[Array],
+    found: Pushing,
     target: Rows,
-    there: list[Array],
+    there: Pushing,
 ) -> Array:
     """The share of the way to `target` where the cost is least, by bisection of its slope, which only rises."""
     way = [b - a for a, b in zip(joints, target, strict=True)]
-    change = [b - a for a, b in zip(found, there, strict=True)]
+    change = joined(lambda a, b: b - a, found, there)
     moved = accelerations(mechanism, state.axis, way)
     own = [dot(a, apply(i, a)) for i, a in zip(state.inertia, moved, strict=True) if i is not None]
     curvature = add(*own, *(dof.armature * d * d for dof, d in zip(mechanism.dofs, way, strict=True)))
     # `target` is the minimum of the quadratic with the rows of now, which has the same slope here.
-    pushed = [
-        jnp.sum(jnp.where(e < 0, d * x * x, 0.0), axis=0)
-        for d, e, x in zip(rows.stiffness(), found, change, strict=True)
-    ]
+    pushed = joined(lambda d, e, x: jnp.where(e < 0, d * x * x, 0.0), rows.stiffness(), found, change)
     zero = jnp.zeros_like(way[0])
-    smooth = -add(curvature, *pushed) - rows.slope(found, change, zero)
+    smooth = -add(curvature, total(pushed)) - rows.slope(found, change, zero)
 
     def halve(ends: Any) -> Any:
         i, low, high = ends

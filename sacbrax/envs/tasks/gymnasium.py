@@ -30,6 +30,7 @@ class HalfCheetah(GymnasiumTask):
 class Hopper(GymnasiumTask):
     """Hopper-v5: forward speed, 1 for standing, less 0.001 |a|^2; ends when it falls."""
 
+    default_engine = "fused"
     asset, frame_skip, travels, noise = "hopper.xml", 4, 1, 5e-3
     healthy_height, healthy_angle, healthy_state = (0.7, INFINITY), (-0.2, 0.2), 100.0
 
@@ -47,7 +48,6 @@ class Hopper(GymnasiumTask):
 class Walker2d(Hopper):
     """Walker2d-v5: the hopper's reward and observation; ends when it falls."""
 
-    default_engine = "fused"
     asset = "walker2d_v5.xml"
     healthy_height, healthy_angle, healthy_state = (0.8, 2.0), (-1.0, 1.0), INFINITY
 
