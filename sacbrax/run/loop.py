@@ -53,10 +53,9 @@ class Result:
         return policy_files.load_policy(self.run_dir, seed_index)
 
 
-def run(config: Config, *, name: str = "run", quiet: bool = False, population: Population | None = None) -> Result:
+def run(config: Config, *, quiet: bool = False, population: Population | None = None) -> Result:
     """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
 
-    name: the configuration's name, for the default directory runs/<name>/<date-time>.
     population: the agents to train where they are not simply the seeds of `config`.
     Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
     came before there was anything to save.
@@ -69,7 +68,7 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, population: P
             population = Population(config, plan=plan)
         devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
         check_memory(population.trainer, seeds, len(devices))
-        with RunDirectory.of(config, name, processes.first()) as directory:
+        with RunDirectory.of(config, processes.first()) as directory:
             reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
             try:
                 processes.wait("directory")
