@@ -80,7 +80,7 @@ class AlgorithmConfig:
     reward_centering: float = option(
         0.0,
         "rate per vector step of the running mean reward that is subtracted from every reward; 0 is off. "
-        "Only for tasks that never terminate",
+        "Only for tasks that never terminate; a run whose episodes do says so",
         low=0.0,
         high=1.0,
     )

@@ -99,6 +99,7 @@ class _Run:
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
+        self.warned_of_centering = False
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
     def loop(self) -> Result:
@@ -252,6 +253,7 @@ class _Run:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
+        self._warn_of_centering(episodes["length"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(fetch(sums))
@@ -269,6 +271,16 @@ class _Run:
         if drawn:
             self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
         self._write_summary()
+
+    def _warn_of_centering(self, lengths: np.ndarray) -> None:
+        """That a task terminates shows in its episodes alone."""
+        ended = bool(np.any(lengths < self.config.env.episode_length))
+        if ended and self.config.algorithm.reward_centering > 0 and not self.warned_of_centering:
+            self.reporter.warn(
+                "algorithm.reward_centering: episodes of this task end before their time limit; with centered rewards "
+                "an end is worth the mean reward, which changes the best policy"
+            )
+            self.warned_of_centering = True
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()

@@ -131,14 +131,16 @@ class Trainer:
 
         interval = self.config.train.update_interval
 
-        def body(i: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, sums = carry
+        def body(i: Array, carry: tuple[TrainState, list[Array]]) -> tuple[TrainState, list[Array]]:
+            state, packed = carry
             # By the loop's own count, which all seeds share: what differed between them would be computed for all.
             due = () if interval == 1 else ((i + 1) % interval == 0,)
             state, metrics = self._step(state, hyper, *due)
-            return state, jax.tree.map(jnp.add, sums, metrics)
+            return state, jax.tree.map(jnp.add, packed, _packed(metrics))
 
-        return jax.lax.fori_loop(0, rounds if interval == 1 else rounds * interval, body, (state, sums))
+        steps = rounds if interval == 1 else rounds * interval
+        state, packed = jax.lax.fori_loop(0, steps, body, (state, _packed(sums)))
+        return state, _unpacked(packed, sums)
 
     def zero_sums(self, state: TrainState) -> Metrics:
         """Sums at the start of an epoch; of the state only the shape counts."""
@@ -228,3 +230,21 @@ class Trainer:
 
     def _normalize(self, state: TrainState, observation: Array) -> Array:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation
+
+
+def _packed(metrics: Metrics) -> list[Array]:
+    """Numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
+    return [jnp.stack([metrics[name] for name in names]) for names in _by_type(metrics)]
+
+
+def _unpacked(packed: list[Array], like: Metrics) -> Metrics:
+    """The metrics again, in the order of `like`."""
+    values = {name: value for names, row in zip(_by_type(like), packed, strict=True) for name, value in zip(names, row)}
+    return {name: values[name] for name in like}
+
+
+def _by_type(metrics: Metrics) -> list[list[str]]:
+    names: dict[Any, list[str]] = {}
+    for name in sorted(metrics):
+        names.setdefault(metrics[name].dtype, []).append(name)
+    return list(names.values())

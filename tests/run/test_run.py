@@ -283,3 +283,10 @@ def test_public_names_are_listed() -> None:
 def test_importing_the_package_touches_no_device() -> None:
     code = "import sys, sacbrax; assert 'jax' not in sys.modules and 'mujoco' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_centering_on_a_task_that_terminates_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, ends in (("ends", 2), ("goes_on", 0)):
+        options = ("algorithm.reward_centering=0.01", f"env.kwargs={{terminate_at: {ends}}}")
+        run(make_tiny(*options, f"run.dir={tmp_path / name}"), quiet=True)
+        assert capsys.readouterr().err.count("warning: algorithm.reward_centering: ") == (1 if ends else 0)

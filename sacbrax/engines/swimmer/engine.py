@@ -22,6 +22,7 @@ from sacbrax.engines.swimmer.mechanism import Chain, read_chain, scaled
 
 RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
 RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
+UNROLLED = 1  # time steps without a loop around them, on a GPU
 
 
 class FusedSwimmer:
@@ -66,7 +67,8 @@ class FusedSwimmer:
         q, v = list(qpos.T), list(qvel.T)
         chain = scaled(self.chain, *factors[0].T) if factors else self.chain
         torque = motor_torques(chain, list(ctrl.T))
-        integrate = _rk4 if chain.integrator == "RK4" else _euler
+        rk4 = _rk4_written_out if once is batched.whole else _rk4
+        integrate = rk4 if chain.integrator == "RK4" else _euler
         q, v = integrate(chain, self.frame_skip, q, v, torque, once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
@@ -106,6 +108,28 @@ def _rk4(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched
 
     start, _, _ = jax.lax.fori_loop(0, 4 * steps, body, ([*q, *v],) * 3)
     return start[: len(q)], start[len(q) :]
+
+
+def _rk4_written_out(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched.Once) -> tuple[Rows, Rows]:
+    """The same for a GPU, where starting a kernel is what costs: the four stages of a time step are one kernel, for
+    XLA fuses nothing across the barrier. A loop over stages takes five for each."""
+    h = chain.timestep
+
+    @once
+    def time_step(start: Rows) -> Rows:
+        total = now = start
+        for offset, weight in zip(RK4_OFFSET, RK4_WEIGHT, strict=True):
+            position, velocity = now[: len(q)], now[len(q) :]
+            rate = [*velocity, *accelerations(chain, position, velocity, torque)]
+            total = [x + h * weight * y for x, y in zip(total, rate, strict=True)]
+            now = [x + h * offset * y for x, y in zip(start, rate, strict=True)]
+        return total
+
+    def step(_: Array, state: Rows) -> Rows:
+        return jax.lax.optimization_barrier(time_step(state))
+
+    state = jax.lax.fori_loop(0, steps, step, [*q, *v], unroll=UNROLLED)
+    return state[: len(q)], state[len(q) :]
 
 
 def _compare_with_mujoco(model: mujoco.MjModel, chain: Chain) -> None:
