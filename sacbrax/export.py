@@ -122,7 +122,8 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], np.ndarray]:
         def q(x: Any, a: Any) -> Any:
             return jnp.min(critics(params["critic"], x, a), axis=0)
 
-        return jnp.clip(config.policy.action_gain * networks.mode(params["actor"], x, q), -1.0, 1.0)
+        action = jnp.clip(networks.mode(params["actor"], x, q), -1.0, 1.0)
+        return jnp.clip(config.policy.action_gain * action, -1.0, 1.0)
 
     def call(x: np.ndarray) -> np.ndarray:
         with jax.default_matmul_precision("highest"):

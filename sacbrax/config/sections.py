@@ -119,8 +119,8 @@ class PolicyConfig:
     squash: bool = option(True, "actions pass through tanh; without it they are clipped by the environment")
     action_gain: float = option(
         1.0,
-        "the environment gets action_gain times the action, clipped to [-1, 1]. Above 1 the policy can hold a limit "
-        "and keep its entropy, which costs nothing where the clip is flat",
+        "the environment gets action_gain times the action in [-1, 1], clipped to it again. Above 1 the policy can "
+        "hold a limit and keep its entropy, which costs nothing where the clip is flat",
         above=0.0,
     )
     regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0)

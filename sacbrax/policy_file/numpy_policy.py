@@ -171,7 +171,8 @@ class NumpyPolicy:
         return self._networks["actor"](x[:, : self._seen])
 
     def _finish(self, action: np.ndarray, batch: tuple[int, ...]) -> np.ndarray:
-        return np.clip(self._gain * action, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
+        within = np.clip(action, -1.0, 1.0)  # as training does before the gain, which an unsquashed action may need
+        return np.clip(self._gain * within, -1.0, 1.0).astype(np.float32).reshape(*batch, self.action_size)
 
     def _squash(self, u: np.ndarray) -> np.ndarray:
         return np.tanh(u) if self.options["squash"] else u

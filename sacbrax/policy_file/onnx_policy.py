@@ -54,8 +54,9 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
     actions = [graph("Tanh", u) if options["squash"] else u for u in _candidates(graph, policy, networks, x)]
     action = actions[0] if len(actions) == 1 else _best(graph, policy, networks["critic"], x, actions)
     gain = options.get("action_gain", 1.0)
-    scaled = graph("Mul", action, np.float32(gain)) if gain != 1.0 else action
-    graph.nodes.append(helper.make_node("Clip", [scaled, *map(graph._constant, (-1.0, 1.0))], ["action"]))
+    if gain != 1.0:  # of an action that the environment has clipped
+        action = graph("Mul", action if options["squash"] else graph.clip(action, -1.0, 1.0), np.float32(gain))
+    graph.nodes.append(helper.make_node("Clip", [action, *map(graph._constant, (-1.0, 1.0))], ["action"]))
 
     def signature(name: str, size: int) -> Any:
         return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])

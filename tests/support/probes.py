@@ -126,6 +126,15 @@ def weights(key: Any) -> dict[str, Any]:
     return {"weight": jax.random.uniform(key, minval=1.0, maxval=2.0)}
 
 
+class Mimic(Probe):
+    """Shows the last action that its physics got, and pays the first coordinate."""
+
+    action_count = 2
+
+    def step(self, state: State, action: Any) -> State:
+        return state.replace(pipeline_state=action, obs=action, reward=action[0], done=jnp.zeros(()))
+
+
 class BraxCue(Cue):
     """Stands for one of Brax's tasks, which wrap Brax's own environment."""
 
