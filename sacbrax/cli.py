@@ -8,7 +8,7 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -27,6 +27,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def file_first(file: str | None, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file among positional arguments, None where there is none, and the `key=value` ones, in whatever order."""
+    words = [word for word in (file, *overrides) if word is not None]
+    first = next((word for word in words if "=" not in word or Path(word).is_file()), None)
+    if first is not None:
+        words.remove(first)
+    return first, words
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:

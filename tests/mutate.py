@@ -114,12 +114,12 @@ def planted(mutant: Mutant, tree: Path) -> Iterator[None]:
         path.write_text(text, encoding="utf-8")
 
 
-def run_tests(tree: Path, tests: Iterable[str]) -> int | None:
+def run_tests(tree: Path, tests: Iterable[str], seconds: float | None = None) -> int | None:
     """pytest's exit status in `tree`, output in pytest.log there; None if it takes too long."""
     options = [*tests, "-x", "-q", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     process = multiprocessing.get_context("fork").Process(target=_pytest, args=(tree, options))
     process.start()
-    process.join(SECONDS)
+    process.join(seconds)
     if process.is_alive():
         process.kill()
         process.join()
@@ -197,7 +197,7 @@ def _try(mutant: Mutant, tree: Path) -> tuple[bool, str]:
     """Whether a change fared as its entry says, and how it fared."""
     begin = time.perf_counter()
     with planted(mutant, tree):
-        result = outcome(run_tests(tree, mutant.tests))
+        result = outcome(run_tests(tree, mutant.tests, SECONDS))
     fine = result == SURVIVED if mutant.survives else result in (CAUGHT, HANGS)
     reason = f" as listed: {mutant.survives}" if mutant.survives and fine else ""
     print(f"{result}{reason} ({time.perf_counter() - begin:.0f} s): {mutant.name}", flush=True)

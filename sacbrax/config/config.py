@@ -169,11 +169,12 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    return parse(text, str(path), overrides)
+    return parse(text, str(path), overrides, path.stem)
 
 
-def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
-    """The configuration in a YAML text with overrides; `where` names it in messages. Raises `ConfigError`."""
+def parse(text: str, where: str, overrides: Iterable[str] = (), name: str | None = None) -> Config:
+    """The configuration in a YAML text with overrides; `where` names it in messages, and `name` is its `run.name` where
+    it has none itself. Raises `ConfigError`."""
     mapping = parse_yaml(text, where)
     if mapping is None:
         mapping = {}
@@ -181,6 +182,10 @@ def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{where}: expected sections such as `train:` with keys below them")
     for override in overrides:
         apply_override(mapping, override)
+    if name is not None:
+        mapping["run"] = {} if mapping.get("run") is None else mapping["run"]
+        if isinstance(mapping["run"], dict):  # what else it may be is refused below
+            mapping["run"].setdefault("name", name)
     return from_mapping(mapping)
 
 

@@ -55,10 +55,22 @@ class ScheduleConfig:
     boundaries: tuple[int, ...] = option((), "increasing gradient steps at which the second value and later ones come")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, to which a key that comes twice is a mistake."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text; `where` names it in messages. Raises `ConfigError`."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -130,7 +142,7 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         if value is None and type(None) in typing.get_args(hint):
             return None
         if isinstance(value, Mapping) and dataclasses.is_dataclass(choices[-1]):
-            return _check_schedule(build(choices[-1], value, name), name)
+            return _check_schedule(build(choices[-1], {"values": (), **value}, name), name)
         return _coerce(value, choices[0], name)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
@@ -162,9 +174,13 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
 
 def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
     values, boundaries = schedule.values, schedule.boundaries
+    if not values:
+        raise ConfigError(f"{name}.values: expected a list of numbers such as [5, 50]")
+    if len(values) == 1 and schedule.schedule != "constant":
+        raise ConfigError(f"{name}.values: expected two or more for {schedule.schedule}, got {list(values)}")
     if len(values) != len(boundaries) + 1:
         raise ConfigError(f"{name}.boundaries: expected one for each value but the first, got {len(boundaries)}")
-    if not values or any(b <= a for a, b in zip((0, *boundaries), boundaries, strict=False)):
+    if any(b <= a for a, b in zip((0, *boundaries), boundaries, strict=False)):
         raise ConfigError(f"{name}.boundaries: must be positive and increasing, got {list(boundaries)}")
     if schedule.schedule == "constant" and boundaries:
         raise ConfigError(f"{name}.values: a constant has one value, got {len(values)}")

@@ -80,7 +80,7 @@ class AlgorithmConfig:
     reward_centering: float = option(
         0.0,
         "rate per vector step of the running mean reward that is subtracted from every reward; 0 is off. "
-        "Only for tasks that never terminate",
+        "Only for tasks that never terminate; a run whose episodes do says so",
         low=0.0,
         high=1.0,
     )
@@ -281,7 +281,8 @@ class InitConfig:
 class RunConfig:
     """Where a run lives."""
 
-    dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
+    dir: str | None = option(None, "run directory; runs/<run.name>/<date-time> when null")
+    name: str | None = option(None, "name in such a directory; where it is not given, that of the configuration's file")
     compilation_cache: bool = option(
         True,
         "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",

@@ -7,6 +7,7 @@ import contextlib
 import dataclasses
 import os
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -45,12 +46,12 @@ class RunDirectory:
         self._owner = owner
 
     @classmethod
-    def of(cls, config: Config, name: str, owner: bool = True) -> "RunDirectory":
-        """`run.dir`, or runs/<name>/<date-time>.
+    def of(cls, config: Config, owner: bool = True) -> "RunDirectory":
+        """`run.dir`, or runs/<run.name>/<date-time>.
 
         One of several processes owns it; the others share its checkpoints, and log to a directory that goes with them.
         """
-        default = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        default = Path("runs") / (config.run.name or "run") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         return cls(Path(config.run.dir or default), owner)
 
     def __enter__(self) -> "RunDirectory":
@@ -116,10 +117,19 @@ def load_for_resume(run: str | Path, overrides: list[str]) -> Config:
     """
     directory = existing(run)
     config = config_lib.load(directory / "config.yaml", overrides)
+    check_place(directory, overrides)
     named = any(override.partition("=")[0].strip() == "env.name" for override in overrides)
     if config.env.imported and not named:
         raise ConfigError(f"env.name: the run imports {config.env.name}; add env.name={config.env.name} to allow it")
     return in_directory(config, directory)
+
+
+def check_place(directory: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` if an override of `run.dir` names another directory than `--resume` does."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.strip() == "run.dir" and Path(value).resolve() != directory.resolve():
+            raise ConfigError(f"run.dir: {value}, but --resume goes on in {directory}; leave one of them out")
 
 
 def existing(run: str | Path) -> Path:

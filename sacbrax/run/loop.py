@@ -53,10 +53,9 @@ class Result:
         return policy_files.load_policy(self.run_dir, seed_index)
 
 
-def run(config: Config, *, name: str = "run", quiet: bool = False, population: Population | None = None) -> Result:
+def run(config: Config, *, quiet: bool = False, population: Population | None = None) -> Result:
     """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
 
-    name: the configuration's name, for the default directory runs/<name>/<date-time>.
     population: the agents to train where they are not simply the seeds of `config`.
     Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
     came before there was anything to save.
@@ -69,7 +68,7 @@ def run(config: Config, *, name: str = "run", quiet: bool = False, population: P
             population = Population(config, plan=plan)
         devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
         check_memory(population.trainer, seeds, len(devices))
-        with RunDirectory.of(config, name, processes.first()) as directory:
+        with RunDirectory.of(config, processes.first()) as directory:
             reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
             try:
                 processes.wait("directory")
@@ -100,6 +99,7 @@ class _Run:
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
+        self.warned_of_centering = False
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
     def loop(self) -> Result:
@@ -253,6 +253,7 @@ class _Run:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
+        self._warn_of_centering(episodes["length"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(fetch(sums))
@@ -270,6 +271,16 @@ class _Run:
         if drawn:
             self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
         self._write_summary()
+
+    def _warn_of_centering(self, lengths: np.ndarray) -> None:
+        """That a task terminates shows in its episodes alone."""
+        ended = bool(np.any(lengths < self.config.env.episode_length))
+        if ended and self.config.algorithm.reward_centering > 0 and not self.warned_of_centering:
+            self.reporter.warn(
+                "algorithm.reward_centering: episodes of this task end before their time limit; with centered rewards "
+                "an end is worth the mean reward, which changes the best policy"
+            )
+            self.warned_of_centering = True
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()

@@ -75,7 +75,7 @@ class Journal:
         """The configuration of the trials that are there must be this one."""
         before, now = flat(config_lib.load(self._base)), flat(base)
         for key, value in now.items():
-            if value != before[key]:
+            if value != before[key] and key != "run.name":
                 raise ConfigError(
                     f"{key}: {value!r}, but the sweep in {self.directory} has {before[key]!r}; choose another dir"
                 )

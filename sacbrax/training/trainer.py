@@ -239,8 +239,11 @@ def _packed(metrics: Metrics) -> list[Array]:
 
 def _unpacked(packed: list[Array], like: Metrics) -> Metrics:
     """The metrics again, in the order of `like`."""
-    rows = zip(_by_type(like), packed, strict=True)
-    values = {name: row[i] for names, row in rows for i, name in enumerate(names)}
+    values = {
+        name: value
+        for names, row in zip(_by_type(like), packed, strict=True)
+        for name, value in zip(names, row, strict=True)
+    }
     return {name: values[name] for name in like}
 
 

@@ -27,6 +27,7 @@ MODELS = {
     "reacher": 2,
 }
 N = 48
+slow = pytest.mark.slow
 
 
 def load(name: str, exact: bool = True) -> mujoco.MjModel:
@@ -117,6 +118,66 @@ def test_a_half_cheetah_in_float32() -> None:
     assert np.median(error) < 1e-5
     assert np.quantile(error, 0.9) < 1e-4
     assert error.max() < 5e-3  # a row that begins to push within rounding of its kink
+
+
+def tumbling(integrator: str, condim: int, tip: str) -> mujoco.MjModel:
+    """Three links that fold onto each other, a floor and a post, all of which may touch."""
+    own = f'contype="1" conaffinity="1" condim="{condim}" friction=".7 .1 .1" margin=".01"'
+    return solved(
+        mujoco.MjModel.from_xml_string(
+            f'<mujoco><option timestep=".005" integrator="{integrator}"/><worldbody><geom type="plane" size="5 5 1"/>'
+            f'<geom type="capsule" fromto="-.5 0 .1 -.4 0 .5" size=".05" {own}/>'
+            '<body pos="0 0 .5"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>'
+            f'<joint axis="0 1 0" armature=".02"/><geom type="capsule" fromto="0 0 0 .4 0 0" size=".05" {own}/>'
+            '<body pos=".4 0 0"><joint axis="0 1 0" damping=".3"/>'
+            f'<geom type="capsule" fromto="0 0 0 .3 0 0" size=".05" {own}/>'
+            f'<body pos=".3 0 0"><joint axis="0 -1 0"/><geom {tip} {own}/></body></body></body></worldbody></mujoco>'
+        )
+    )
+
+
+def touching(model: mujoco.MjModel, qpos: np.ndarray) -> int:
+    """States in which bodies touch each other."""
+    data, found = mujoco.MjData(model), 0
+    for q in qpos:
+        data.qpos[:] = q
+        mujoco.mj_forward(model, data)
+        found += any(contact.dist < 0 and 0 not in contact.geom for contact in data.contact)
+    return found
+
+
+def same_step(model: mujoco.MjModel, skip: int, *state: np.ndarray) -> None:
+    qpos, qvel, _ = mujocos(model, skip, *state)
+    with jax.enable_x64(True):
+        ours = eager_step(FusedPlanar(model, skip), *state)
+    np.testing.assert_allclose(ours[0], qpos, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ours[1], qvel, rtol=1e-9, atol=1e-9 * np.abs(qvel).max())
+
+
+CAPSULE, SPHERE = 'type="capsule" fromto="0 0 0 .4 0 .1" size=".05"', 'type="sphere" size=".08" pos=".3 0 .1"'
+
+
+@pytest.mark.parametrize(
+    ("integrator", "condim", "tip"),
+    [("Euler", 3, CAPSULE), pytest.param("RK4", 3, SPHERE, marks=slow), pytest.param("RK4", 1, CAPSULE, marks=slow)],
+)
+def test_bodies_that_touch_each_other(integrator: str, condim: int, tip: str) -> None:
+    """With friction and without, axes that cross among them; the post does not move."""
+    model, rng = tumbling(integrator, condim, tip), np.random.default_rng(1)
+    qpos = rng.uniform(-2.6, 2.6, (N, model.nq))
+    qpos[:, 0], qpos[:, 1] = rng.uniform(-0.8, 0.2, N), rng.uniform(-0.3, 0.3, N)
+    assert touching(model, qpos) > N // 3
+    same_step(model, 2, qpos, rng.normal(0, 2, (N, model.nv)), np.zeros((N, 0)))
+
+
+@pytest.mark.parametrize("wild", [1.0, pytest.param(0.01, marks=slow), pytest.param(3.0, marks=slow)])
+def test_a_folded_hopper(wild: float) -> None:
+    model, rng = load("hopper"), np.random.default_rng(0)
+    qpos, qvel, ctrl = states(model, wild, rng)
+    qpos[:, 1], qpos[:, 3:5] = rng.uniform(0.5, 1.5, N), rng.uniform(-2.7, -1.5, (N, 2))
+    qpos[:, 5] = rng.uniform(-0.8, 0.8, N)
+    assert touching(model, qpos) > N // 2
+    same_step(model, 4, qpos, qvel, ctrl)
 
 
 def number(low: float, high: float) -> st.SearchStrategy[float]:

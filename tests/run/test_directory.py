@@ -41,7 +41,7 @@ def test_a_directory_with_other_files_is_refused_and_untouched(files: dict[str, 
     write(tmp_path / "run", files)
     before = contents(tmp_path)
     with pytest.raises(ConfigError, match=r"^run\.dir: .* holds other files .* nothing was changed"):
-        RunDirectory.of(configure(tmp_path / "run"), "run").__enter__()
+        RunDirectory.of(configure(tmp_path / "run")).__enter__()
     assert contents(tmp_path) == before
 
 
@@ -51,7 +51,7 @@ def test_new_empty_begun_and_own_directories_are_taken(tmp_path: Path) -> None:
     write(tmp_path / "unsaved", {"checkpoints/best_policy.npz": "", "config.yaml": YAML, "summary.json": "{}"})
     write(tmp_path / "killed", {".lock": "", "checkpoints/.writing-1/room": "", "metrics.jsonl.tmp": ""})
     for name in ("new", "empty", "copied", "unsaved", "killed", "new"):
-        with RunDirectory.of(configure(tmp_path / name), "run") as directory:
+        with RunDirectory.of(configure(tmp_path / name)) as directory:
             assert directory.checkpoints.is_dir()
 
 
@@ -66,14 +66,14 @@ def test_every_directory_that_is_written_to_is_asked_about(tmp_path: Path) -> No
 
 
 def test_a_directory_that_is_removed_is_made_again(tmp_path: Path) -> None:
-    with RunDirectory.of(configure(tmp_path / "run"), "run") as directory:
+    with RunDirectory.of(configure(tmp_path / "run")) as directory:
         assert not directory.mend()
         shutil.rmtree(directory.path)
         assert directory.mend()
         assert directory.checkpoints.is_dir()
         assert not directory.mend()
         shutil.rmtree(directory.path)
-        with RunDirectory.of(configure(tmp_path / "run"), "run"), pytest.raises(RunError, match="in use"):
+        with RunDirectory.of(configure(tmp_path / "run")), pytest.raises(RunError, match="in use"):
             directory.mend()
 
 

@@ -224,7 +224,7 @@ def test_second_process_is_refused_and_the_lock_dies_with_the_first(tmp_path: Pa
     assert errors == f"error: {directory} is in use by another process\n"
     process.kill()
     finish(process)
-    with RunDirectory.of(configure(directory), "run"):
+    with RunDirectory.of(configure(directory)):
         pass
 
 

@@ -49,3 +49,11 @@ def test_the_first_row_knows_no_training(tiny: Tiny) -> None:
     assert (row["env_steps"], row["gradient_steps"], row["train/critic_loss"]) == (16, 0, None)
     assert row["time/env_steps_per_second"] == 0
     assert not any(key.startswith("seed_") for key in row)
+
+
+def test_updates_in_every_third_vector_step_alone(tiny: Tiny) -> None:
+    config = tiny("train.update_interval=3", "eval.every_env_steps=36", "train.total_env_steps=124")
+    episodes = {name: values[0] for name, values in EPISODES.items()}
+    row = metrics_row.row(config, Progress(iteration=13, evaluated=4, epoch_seconds=1.0), episodes, {}, {})
+    assert (row["env_steps"], row["gradient_steps"]) == (52, 6)
+    assert row["time/gradient_steps_per_second"] == 9 / 3 * 2
