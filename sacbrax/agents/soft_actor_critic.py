@@ -146,8 +146,8 @@ class SoftActorCritic:
 def _sum_of_squares(arrays: list[Array]) -> Array:
     """Of all numbers, []. On a GPU one sum over them all: a sum for each array would be a kernel for each."""
 
-    def each(*arrays: Array) -> Array:
-        return sum((jnp.sum(x * x) for x in arrays), jnp.zeros(()))
+    def each(first: Array, *rest: Array) -> Array:
+        return sum((jnp.sum(x * x) for x in rest), jnp.sum(first * first))
 
     def together(*arrays: Array) -> Array:
         numbers = jnp.concatenate([x.ravel() for x in arrays])

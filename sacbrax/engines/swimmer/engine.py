@@ -22,7 +22,7 @@ from sacbrax.engines.swimmer.mechanism import Chain, read_chain, scaled
 
 RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
 RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
-UNROLLED = 1  # time steps without a loop around them, on a GPU
+UNROLLED = 1  # time steps without a loop around them, on a GPU; 4 save twelve kernels and compile for longer
 
 
 class FusedSwimmer:
