@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import sacbrax
+from sacbrax.core.command import begin
 
 COMMANDS = {
     "train": "train a policy: CONFIG.yaml [key.sub=value ...] [--resume RUN]",
@@ -29,6 +30,7 @@ def available() -> dict[str, str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command that the arguments name as `python -m sacbrax.COMMAND` does; without one, list them."""
+    begin()
     arguments = sys.argv[1:] if argv is None else list(argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: sacbrax COMMAND ...; sacbrax COMMAND --help tells more\n")

@@ -8,15 +8,18 @@ import functools
 import os
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NoReturn
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.core.errors import Interrupted, RunError
-from sacbrax.core.machine import cpus
+from sacbrax.core.errors import Interrupted, RunError, one_line
+from sacbrax.core.machine import address_space, cpus
+from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
 from sacbrax.policy_file.numpy_policy import PolicyFileError
+
+ADDRESS_SPACE = 2 * 2**30  # of bytes: with 1.4 GiB JAX's import ends the process without a word, 2.4 trained here
 
 
 class Parser(argparse.ArgumentParser):
@@ -24,6 +27,15 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+
+def file_first(file: str | None, overrides: Sequence[str]) -> tuple[str | None, list[str]]:
+    """The file among positional arguments, None where there is none, and the `key=value` ones, in whatever order."""
+    words = [word for word in (file, *overrides) if word is not None]
+    first = next((word for word in words if "=" not in word or Path(word).is_file()), None)
+    if first is not None:
+        words.remove(first)
+    return first, words
 
 
 def guarded(main: Callable[..., int]) -> Callable[..., int]:
@@ -44,7 +56,10 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
             return 128 + interrupted.signal
         except KeyboardInterrupt:
             return 130
-        except Exception:
+        except Exception as error:
+            if isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error):
+                print(f"error: the memory is full: {one_line(error)}", file=sys.stderr)
+                return 1
             if not processes.joined():
                 raise
             processes.await_news()  # a sum over processes fails when one of them is gone
@@ -57,9 +72,12 @@ def guarded(main: Callable[..., int]) -> Callable[..., int]:
 def leave(status: int) -> NoReturn:
     """End the process with `status`; at once where the interpreter would wait: after a signal for device threads, after
     an error for the other processes of the run, which are to learn of it."""
-    if status > 128 or (status and processes.joined()):
+    try:
         sys.stdout.flush()
-        sys.stderr.flush()
+    except OSError as error:
+        print(f"error: standard output: {error.strerror}", file=sys.stderr)
+        os._exit(status or 1)  # the interpreter would flush once more, and say so at length
+    if status > 128 or (status and processes.joined()):
         os._exit(status)
     sys.exit(status)
 
@@ -70,12 +88,27 @@ def cache_dir() -> Path:
 
 
 def prepare_jax(config: Config | None = None) -> None:
-    """Import JAX with the persistent compilation cache, unless `run.compilation_cache` is off."""
+    """Import JAX for float32, with the persistent compilation cache unless `run.compilation_cache` is off, and find its
+    devices. Raises `ConfigError` where there are none.
+
+    Where the cache is, and from how many seconds of compilation on, is JAX's own to say by its environment variables.
+    """
+    limit = address_space()
+    if limit is not None and limit < ADDRESS_SPACE:
+        raise ConfigError(
+            f"ulimit -v: {limit / 2**30:.1f} GiB of addresses are too few for JAX; raise it, or unlimited"
+        )
     import jax
 
+    jax.config.update("jax_enable_x64", False)
     if config is None or config.run.compilation_cache:
-        jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+        ours = {
+            "jax_compilation_cache_dir": str(cache_dir() / "xla"),
+            "jax_persistent_cache_min_compile_time_secs": 0.5,
+        }
+        for option, value in ours.items():
+            if option.upper() not in os.environ:
+                jax.config.update(option, value)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
         count = config.parallel.processes
         wanted = config.parallel.devices
@@ -83,3 +116,11 @@ def prepare_jax(config: Config | None = None) -> None:
         jax.config.update("jax_num_cpu_devices", cpus() if wanted == "all" else int(wanted) // share)
     if config is not None:
         processes.join(config.parallel)
+        if Interrupt.watched:
+            watch()  # JAX's service for several processes takes SIGTERM for itself
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX fails an assertion where a platform has no devices
+        reason = f": {one_line(error)}" if str(error) else ""
+        platforms = os.environ.get("JAX_PLATFORMS", "")
+        raise ConfigError(f"JAX_PLATFORMS={platforms}: there is no such device here{reason}") from error

@@ -5,8 +5,9 @@ Importing this module, and nothing else, registers `sacbrax/Swimmer-v0`:
     gymnasium.make("sacbrax.gym:sacbrax/Swimmer-v0")
     gymnasium.make_vec("sacbrax.gym:sacbrax/Swimmer-v0", num_envs=1024, vectorization_mode="vector_entry_point")
 
-Actions are in [-1, 1], arrays NumPy's. A vector environment is one compiled program per step; it resets an environment
-in the step that ends its episode (Gymnasium's SAME_STEP), whose last observation is in `infos["final_obs"]`.
+Actions are in [-1, 1], arrays NumPy's and the caller's own. A vector environment is one compiled program per step; it
+resets an environment in the step that ends its episode (Gymnasium's SAME_STEP), whose last observation and rewards by
+part are in `infos["final_obs"]` and `infos["final_info"]`.
 """
 
 import functools
@@ -33,7 +34,9 @@ class TaskEnv(gymnasium.Env):
 
     metadata: dict[str, Any] = {"render_modes": []}  # noqa: RUF012 - Gymnasium's own declaration
 
-    def __init__(self, name: str = "swimmer", engine: str = "fused", render_mode: None = None, **options: Any) -> None:
+    def __init__(
+        self, name: str = "swimmer", engine: str | None = None, render_mode: None = None, **options: Any
+    ) -> None:
         self.render_mode = render_mode
         self.task = make_env(name, engine, **options)
         self.observation_space = _box(np.inf, int(self.task.observation_size))
@@ -46,13 +49,13 @@ class TaskEnv(gymnasium.Env):
         """A fresh start, drawn from Gymnasium's own generator."""
         super().reset(seed=seed)
         self._state = self._reset(jax.random.key(int(self.np_random.integers(2**32))))
-        return np.asarray(self._state.obs), {}
+        return np.array(self._state.obs), {}
 
     def step(self, action: Any) -> tuple[np.ndarray, float, bool, bool, dict]:
         """action [A] in [-1, 1]."""
         state = self._state = self._step(self._state, jnp.clip(jnp.asarray(action, jnp.float32), -1.0, 1.0))
         info = {name: float(value) for name, value in state.metrics.items()}
-        return np.asarray(state.obs), float(state.reward), bool(state.done > 0), False, info
+        return np.array(state.obs), float(state.reward), bool(state.done > 0), False, info
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv):
@@ -64,7 +67,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self,
         num_envs: int = 1,
         name: str = "swimmer",
-        engine: str = "fused",
+        engine: str | None = None,
         max_episode_steps: int = 1000,
         render_mode: None = None,
         **options: Any,
@@ -85,16 +88,19 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self._key = jax.random.key(int(self.np_random.integers(2**32)))
         self._key, key = jax.random.split(self._key)
         self._state, self._clock = self._reset(key), jnp.zeros(self.num_envs, jnp.int32)
-        return np.asarray(self._state.obs), {}
+        return np.array(self._state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """actions [N, A] in [-1, 1]."""
         actions = jnp.asarray(actions, jnp.float32)
         (self._state, self._clock, self._key), out = self._step(self._state, self._clock, self._key, actions)
-        last, reward, terminated, truncated = (np.asarray(x) for x in out)
+        last, reward, terminated, truncated, metrics = jax.tree.map(np.array, out)
         ended = terminated | truncated
-        infos = {"final_obs": last, "_final_obs": ended} if ended.any() else {}
-        return np.asarray(self._state.obs), reward, terminated, truncated, infos
+        infos: dict[str, Any] = {}
+        if ended.any():
+            final = metrics | {f"_{name}": ended.copy() for name in metrics}
+            infos = {"final_obs": last, "_final_obs": ended, "final_info": final, "_final_info": ended.copy()}
+        return np.array(self._state.obs), reward, terminated, truncated, infos
 
     def _starts(self, key: Key) -> Any:
         return jax.vmap(self.task.reset)(jax.random.split(key, self.num_envs))
@@ -106,7 +112,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         truncated = (clock + 1 >= self.max_episode_steps) & ~terminated
         ended = terminated | truncated
         after = jax.tree.map(lambda new, old: select(ended, new, old), self._starts(reset_key), state)
-        out = (state.obs, state.reward, terminated, truncated)
+        out = (state.obs, state.reward, terminated, truncated, dict(state.metrics))
         return (after, jnp.where(ended, 0, clock + 1), key), out
 
 

@@ -3,12 +3,16 @@
 Learning curves come from metrics.jsonl and config.yaml alone. No display is needed.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.view import curves
 from sacbrax.view.figures import load_matplotlib, save
 
@@ -65,4 +69,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,15 +3,19 @@
 MP4 and GIF are drawn by MuJoCo without a display; the page draws for itself and can be paused and searched.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import functools
 import itertools
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.sinks.doing import doing
 
 FORMATS = (".mp4", ".gif", ".html")
@@ -91,4 +95,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -4,6 +4,11 @@ The page is a single file that loads nothing: learning curves, diagnostics, the 
 to watch, the configuration, versions and hardware, and how to train it again.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import base64
 import dataclasses
@@ -11,7 +16,6 @@ import html
 import io
 import json
 import shlex
-import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,8 +23,9 @@ from typing import Any
 import numpy as np
 
 from sacbrax import config as config_lib
-from sacbrax.cli import Parser, guarded, prepare_jax
+from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
+from sacbrax.core.numbers import sound_episodes
 from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
@@ -165,8 +170,8 @@ def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
         except (ConfigError, PolicyFileError) as error:
             lines.append(f"<tr><td>{html.escape(_named(engine))}</td><td colspan=4>{html.escape(str(error))}</td></tr>")
             continue
-        returns = result["return"]
-        numbers = (returns.mean(), returns.std(), returns.min(), float(np.mean(result["length"])))
+        found = sound_episodes(result)
+        numbers = (found[name] for name in ("return_mean", "return_std", "return_min", "length_mean"))
         cells = "".join(f'<td class="number">{number:.1f}</td>' for number in numbers)
         lines.append(f"<tr><td>{html.escape(_named(engine))}</td>{cells}</tr>")
     head = "".join(f"<th>{text}</th>" for text in ("engine", "mean return", "std", "lowest", "length"))
@@ -280,4 +285,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -3,15 +3,19 @@
 Arguments and exit status alone; `run.loop` trains.
 """
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import sys
 import types
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import Parser, file_first, guarded, leave, prepare_jax
 from sacbrax.parallel import processes
 from sacbrax.run import directory
 
@@ -28,8 +32,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--resume", metavar="RUN", help="go on with the run in this directory")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and warnings")
     args = parser.parse_intermixed_args(argv)  # overrides may come before and after options
-    if args.resume and args.config and "=" in args.config:  # an override in the place of the missing file
-        args.config, args.overrides = None, [args.config, *args.overrides]
+    args.config, args.overrides = file_first(args.config, args.overrides)
     if not args.resume and not args.config:
         parser.error("CONFIG.yaml or --resume RUN is needed")
     return args
@@ -40,7 +43,11 @@ def configure(args: argparse.Namespace) -> config_lib.Config:
     if args.resume and not args.config:
         return directory.load_for_resume(args.resume, args.overrides)
     config = config_lib.load(args.config, args.overrides)
-    return directory.in_directory(config, directory.existing(args.resume)) if args.resume else config
+    if not args.resume:
+        return config
+    place = directory.existing(args.resume)
+    directory.check_place(place, args.overrides)
+    return directory.in_directory(config, place)
 
 
 @guarded
@@ -51,7 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     prepare_jax(config)
     from sacbrax.run.loop import run
 
-    result = run(config, name=Path(args.config or args.resume).stem, quiet=args.quiet)
+    result = run(config, quiet=args.quiet)
     processes.part()
     return 0 if result.interrupted_by is None else 128 + result.interrupted_by
 

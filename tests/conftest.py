@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from slow_tests import choose
 from tiny_config import make_tiny
 
 from sacbrax.bench import timing
@@ -22,6 +23,16 @@ def pytest_configure(config: pytest.Config) -> None:
     jax.config.update("jax_numpy_rank_promotion", "raise")
     jax.config.update("jax_compilation_cache_dir", os.environ["XDG_CACHE_HOME"] + "/sacbrax/xla")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", choices=("decides", "others"), help="of the tests, those in tests/decides.txt, or not")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if which := config.getoption("--slow"):
+        items[:], left_out = choose(items, which)
+        config.hook.pytest_deselected(items=left_out)
 
 
 @pytest.fixture(scope="module", autouse=True)

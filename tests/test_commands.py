@@ -36,6 +36,8 @@ ELSEWHERE = {
     "sphinx-build": ".ci/run and test_docs",
     "python -m venv": "test_package makes one",
     "python -m build": "test_package builds",
+    "python -m tests.mutate": "test_proof, on a tree of its own and on a sample",
+    "python -m tests.soak": "test_long_runs, for a minute",
     "python tests/support/make_data.py": "writes the data that test_compatibility reads",
     "python docs/make_configuration.py": "test_docs compares its page",
     "python docs/make_learning_curve.py": "test_docs draws another run",

@@ -46,6 +46,10 @@ def test_a_vector_environment_resets_in_the_step_that_ends() -> None:
         if i % 4 == 3:
             assert infos["_final_obs"].all()
             assert np.abs(infos["final_obs"] - previous).max() < 20, "the observation that follows, not the reset's"
+            final = infos["final_info"]
+            assert infos["_final_info"].all()
+            assert final["_reward_ctrl"].all()
+            np.testing.assert_allclose(final["reward_forward"] + final["reward_ctrl"], reward, rtol=1e-5)
             assert np.abs(infos["final_obs"]).max() > 0.1 >= np.abs(obs).max(), "a start is within +-0.1"
         else:
             assert infos == {}
@@ -68,6 +72,15 @@ def test_a_vector_environment_terminates_and_takes_any_task() -> None:
     np.testing.assert_array_equal(infos["final_obs"][:, 1], 2)
     np.testing.assert_array_equal(obs[:, 1], 0)
     np.testing.assert_array_equal(reward, 1)
+
+
+def test_arrays_are_the_callers_own() -> None:
+    single: Any = gymnasium.make(NAME).unwrapped
+    several = vector(2, max_episode_steps=1)
+    arrays = [single.reset(seed=0)[0], single.step(np.zeros(2))[0], several.reset(seed=0)[0]]
+    *step, infos = several.step(np.zeros((2, 2)))
+    for array in (*arrays, *step, *infos["final_info"].values(), infos["final_obs"], infos["_final_obs"]):
+        array[...] = 0
 
 
 def test_no_other_module_registers_anything() -> None:

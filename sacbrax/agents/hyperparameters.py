@@ -5,14 +5,18 @@ static. A plain number costs nothing inside the update.
 """
 
 import itertools
+import math
 from typing import Any
 
 import jax.numpy as jnp
 import optax
 from flax import struct
 
-from sacbrax.config import Config, ScheduleConfig
+from sacbrax.config import Config, ConfigError, ScheduleConfig
 from sacbrax.core.types import Array
+
+# Of one squashed action relative to a prior [nats]: the logarithm of the prior's measure of [-1, 1].
+HIGHEST_ENTROPY = {"uniform": math.log(2.0), "normal": math.log(math.erf(math.sqrt(0.5)))}
 
 
 class Schedule(struct.PyTreeNode):
@@ -63,7 +67,8 @@ class Hyper(struct.PyTreeNode):
 
     @classmethod
     def create(cls, config: Config, action_size: int) -> "Hyper":
-        """The traced numbers of a configuration."""
+        """The traced numbers of a configuration. Raises `ConfigError` for an entropy that no policy can have."""
+        _check_entropy(config, action_size)
         algorithm = config.algorithm
         rates = {name: getattr(algorithm, name) for name in cls.__annotations__ if name.endswith("learning_rate")}
         entropy = algorithm.target_entropy
@@ -91,3 +96,19 @@ class Hyper(struct.PyTreeNode):
             "log_temperature": self.temperature_learning_rate,
         }
         return {group: self.learning_rate if rate is None else rate for group, rate in own.items()}
+
+
+def _check_entropy(config: Config, action_size: int) -> None:
+    """Squashed actions cannot come nearer to their prior than the prior cut to [-1, 1]^A. Where more entropy is wanted
+    the temperature grows until numbers end."""
+    algorithm = config.algorithm
+    wanted = algorithm.target_entropy
+    if wanted is None or algorithm.name != "sac_v2" or not config.policy.squash:
+        return
+    highest = max(wanted.values) if isinstance(wanted, ScheduleConfig) else wanted
+    limit = action_size * HIGHEST_ENTROPY[algorithm.action_prior]
+    if highest >= limit:
+        raise ConfigError(
+            f"algorithm.target_entropy: must be below {limit:.3f}, the most that {action_size} actions in [-1, 1] can "
+            f"have relative to a {algorithm.action_prior} prior, got {highest:g}; usual is {-action_size}"
+        )

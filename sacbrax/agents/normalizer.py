@@ -9,16 +9,23 @@ from flax import struct
 
 from sacbrax.core.types import Array
 
+LIMIT = 10.0  # standard deviations from the mean beyond which networks and statistics see the limit instead
+LARGEST = 1e15  # from the mean where there are no statistics yet; its square is finite
+
 
 class Normalizer(struct.PyTreeNode):
     """Running statistics of what the environments emit; every vector step weighs the same.
 
     The averages move by 1/t, so after t vector steps they are plain means and need no count of samples in float32.
+    Physics that blows up passes through numbers that are finite and absurd. A number farther than `LIMIT` standard
+    deviations from the mean enters as that limit, so it cannot spoil what later numbers are compared with, and numbers
+    that have come to stay are followed within some steps. The first vector step enters whole.
     """
 
     mean: Array  # [O]
     variance: Array  # [O]
     reward_mean: Array  # []
+    reward_variance: Array  # []
     steps: Array  # int32 []
 
     @classmethod
@@ -28,6 +35,7 @@ class Normalizer(struct.PyTreeNode):
             mean=jnp.zeros(observation_size),
             variance=jnp.ones(observation_size),
             reward_mean=jnp.zeros(()),
+            reward_variance=jnp.ones(()),
             steps=jnp.zeros((), jnp.int32),
         )
 
@@ -38,10 +46,10 @@ class Normalizer(struct.PyTreeNode):
         valid: Array,
         reward_rate: Array,
         total: Callable[[Any], Any] = lambda sums: sums,
-    ) -> "Normalizer":
+    ) -> tuple["Normalizer", Array]:
         """Take in one vector step: observation [N, O], reward [N], valid [N] (faulty environments do not count).
 
-        total: adds up the sums of all shards.
+        total: adds up the sums of all shards. Also returns how many numbers were bounded, int32 [].
         """
         count = total(jnp.sum(valid))
         weight = valid / jnp.maximum(count, 1)  # [N]
@@ -49,24 +57,39 @@ class Normalizer(struct.PyTreeNode):
         def average(numbers: Array) -> Array:
             return jnp.matmul(weight, numbers, precision="highest")
 
+        def bounded(numbers: Array, mean: Array, variance: Array) -> Array:
+            # The variance of the start, 1, counts as one step: early on the numbers seen may be much alike.
+            limit = jnp.minimum(LIMIT * jnp.sqrt(variance + 1.0 / self.steps), LARGEST)
+            return jnp.clip(numbers, mean - limit, mean + limit)
+
+        near = bounded(observation, self.mean[None, :], self.variance[None, :])
+        near_reward = bounded(reward, self.reward_mean, self.reward_variance)
         mean, reward_mean = total(
-            (average(jnp.where(valid[:, None], observation, 0.0)), average(jnp.where(valid, reward, 0.0)))
+            (average(jnp.where(valid[:, None], near, 0.0)), average(jnp.where(valid, near_reward, 0.0)))
         )
-        variance = total(average(jnp.where(valid[:, None], (observation - mean[None, :]) ** 2, 0.0)))
+        # One product: squared deviations, and which numbers were bounded.
+        columns = [(near - mean[None, :]) ** 2, ((near_reward - reward_mean) ** 2)[:, None]]
+        columns += [near != observation, (near_reward != reward)[:, None]]
+        averages = total(average(jnp.where(valid[:, None], jnp.concatenate(columns, axis=1), 0.0)))
+        size = self.mean.shape[0]
+        variance, reward_variance, odd = averages[:size], averages[size], jnp.sum(averages[size + 1 :])
         rate = jnp.where(count > 0, 1.0 / (self.steps + 1.0), 0.0)
         delta = mean - self.mean
         reward_delta = reward_mean - self.reward_mean
         # The first steps average plainly (1/t) until the exponential rate is the slower one.
         reward_step = jnp.where(count > 0, jnp.maximum(reward_rate, 1.0 / (self.steps + 1.0)), 0.0)
-        return self.replace(
+        spread = reward_variance + (1.0 - reward_step) * reward_delta**2
+        after = self.replace(
             mean=self.mean + rate * delta,
             variance=self.variance + rate * (variance + (1.0 - rate) * delta**2 - self.variance),
             reward_mean=self.reward_mean + reward_step * reward_delta,
+            reward_variance=self.reward_variance + reward_step * (spread - self.reward_variance),
             steps=self.steps + (count > 0),
         )
+        return after, jnp.round(odd * count).astype(jnp.int32)
 
     def __call__(self, observation: Array) -> Array:
-        """Normalized observation, clipped to [-10, 10]. [..., O] -> [..., O]."""
+        """Normalized observation, clipped to [-LIMIT, LIMIT]. [..., O] -> [..., O]."""
         shape = (1,) * (observation.ndim - 1) + self.mean.shape
         scaled = (observation - self.mean.reshape(shape)) * jax.lax.rsqrt(self.variance + 1e-6).reshape(shape)
-        return jnp.clip(scaled, -10.0, 10.0)
+        return jnp.clip(scaled, -LIMIT, LIMIT)

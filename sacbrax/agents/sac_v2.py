@@ -28,6 +28,8 @@ class SACv2(SoftActorCritic):
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
         hyper = hyper.at(agent.gradient_steps)
         next_key, key = random.split(key)
+        if self._algorithm.policy_gradient == "likelihood_ratio":
+            key, second_key = random.split(key)
         temperature = jnp.exp(agent.params["log_temperature"])
         target = self._td_target(agent, batch, hyper, next_key)
 
@@ -41,7 +43,6 @@ class SACv2(SoftActorCritic):
                 actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, temperature)
             else:
                 # There is no V(s): an independent second action estimates it.
-                second_key = random.fold_in(key, 1)
                 baseline = self._state_value(agent, agent.params, batch.observation, second_key)
                 actor = losses.likelihood_ratio_loss(
                     self._policy_q(q_fresh), log_prob, log_prior, temperature, baseline

@@ -128,7 +128,7 @@ class SoftActorCritic:
         """
         grads, metrics = self._shards.mean((grads, metrics))
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
-        finite = jnp.isfinite(sum(jnp.sum(grad * grad) for grad in jax.tree.leaves(grads)))
+        finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(grads)))
         params, optimizer = adam.step(agent.params, grads, agent.optimizer, hyper.rates(), finite)
         steps = agent.gradient_steps + finite
         moves = finite & (steps % self._algorithm.target_update_interval == 0)
@@ -141,3 +141,16 @@ class SoftActorCritic:
         metrics = {name: jnp.where(finite, value, 0.0) for name, value in metrics.items()}
         counts = {"applied_updates": finite.astype(jnp.int32), "skipped_updates": (~finite).astype(jnp.int32)}
         return AgentState(params, target, optimizer, steps, bad_updates), metrics | counts
+
+
+def _sum_of_squares(arrays: list[Array]) -> Array:
+    """Of all numbers, []. On a GPU one sum over them all: a sum for each array would be a kernel for each."""
+
+    def each(*arrays: Array) -> Array:
+        return sum((jnp.sum(x * x) for x in arrays), jnp.zeros(()))
+
+    def together(*arrays: Array) -> Array:
+        numbers = jnp.concatenate([x.ravel() for x in arrays])
+        return jnp.sum(numbers * numbers)
+
+    return jax.lax.platform_dependent(*arrays, cpu=each, default=together)

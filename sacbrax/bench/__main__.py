@@ -1,5 +1,10 @@
 """The benchmark door: `python -m sacbrax.bench BENCHMARK [options] [--json]`; without one it lists them."""
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import contextlib
 import importlib
@@ -8,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sacbrax.cli import Parser, guarded
+from sacbrax.cli import Parser, guarded, leave
 from sacbrax.config import ConfigError
 
 BENCHMARKS = {
@@ -62,4 +67,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

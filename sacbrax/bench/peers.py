@@ -168,7 +168,7 @@ def parse(output: str) -> dict[str, Any]:
 def _command(command: list[str], timeout: float | None = None, env: dict[str, str] | None = None) -> str:
     reads, writes = os.pipe()  # its far end closes with this process, however that ends; the recorder watches it
     try:
-        with Interrupt():  # a signal becomes an exception, on whose way out the driver is killed
+        with Interrupt(raises=True):  # a signal becomes an exception, on whose way out the driver is killed
             done = subprocess.run(command, stdin=reads, capture_output=True, text=True, timeout=timeout, env=env)
     except subprocess.TimeoutExpired:
         raise RuntimeError(f"no end after {timeout:.0f} s") from None

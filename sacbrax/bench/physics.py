@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from sacbrax.bench import physics_engines, timing
-from sacbrax.bench.physics_engines import ENGINES, Run, Unavailable, chunk
+from sacbrax.bench.physics_engines import ENGINES, Run, Subject, Unavailable, chunk
 from sacbrax.core.machine import cpus
 
+TASKS = ("swimmer", "halfcheetah_v5", "walker2d_v5", "inverted_pendulum_v5")  # that both engines step
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
 
@@ -22,6 +23,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="what to measure")
     parser.add_argument("--num-envs", nargs="+", type=timing.positive, help=f"batch sizes (default {NUM_ENVS})")
+    parser.add_argument("--task", choices=TASKS, default="swimmer", help="what to step (default swimmer)")
     parser.add_argument("--links", type=timing.positive, default=3, help="links of the swimmer (default 3)")
     parser.add_argument("--repeats", type=timing.positive, default=5, help="measurements, of which the median counts")
     parser.add_argument("--seconds", type=float, default=0.5, help="time to spend on one measurement (default 0.5)")
@@ -36,6 +38,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     """Every row is printed as soon as it is measured; whatever is printed here goes to standard error."""
     import jax
 
+    subject = Subject(args.task, args.links)
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     print(HEADER)
@@ -45,7 +48,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
             for engine in [engine for engine in engines if n > LARGEST_ON_CPU.get(engine, n)]:
                 engines.remove(engine)
                 print(f"{engine:8} {n:7d} left out: one call takes minutes; --engines {engine} --num-envs {n} insists")
-        for row in measure(engines, n, args.links, args.repeats, args.seconds, skipped):
+        for row in measure(engines, n, subject, args.repeats, args.seconds, skipped):
             rows.append(row)
             print(line(row, rows), flush=True)
     for engine, reason in skipped.items():
@@ -53,7 +56,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     return {
         "physics": rows,
         "skipped": skipped,
-        "links": args.links,
+        "task": subject.task,
+        "links": subject.links,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "cores": cpus(),
         "versions": physics_engines.versions(),
@@ -61,7 +65,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def measure(
-    engines: list[str], n: int, links: int, repeats: int, seconds: float, skipped: dict[str, str]
+    engines: list[str], n: int, subject: Subject, repeats: int, seconds: float, skipped: dict[str, str]
 ) -> list[dict[str, Any]]:
     """One row per engine with `n` environments; engines that cannot run are noted in `skipped`.
 
@@ -72,7 +76,7 @@ def measure(
     compile_seconds, first = {}, {}
     for engine in engines:
         try:
-            run, compile_seconds[engine] = ENGINES[engine](engine, n, links)
+            run, compile_seconds[engine] = ENGINES[engine](engine, n, subject)
         except Unavailable as reason:
             skipped[engine] = str(reason)
             continue
@@ -125,7 +129,8 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 
 def print_table(result: dict[str, Any]) -> None:
     """The whole table once more, on standard output."""
-    print(f"swimmer, {result['links']} links; {result['device']}, {result['cores']} cores; {result['versions']}")
+    links = f", {result['links']} links" if result["task"] == "swimmer" else ""
+    print(f"{result['task']}{links}; {result['device']}, {result['cores']} cores; {result['versions']}")
     print(HEADER)
     for row in result["physics"]:
         print(line(row, result["physics"]))

@@ -7,7 +7,7 @@ import functools
 import importlib.metadata
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,13 +21,26 @@ class Unavailable(Exception):
     """Why a competitor cannot take part here."""
 
 
+class Subject(NamedTuple):
+    """What is stepped."""
+
+    task: str  # of Gymnasium's, on one of our engines
+    links: int = 3  # of a swimmer
+
+    def env(self, engine: str) -> Any:
+        """The task on an engine of ours."""
+        from sacbrax.envs import make_env
+
+        return make_env(self.task, engine, **({"links": self.links} if self.task == "swimmer" else {}))
+
+
 def chunk(n: int) -> int:
     """Environment steps in one call: several where they are short, so that dispatch costs little."""
     return max(1, min(10, 2**13 // n))
 
 
 @functools.cache
-def inputs(n: int, links: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def inputs(n: int, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """qpos [n, nq], qvel [n, nv] and ctrl [T, n, nu], the same for every engine.
 
     The states are those after `WARM_UP` random steps from the task's reset. The fused engine takes them for all: with
@@ -36,12 +49,11 @@ def inputs(n: int, links: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    from sacbrax.envs import make_env
-
-    env: Any = make_env("swimmer", "fused", links=links)
-    rng = np.random.default_rng(0)
-    qpos, qvel = (rng.uniform(-0.1, 0.1, (n, links + 2)).astype(np.float32) for _ in range(2))
-    warm, ctrl = (rng.uniform(-1, 1, (t, n, links - 1)).astype(np.float32) for t in (WARM_UP, chunk(n)))
+    env = subject.env("fused")
+    rng, model = np.random.default_rng(0), env.model
+    qpos, qvel = (rng.uniform(-0.1, 0.1, (n, size)).astype(np.float32) for size in (model.nq, model.nv))
+    qpos += model.qpos0.astype(np.float32)
+    warm, ctrl = (rng.uniform(-1, 1, (t, n, model.nu)).astype(np.float32) for t in (WARM_UP, chunk(n)))
     qpos, qvel = jax.jit(lambda q, v: _scan(env, q, v, jnp.asarray(warm)))(qpos, qvel)
     return np.asarray(qpos), np.asarray(qvel), ctrl
 
@@ -52,14 +64,12 @@ def _scan(env: Any, qpos: Any, qvel: Any, ctrl: Any) -> Any:
     return jax.lax.scan(lambda state, u: (jax.vmap(env.engine.step)(*state, u), None), (qpos, qvel), ctrl)[0]
 
 
-def with_jax(engine: str, n: int, links: int) -> tuple[Run, float]:
+def with_jax(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     """One of our engines, its environments shared out over all devices; and compile seconds."""
     import jax
     from jax.sharding import Mesh, PartitionSpec
 
-    from sacbrax.envs import make_env
-
-    env: Any = make_env("swimmer", engine, links=links)
+    env = subject.env(engine)
     devices = jax.devices() if n % len(jax.devices()) == 0 else jax.devices()[:1]
     row, time_row = PartitionSpec("envs"), PartitionSpec(None, "envs")
     sharded = jax.jit(
@@ -71,7 +81,7 @@ def with_jax(engine: str, n: int, links: int) -> tuple[Run, float]:
             check_vma=False,
         )
     )
-    arguments = inputs(n, links)
+    arguments = inputs(n, subject)
     start = time.perf_counter()
     compiled = sharded.lower(*arguments).compile()
     compile_seconds = time.perf_counter() - start
@@ -89,19 +99,17 @@ def with_jax(engine: str, n: int, links: int) -> tuple[Run, float]:
     return run, compile_seconds
 
 
-def with_mujoco(engine: str, n: int, links: int) -> tuple[Run, float]:
+def with_mujoco(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     """C MuJoCo through `mujoco.rollout` with a thread per core, its own way to step a batch."""
     import mujoco
     from mujoco import rollout
 
-    from sacbrax.envs.tasks.swimmer import Swimmer
-    from sacbrax.envs.tasks.swimmer_models import gym_swimmer
-
-    model = gym_swimmer(links)
+    env = subject.env("fused")
+    model = env.model
     data = [mujoco.MjData(model) for _ in range(cpus())]
-    qpos, qvel, ctrl = inputs(n, links)
+    qpos, qvel, ctrl = inputs(n, subject)
     state = np.hstack([np.zeros((n, 1)), qpos, qvel])  # time, qpos, qvel
-    control = np.repeat(ctrl.transpose(1, 0, 2), Swimmer.frame_skip, axis=1).astype(float)
+    control = np.repeat(ctrl.transpose(1, 0, 2), env.frame_skip, axis=1).astype(float)
 
     def run(calls: int) -> float:
         nonlocal state
@@ -114,7 +122,7 @@ def with_mujoco(engine: str, n: int, links: int) -> tuple[Run, float]:
     return run, 0.0
 
 
-def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
+def with_warp(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     """MuJoCo Warp, its steps captured in one CUDA graph where the device has graphs; and seconds to build that."""
     try:
         import mujoco_warp
@@ -125,11 +133,9 @@ def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
         raise Unavailable("Warp sees no CUDA GPU")
     import mujoco
 
-    from sacbrax.envs.tasks.swimmer import Swimmer
-    from sacbrax.envs.tasks.swimmer_models import gym_swimmer
-
-    host = gym_swimmer(links)
-    qpos, qvel, ctrl = inputs(n, links)
+    env = subject.env("fused")
+    host = env.model
+    qpos, qvel, ctrl = inputs(n, subject)
     model, data = mujoco_warp.put_model(host), mujoco_warp.put_data(host, mujoco.MjData(host), nworld=n)
     warp.copy(data.qpos, warp.array(qpos, dtype=warp.float32))
     warp.copy(data.qvel, warp.array(qvel, dtype=warp.float32))
@@ -138,7 +144,7 @@ def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
     def steps() -> None:
         for action in actions:
             warp.copy(data.ctrl, action)
-            for _ in range(Swimmer.frame_skip):
+            for _ in range(env.frame_skip):
                 mujoco_warp.step(model, data)
 
     start = time.perf_counter()
@@ -161,7 +167,7 @@ def with_warp(engine: str, n: int, links: int) -> tuple[Run, float]:
     return run, build_seconds
 
 
-ENGINES: dict[str, Callable[[str, int, int], tuple[Run, float]]] = {
+ENGINES: dict[str, Callable[[str, int, Subject], tuple[Run, float]]] = {
     "fused": with_jax,
     "mjx": with_jax,
     "mujoco": with_mujoco,

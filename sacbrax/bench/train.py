@@ -32,6 +32,8 @@ def prepare(args: argparse.Namespace) -> None:
     args.loaded = dataclasses.replace(config, run=dataclasses.replace(config.run, compilation_cache=False))
     if args.parts and config.train.num_seeds > 1:
         raise config_lib.ConfigError("--parts: takes one agent apart; set train.num_seeds=1")
+    if args.parts and config.train.update_interval > 1:
+        raise config_lib.ConfigError("--parts: takes one vector step apart; set train.update_interval=1")
     prepare_jax(args.loaded)
 
 
@@ -70,14 +72,15 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     state = jax.block_until_ready(prefill(state, hyper))
     prefill_seconds = time.perf_counter() - begin
 
-    def train(iterations: int) -> Any:
+    def train(rounds: int) -> Any:
         nonlocal state, sums
-        state, sums = advance(state, sums, hyper, np.int32(iterations))
+        state, sums = advance(state, sums, hyper, np.int32(rounds))
         return state
 
-    iterations = timing.count_that_takes(args.seconds, train)
-    rates = [iterations / timing.seconds(lambda: train(iterations)) for _ in range(args.repeats)]
-    num_envs, updates = config.env.num_envs, config.train.updates_per_step
+    interval = config.train.update_interval
+    rounds = timing.count_that_takes(args.seconds, train)
+    rates = [interval * rounds / timing.seconds(lambda: train(rounds)) for _ in range(args.repeats)]
+    num_envs, updates = config.env.num_envs, config.train.updates_per_step / interval
     predicted = predicted_bytes(trainer, plan.seeds_per_device(seeds))
     memory = jax.devices()[0].memory_stats() or {}
     result = {
@@ -93,7 +96,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "compile_seconds_by_function": compile_seconds,
         "exploration_env_steps_per_second": seeds * config.exploration_iterations * num_envs / prefill_seconds,
         "repeats": args.repeats,
-        "vector_steps_per_call": iterations,
+        "vector_steps_per_call": interval * rounds,
         "env_steps_per_second": timing.spread([seeds * num_envs * rate for rate in rates])["median"],
         "gradient_steps_per_second": timing.spread([seeds * updates * rate for rate in rates])["median"],
         "vector_steps_per_second": timing.spread(rates),
@@ -122,9 +125,8 @@ def print_table(result: dict[str, Any]) -> None:
     rates, mebi = result["vector_steps_per_second"], 2**20
     low, high = (rates[end] / rates["median"] for end in ("lowest", "highest"))
     print(f"{result['config']}  {' '.join(result['overrides'])}".rstrip())
-    print(
-        f"{result['num_envs']} environments, batch {result['batch_size']}, {result['updates_per_step']} updates a step"
-    )
+    updates = f"{result['updates_per_step']:g} updates a step"
+    print(f"{result['num_envs']} environments, batch {result['batch_size']}, {updates}")
     print(f"  compile            {result['compile_seconds']:12.1f} s")
     print(f"  env steps          {result['env_steps_per_second']:12,.0f} /s   (exploring", end=" ")
     print(f"{result['exploration_env_steps_per_second']:,.0f} /s)")

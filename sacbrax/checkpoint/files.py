@@ -24,21 +24,22 @@ from sacbrax.checkpoint import manifest
 from sacbrax.checkpoint.manifest import CheckpointError, DamagedError
 from sacbrax.core.errors import one_line
 
-NAME = re.compile(r"\d{12}-\d{6}")
+NAME = re.compile(r"(\d{12,})-(\d{6,})")  # padded with zeros as far as runs usually come
 Shapes = Mapping[str, tuple[tuple[int, ...], str]]  # what an array must be: shape and dtype by name
 
 
 def checkpoint_name(env_steps: int, evaluations: int) -> str:
-    """Sorts by progress; the same moment before and after its evaluation are two checkpoints."""
+    """Tells the progress; the same moment before and after its evaluation are two checkpoints."""
     return f"{env_steps:012d}-{evaluations:06d}"
 
 
 def names(directory: Path) -> list[str]:
     """Complete checkpoints in `directory`, oldest first."""
     try:
-        return sorted(entry.name for entry in directory.iterdir() if NAME.fullmatch(entry.name))
+        found = [match for entry in directory.iterdir() if (match := NAME.fullmatch(entry.name))]
     except FileNotFoundError:
         return []
+    return [match.group() for match in sorted(found, key=lambda match: [int(number) for number in match.groups()])]
 
 
 def write(

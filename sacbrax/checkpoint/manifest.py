@@ -13,7 +13,7 @@ from typing import Any
 
 from sacbrax.core.errors import RunError, one_line
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 MAX_BYTES = 256 * 2**20
 NAME = "manifest.json"
 

@@ -80,8 +80,17 @@ class Config:
 
     @property
     def iterations_per_epoch(self) -> int:
-        """Vector steps between two evaluations: `eval.every_env_steps` in whole vector steps, at most the whole run."""
-        return max(1, min(round(self.eval.every_env_steps / self.env.num_envs), self._learning_iterations))
+        """Vector steps between two evaluations: `eval.every_env_steps` in whole rounds, at most the whole run."""
+        whole_run = math.ceil(self._learning_iterations / self.train.update_interval)
+        return self._whole_rounds(min(self._rounds(self.eval.every_env_steps), whole_run))
+
+    def _rounds(self, env_steps: int) -> int:
+        """Rounds of updates in so many environment steps, to the nearest."""
+        return round(env_steps / (self.env.num_envs * self.train.update_interval))
+
+    def _whole_rounds(self, rounds: int) -> int:
+        """Vector steps of at least one round: a run is cut, to evaluate or to save, only after updates."""
+        return max(1, rounds) * self.train.update_interval
 
     @property
     def _learning_iterations(self) -> int:
@@ -102,7 +111,11 @@ class Config:
     def iterations_per_checkpoint(self) -> int | None:
         """Vector steps between two checkpoints, null if they follow the evaluations."""
         every = self.checkpoint.every_env_steps
-        return None if every is None else max(1, round(every / self.env.num_envs))
+        return None if every is None else self._whole_rounds(self._rounds(every))
+
+    def gradient_steps(self, iterations: int) -> int:
+        """Gradient steps of so many vector steps after exploration."""
+        return iterations // self.train.update_interval * self.train.updates_per_step
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain nested dictionary, ready for YAML."""
@@ -156,11 +169,12 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
-    return parse(text, str(path), overrides)
+    return parse(text, str(path), overrides, path.stem)
 
 
-def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
-    """The configuration in a YAML text with overrides; `where` names it in messages. Raises `ConfigError`."""
+def parse(text: str, where: str, overrides: Iterable[str] = (), name: str | None = None) -> Config:
+    """The configuration in a YAML text with overrides; `where` names it in messages, and `name` is its `run.name` where
+    it has none itself. Raises `ConfigError`."""
     mapping = parse_yaml(text, where)
     if mapping is None:
         mapping = {}
@@ -168,6 +182,10 @@ def parse(text: str, where: str, overrides: Iterable[str] = ()) -> Config:
         raise ConfigError(f"{where}: expected sections such as `train:` with keys below them")
     for override in overrides:
         apply_override(mapping, override)
+    if name is not None:
+        mapping["run"] = {} if mapping.get("run") is None else mapping["run"]
+        if isinstance(mapping["run"], dict):  # what else it may be is refused below
+            mapping["run"].setdefault("name", name)
     return from_mapping(mapping)
 
 
@@ -190,6 +208,8 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
         )
+    if env.randomize is not None and env.reset_pool:
+        raise ConfigError("env.reset_pool: must be 0 or null with env.randomize, for every start has its own model")
     parallel = config.parallel
     if parallel.processes not in (1, "cluster"):
         if parallel.process >= int(parallel.processes):
@@ -201,8 +221,13 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
-    if config.iterations_per_epoch * config.num_epochs + config.exploration_iterations >= 2**31:
+    # Devices count in 32 bits.
+    if config.total_iterations >= 2**31:
         raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
+    if config.gradient_steps(config.total_iterations - config.exploration_iterations) >= 2**31:
+        raise ConfigError("train.total_env_steps: more than 2**31 gradient steps; use fewer train.updates_per_step")
+    if config.iterations_per_epoch * env.num_envs >= 2**31:
+        raise ConfigError("eval.every_env_steps: more than 2**31 environment steps between two evaluations")
 
 
 def flat(config: Config) -> dict[str, Any]:

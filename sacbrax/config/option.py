@@ -16,6 +16,8 @@ import yaml
 
 from sacbrax.core.errors import ConfigError, one_line
 
+LARGEST = 2**31 - 1
+
 
 def option(
     default: Any,
@@ -25,9 +27,13 @@ def option(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
+    wide: bool = False,
 ) -> Any:
-    """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above)."""
-    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
+    """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above).
+
+    A whole number has 32 bits, for devices count in those, unless it is `wide`: then only the host counts so far.
+    """
+    metadata = {"help": help, "choices": choices, "low": low, "high": high, "above": above, "wide": wide}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -49,10 +55,22 @@ class ScheduleConfig:
     boundaries: tuple[int, ...] = option((), "increasing gradient steps at which the second value and later ones come")
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader, to which a key that comes twice is a mistake."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
+            seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
+        return super().construct_mapping(node, deep)
+
+
 def parse_yaml(text: str, where: str) -> Any:
     """The value of a YAML text; `where` names it in messages. Raises `ConfigError`."""
     try:
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_Loader)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f" at line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -124,7 +142,7 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
         if value is None and type(None) in typing.get_args(hint):
             return None
         if isinstance(value, Mapping) and dataclasses.is_dataclass(choices[-1]):
-            return _check_schedule(build(choices[-1], value, name), name)
+            return _check_schedule(build(choices[-1], {"values": (), **value}, name), name)
         return _coerce(value, choices[0], name)
     if typing.get_origin(hint) is tuple:
         if not isinstance(value, list | tuple):
@@ -156,9 +174,13 @@ def _coerce(value: Any, hint: Any, name: str) -> Any:
 
 def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
     values, boundaries = schedule.values, schedule.boundaries
+    if not values:
+        raise ConfigError(f"{name}.values: expected a list of numbers such as [5, 50]")
+    if len(values) == 1 and schedule.schedule != "constant":
+        raise ConfigError(f"{name}.values: expected two or more for {schedule.schedule}, got {list(values)}")
     if len(values) != len(boundaries) + 1:
         raise ConfigError(f"{name}.boundaries: expected one for each value but the first, got {len(boundaries)}")
-    if not values or any(b <= a for a, b in zip((0, *boundaries), boundaries, strict=False)):
+    if any(b <= a for a, b in zip((0, *boundaries), boundaries, strict=False)):
         raise ConfigError(f"{name}.boundaries: must be positive and increasing, got {list(boundaries)}")
     if schedule.schedule == "constant" and boundaries:
         raise ConfigError(f"{name}.values: a constant has one value, got {len(values)}")
@@ -167,7 +189,7 @@ def _check_schedule(schedule: ScheduleConfig, name: str) -> ScheduleConfig:
 
 def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
     for choice in value if isinstance(value, tuple) else (value,):
-        if metadata["choices"] and choice not in metadata["choices"]:
+        if choice is not None and metadata["choices"] and choice not in metadata["choices"]:
             raise ConfigError(f"{name}: unknown value {_show(choice)}; choose from {', '.join(metadata['choices'])}")
     if value == () and metadata["low"] is not None:
         raise ConfigError(f"{name}: expected a list such as [256, 256], got []")
@@ -178,8 +200,10 @@ def _check_range(value: Any, metadata: Mapping[str, Any], name: str) -> Any:
                 raise ConfigError(f"{name}: must be at least {metadata['low']}, got {number}")
             if metadata["above"] is not None and number <= metadata["above"]:
                 raise ConfigError(f"{name}: must be above {metadata['above']}, got {number}")
-            if metadata["high"] is not None and number > metadata["high"]:
-                raise ConfigError(f"{name}: must be at most {metadata['high']}, got {number}")
+            high = LARGEST if isinstance(number, int) and not metadata["wide"] else None
+            high = metadata["high"] if metadata["high"] is not None else high
+            if high is not None and number > high:
+                raise ConfigError(f"{name}: must be at most {high}, got {number}")
     return value
 
 

@@ -20,7 +20,11 @@ class EnvConfig:
         "task: a registered name, `playground:Task` of MuJoCo Playground, or an import path `package.module:Class` of "
         "a Brax Env",
     )
-    engine: str = option("fused", "physics engine of the task", choices=("fused", "mjx"))
+    engine: str | None = option(
+        None,
+        "physics engine of the task; when null, fused where it covers the task, else mjx",
+        choices=("fused", "mjx"),
+    )
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
     links: int | None = option(None, "number of links of the swimmers (3 when null)", low=3, high=20)
@@ -28,7 +32,7 @@ class EnvConfig:
     reset_pool: int | None = option(
         None,
         "starts computed in advance, of which every reset draws one; 0: each reset computes its own; when null, the "
-        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0",
+        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0; with randomize always 0",
         low=0,
     )
     action_repeat: int = option(
@@ -76,7 +80,7 @@ class AlgorithmConfig:
     reward_centering: float = option(
         0.0,
         "rate per vector step of the running mean reward that is subtracted from every reward; 0 is off. "
-        "Only for tasks that never terminate",
+        "Only for tasks that never terminate; a run whose episodes do says so",
         low=0.0,
         high=1.0,
     )
@@ -99,7 +103,7 @@ class AlgorithmConfig:
         None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
     )
     target_entropy: float | ScheduleConfig | None = option(
-        None, "sac_v2: wanted entropy in nats; minus the action size when null"
+        None, "sac_v2: wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each"
     )
 
 
@@ -141,13 +145,14 @@ class NetworkConfig:
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
     dtype: str = option(
         "float32",
-        "numbers in the hidden layers; parameters, output layers, losses and optimizer are float32",
+        "numbers in the hidden layers while learning; parameters, output layers, losses and optimizer are float32, and "
+        "so are policies that are evaluated, kept or exported",
         choices=("float32", "bfloat16"),
     )
     matmul_precision: str = option(
         "default",
         "of float32 products in the networks: the device's own, or higher (a GPU's or TPU's default rounds their "
-        "inputs). Physics and statistics always have the highest",
+        "inputs). Physics, statistics and evaluations always have the highest",
         choices=("default", "high", "highest"),
     )
     normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
@@ -157,7 +162,7 @@ class NetworkConfig:
 class ReplayConfig:
     """The transitions that are kept."""
 
-    capacity: int = option(1_000_000, "transitions kept on the device", low=1)
+    capacity: int = option(1_000_000, "transitions kept on the device", low=1, high=2**30)
     dtype: str = option(
         "float32",
         "how they are stored. The 16-bit types take half the memory and round observations, actions and rewards (to 8 "
@@ -170,10 +175,18 @@ class ReplayConfig:
 class TrainConfig:
     """How long, how much at once, and from which seed."""
 
-    total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1)
+    total_env_steps: int = option(1_000_000, "environment steps, exploration included", low=1, wide=True)
     batch_size: int = option(256, "transitions per gradient step", low=1)
     updates_per_step: int = option(1, "gradient steps per vector step (one step of every environment)", low=1)
-    exploration_env_steps: int = option(10_000, "environment steps with uniform random actions before learning", low=1)
+    update_interval: int = option(
+        1,
+        "vector steps to a round of so many gradient steps: with 4, updates_per_step 1 means one gradient step in four "
+        "vector steps, for thousands of environments",
+        low=1,
+    )
+    exploration_env_steps: int = option(
+        10_000, "environment steps with uniform random actions before learning", low=1, wide=True
+    )
     seed: int = option(0, "seed of everything random", low=0, high=2**32 - 1)
     max_bad_updates: int = option(100, "updates in a row with a gradient that is not finite that end the run", low=1)
     num_seeds: int = option(1, "independent agents trained side by side, seeds seed, seed+1, ...", low=1)
@@ -213,7 +226,7 @@ class ParallelConfig:
 class EvalConfig:
     """How the policy is evaluated."""
 
-    every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1)
+    every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1, wide=True)
     episodes: int = option(64, "episodes per evaluation", low=1)
     deterministic: bool = option(True, "evaluate the mode of the policy instead of samples")
 
@@ -226,6 +239,7 @@ class CheckpointConfig:
         None,
         "environment steps between two checkpoints; when null, at evaluations, as often as takes up to 5 % of the time",
         low=1,
+        wide=True,
     )
     keep: int = option(2, "newest checkpoints kept", low=1)
     full: bool = option(True, "keep the whole state, replay included, to resume from")
@@ -267,5 +281,9 @@ class InitConfig:
 class RunConfig:
     """Where a run lives."""
 
-    dir: str | None = option(None, "run directory; runs/<config name>/<date-time> when null")
-    compilation_cache: bool = option(True, "keep compiled programs in the user's cache directory for the next run")
+    dir: str | None = option(None, "run directory; runs/<run.name>/<date-time> when null")
+    name: str | None = option(None, "name in such a directory; where it is not given, that of the configuration's file")
+    compilation_cache: bool = option(
+        True,
+        "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
+    )

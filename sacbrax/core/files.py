@@ -3,11 +3,13 @@
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
 from sacbrax.core.errors import ConfigError, RunError
+
+LOCK = ".lock"  # in a directory that a process owns or owned
 
 
 @contextlib.contextmanager
@@ -35,11 +37,32 @@ def write_atomically(path: Path, text: str) -> None:
         file.write(text)
 
 
-@contextlib.contextmanager
-def lock(path: Path, key: str) -> Iterator[None]:
-    """Own the directory `path` while in the context; `key` is the option that names it, for messages."""
+def refuse_foreign(path: Path, key: str, begun: Collection[str], ours: Callable[[], bool]) -> None:
+    """Raise `ConfigError`, before anything is written, if `path` is a directory that holds somebody's files.
+
+    Ours is what is absent or empty, what was locked and got no further than names of `begun`, and what `ours` knows.
+    `key` is the option that names it.
+    """
     try:
-        file = (path / ".lock").open("a", encoding="utf-8")
+        found = {entry.name.removesuffix(".tmp") for entry in path.iterdir()}
+    except OSError:  # none is there, or who opens it says what is wrong with it
+        return
+    started = LOCK in found and found <= {LOCK, *begun}
+    if found and not started and not ours():
+        raise ConfigError(
+            f"{key}: {path} holds other files ({min(found - {LOCK})}) and nothing to go on with; "
+            "nothing was changed, choose a directory that is new or empty"
+        )
+
+
+@contextlib.contextmanager
+def lock(path: Path, key: str) -> Iterator[IO[str]]:
+    """Own the directory `path` while in the context, by the file that this gives.
+
+    `key` is the option that names it, for messages.
+    """
+    try:
+        file = (path / LOCK).open("a", encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{key}: cannot write to {path}: {error.strerror}") from None
     with file:
@@ -49,4 +72,4 @@ def lock(path: Path, key: str) -> Iterator[None]:
             raise RunError(f"{path} is in use by another process") from None
         except OSError as error:
             raise ConfigError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
-        yield
+        yield file

@@ -25,3 +25,8 @@ class Engine(Protocol):
 
 
 MakeEngine = Callable[[mujoco.MjModel, int], Engine]  # of a model and the time steps of one environment step
+
+
+def refuse(feature: str) -> None:
+    """Raise the ValueError of a model that has what the fused engine does not cover."""
+    raise ValueError(f"env.engine=fused does not cover {feature}; use env.engine=mjx")

@@ -57,10 +57,10 @@ class Mjx:
         (qpos, qvel, _), _ = jax.lax.scan(substep, carry, None, self.frame_skip)
         return qpos, qvel
 
-    def start(self, qpos: Array, qvel: Array) -> Any:
+    def start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> Any:
         """MJX's data of a state, every derived quantity computed. What the caller does not read costs nothing."""
         with _as_mujoco():
-            return mjx.forward(self._model, self._template.replace(qpos=qpos, qvel=qvel))
+            return mjx.forward(self._with(fields), self._template.replace(qpos=qpos, qvel=qvel))
 
     def advance(
         self,

@@ -14,6 +14,7 @@ class MujocoTask(Env):
     """One environment whose step is `frame_skip` time steps of an engine under the same controls."""
 
     frame_skip: ClassVar[int]
+    default_engine: ClassVar[str] = "fused"  # where the configuration names none
     engine: Engine
 
     def __init__(self, model: mujoco.MjModel, engine: MakeEngine) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 import jax
 import mujoco
 
-from sacbrax.config import EnvConfig
+from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.sections import PLAYGROUND
 from sacbrax.engines.upstream import Env
+from sacbrax.envs.contract import check
 from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, Randomized
 from sacbrax.xla.compiler_options import older_fusions
 
@@ -43,7 +44,7 @@ ENVS = {
     "walker2d_v5": "sacbrax.envs.tasks.gymnasium:Walker2d",
 }
 ENGINES = {
-    "fused": "sacbrax.engines.fused:Fused",
+    "fused": "sacbrax.engines.fused:fused",
     "mjx": "sacbrax.engines.mjx:Mjx",
 }
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
@@ -51,11 +52,12 @@ LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the hum
 __all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
 
 
-def make_env(name: str, engine: str = "fused", **kwargs: Any) -> Env:
+def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
     """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
 
-    A class with an `engine` argument, as ours have, is given the engine's class to build its physics with. One without
-    brings its own physics, and `engine` does not concern it. Its observation is one array.
+    A class with an `engine` argument, as ours have, is given what makes the engine of its model, by default of the one
+    that its `default_engine` names. One without brings its own physics, and `engine` does not concern it. Its
+    observation is one array.
     """
     env = _playground(name, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
     return FlatObservation(env) if isinstance(env.observation_size, Mapping) else env
@@ -67,20 +69,29 @@ def _playground(name: str, **kwargs: Any) -> Env:
     return PlaygroundTask(name.removeprefix(PLAYGROUND), **kwargs)
 
 
-def _instance(name: str, engine: str, **kwargs: Any) -> Env:
+def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
     """Of a registered or imported class."""
     cls = _load("env.name", name, ENVS, imports=True)
     if not (inspect.isclass(cls) and issubclass(cls, Env)):
-        raise ValueError(f"env.name: {name!r} is no class that implements brax.envs.Env")
-    options = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is not p.VAR_KEYWORD]
-    open_ended = any(p.kind is p.VAR_KEYWORD for p in inspect.signature(cls).parameters.values())
+        raise ConfigError(f"env.name: {name!r} is no class that implements brax.envs.Env")
+    signature = inspect.signature(cls)
+    options = [p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD]
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
     for key in kwargs:
         if key == "engine" or (key not in options and not open_ended):
             choices = ", ".join(option for option in options if option != "engine") or "no options"
-            raise ValueError(f"env.{key}: unknown for {name!r}; choose from {choices}")
+            raise ConfigError(f"env.{key}: unknown for {name!r}; choose from {choices}")
     if "engine" in options:
-        kwargs["engine"] = _load("env.engine", engine, ENGINES)
-    return cls(**kwargs)
+        kwargs["engine"] = _load("env.engine", engine or str(getattr(cls, "default_engine", "fused")), ENGINES)
+    try:
+        signature.bind(**kwargs)
+    except TypeError as error:
+        raise ConfigError(f"env.kwargs: {name!r}: {error}") from None
+    if name in ENVS:
+        return cls(**kwargs)
+    env = cls(**kwargs)  # whose errors are its own, and keep their traceback
+    check(name, env)
+    return env
 
 
 def from_config(config: EnvConfig, engine: str | None = None) -> Env:
@@ -95,7 +106,7 @@ def randomized(env: Env, function: str | None) -> Env:
     if function is None:
         return env
     if ":" not in function:
-        raise ValueError(f"env.randomize: {function!r} is no import path package.module:function")
+        raise ConfigError(f"env.randomize: {function!r} is no import path package.module:function")
     return Randomized(env, _load("env.randomize", function, {}, imports=True))
 
 
@@ -126,11 +137,18 @@ def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) 
     path = known.get(name, name if imports and ":" in name else None)
     if path is None:
         more = f", {PLAYGROUND}Task, or module:Class of your own" if known is ENVS else ""
-        raise ValueError(f"{key}: unknown {name!r}; choose from {', '.join(known)}{more}")
+        raise ConfigError(f"{key}: unknown {name!r}; choose from {', '.join(known)}{more}")
     module, _, attribute = path.partition(":")
+    if path in known.values():
+        return getattr(importlib.import_module(module), attribute)  # a fault here is ours, or of the installation
     try:
+        if not all(part.isidentifier() for part in (*module.split("."), attribute)):
+            raise ImportError("no import path package.module:name")
         return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, TypeError, ValueError) as error:  # the last two for names such as .x or ""
-        if path in known.values():
-            raise  # a fault of ours or of the installation, not of the name
-        raise ValueError(f"{key}: cannot import {name!r}: {error}") from error
+    except SyntaxError as error:
+        where = f"{error.filename}, line {error.lineno}: {error.msg}"
+        raise ConfigError(f"{key}: cannot import {name!r}: {where}") from error
+    except SystemExit as error:
+        raise ConfigError(f"{key}: cannot import {name!r}: it ended the program with {error.code!r}") from error
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(f"{key}: cannot import {name!r}: {error}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from sacbrax.core.types import Array, Key, Metrics, Transition
@@ -34,7 +35,7 @@ class Step(struct.PyTreeNode):
 
     transition: Transition  # [N]
     first: Array  # bool [N], the transition begins an episode
-    valid: Array  # bool [N], False where the physics left the finite numbers
+    valid: Array  # bool [N], False where the observations, the reward or the physics are not finite
     metrics: Metrics
 
 
@@ -56,17 +57,20 @@ class VectorEnv:
         reward_clip: float | None = None,
     ):
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
-        self.reset_pool = getattr(env.unwrapped, "reset_pool", 0) if reset_pool is None else reset_pool
+        self.reset_pool = getattr(env, "reset_pool", 0) if reset_pool is None else reset_pool
+        self._reseed = getattr(env.unwrapped, "reseed", None)
         self.reward_clip = reward_clip
 
     def reset(self, key: Key) -> EnvState:
         """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
+        key, reseed_key = self._keys(key)
         pool = self._starts(key, self.reset_pool) if self.reset_pool else None
         if pool is None:
             state = self._starts(key, self.num_envs)
         else:
-            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, key)
-        clock = jnp.arange(self.num_envs, dtype=jnp.int32) * self.episode_length // self.num_envs
+            state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
+        place = np.arange(self.num_envs, dtype=np.int64)  # whose product with the length may overflow 32 bits
+        clock = jnp.asarray(place * self.episode_length // self.num_envs, jnp.int32)
         total = jnp.zeros(self.num_envs)
         return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
 
@@ -76,7 +80,9 @@ class VectorEnv:
         previous = env_state.state.obs
         with physics_precision():
             state = jax.vmap(self.env.step)(env_state.state, jnp.clip(action, -1.0, 1.0))
-        valid = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), self.num_envs)
+        # A start that is not finite makes the row that begins there one that is not.
+        seen = jnp.where(jnp.isfinite(previous), state.obs, jnp.nan)
+        valid = _all_finite((seen, state.reward, state.done, state.pipeline_state), self.num_envs)
         terminated = state.done > 0
         clock = env_state.episode_step + 1
         ended = (terminated | (clock >= self.episode_length)) & valid
@@ -108,16 +114,25 @@ class VectorEnv:
         return after, Step(transition, env_state.episode_step == 0, valid, metrics)
 
     def _fresh(self, pool: Any, key: Key) -> Any:
+        key, reseed_key = self._keys(key)
         if pool is None:
             return self._starts(key, self.num_envs)
-        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), key)
+        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), reseed_key)
 
-    def _drawn(self, pool: Any, index: Array, key: Key) -> Any:
+    def _keys(self, key: Key) -> tuple[Key, Key | None]:
+        """For drawing starts, and for making them anew where that is possible. A key serves once: those that
+        `split` and `fold_in` make of the same one may be equal."""
+        if self._reseed is None or not self.reset_pool:
+            return key, None
+        draw_key, reseed_key = random.split(key)
+        return draw_key, reseed_key
+
+    def _drawn(self, pool: Any, index: Array, key: Key | None) -> Any:
         """The starts at index [N]."""
         starts = _take(pool, index)
-        if (reseed := getattr(self.env.unwrapped, "reseed", None)) is None:
+        if self._reseed is None or key is None:
             return starts
-        return jax.vmap(reseed)(starts, random.split(random.fold_in(key, 1), self.num_envs))
+        return jax.vmap(self._reseed)(starts, random.split(key, self.num_envs))
 
     def _starts(self, key: Key, count: int) -> Any:
         with physics_precision():
@@ -129,7 +144,8 @@ def evaluate(
 ) -> dict[str, Array]:
     """Whole episodes side by side from fresh starts; each counts until it terminates or reaches the time limit.
 
-    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes].
+    policy: observation [episodes, O], key -> action [episodes, A]. Returns `return` and `length`, both [episodes]. An
+    episode that leaves the finite numbers ends there, and its return is NaN.
     """
     reset_key, key = jax.random.split(key)
     with physics_precision():
@@ -140,11 +156,13 @@ def evaluate(
         action = jnp.clip(policy(state.obs, step_key), -1.0, 1.0)
         with physics_precision():
             state = jax.vmap(env.step)(state, action)
-        total = total + jnp.where(alive, state.reward, 0.0)
+        sound = _all_finite((state.obs, state.reward, state.done, state.pipeline_state), episodes)
+        total = total + jnp.where(alive, jnp.where(sound, state.reward, jnp.nan), 0.0)
         length = length + alive
-        return (state, alive & (state.done == 0), total, length), None
+        return (state, alive & sound & (state.done == 0), total, length), None
 
-    start = (state, jnp.ones(episodes, bool), jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32))
+    total = jnp.where(_all_finite(state.obs, episodes), 0.0, jnp.nan)
+    start = (state, jnp.ones(episodes, bool), total, jnp.zeros(episodes, jnp.int32))
     (_, _, total, length), _ = jax.lax.scan(body, start, random.split(key, episode_length))
     return {"return": total, "length": length}
 

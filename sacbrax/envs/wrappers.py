@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sacbrax.config import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State
 
@@ -40,6 +41,11 @@ class Wrapper(Env):
     @property
     def action_size(self) -> int:
         return self.env.action_size
+
+    @property
+    def reset_pool(self) -> int:
+        """How many starts the environment would rather have computed in advance, for resets to draw from."""
+        return getattr(self.env, "reset_pool", 0)
 
     @property
     def backend(self) -> str:
@@ -80,7 +86,7 @@ class FlatObservation(Wrapper):
         shapes = {name: shape if isinstance(shape, tuple) else (shape,) for name, shape in env.observation_size.items()}
         self._names = [name for name in ("state", "privileged_state") if name in shapes]
         if "state" not in shapes or len(self._names) < len(shapes):
-            raise ValueError(
+            raise ConfigError(
                 f"env.name: the task observes {', '.join(shapes)}; covered are one array, or state with or without "
                 "privileged_state"
             )
@@ -113,18 +119,25 @@ class Randomized(Wrapper):
     """Starts with a model of their own: `draw` gives model fields by name from a key, such as {"opt.density": ...}.
 
     The physics carries them in `fields`; an engine refuses those that it cannot change. An environment whose physics
-    has no such place cannot be randomized.
+    has no such place cannot be randomized. One whose observation of a start depends on the model has a `restart(state)`
+    that observes anew. There is no pool of starts: it would hold as many models as starts.
     """
 
     def __init__(self, env: Any, draw: Callable[[Key], dict[str, Array]]) -> None:
         super().__init__(env)
         self.draw = draw
         if not hasattr(jax.eval_shape(env.reset, jax.random.key(0)).pipeline_state, "fields"):
-            raise ValueError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
+            raise ConfigError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
+
+    @property
+    def reset_pool(self) -> int:
+        return 0
 
     def reset(self, rng: Key) -> State:
         """A fresh start of a fresh model."""
         rng, draw_key = jax.random.split(rng)
         state = self.env.reset(rng)
         fields = {name: jnp.asarray(value, jnp.float32) for name, value in self.draw(draw_key).items()}
-        return state.replace(pipeline_state=state.pipeline_state.replace(fields=fields))
+        state = state.replace(pipeline_state=state.pipeline_state.replace(fields=fields))
+        restart: Callable[[State], State] | None = getattr(self.unwrapped, "restart", None)
+        return state if restart is None else restart(state)

@@ -135,7 +135,9 @@ def check(parallel: ParallelConfig, run_dir: Any) -> None:
     """Raise `ConfigError` for what several processes need and do not have."""
     if parallel.processes == 1:
         return
-    if not joined():
+    import jax
+
+    if not joined() and not jax.distributed.is_initialized():  # a cluster may be of one process, which holds no other
         raise ConfigError("parallel.processes: call sacbrax.hosts.join(config.parallel) before JAX is used")
     if run_dir is None:
         raise ConfigError("run.dir: must be given with parallel.processes, a directory that all of them share")

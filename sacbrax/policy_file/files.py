@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax.config import Config, EnvConfig
+from sacbrax.config import Config, EnvConfig, from_mapping
 from sacbrax.config.option import build
 from sacbrax.core.errors import one_line
 from sacbrax.core.files import replacing
@@ -49,6 +49,7 @@ def save(
         "layer_norm": config.network.actor_layer_norm,
         "critic_layer_norm": config.network.critic_layer_norm,
         "normalize_observations": config.network.normalize_observations,
+        "dtype": config.network.dtype,
         "policy": mapping["policy"],
         "env": mapping["env"],
         **note,
@@ -59,10 +60,24 @@ def save(
             header=np.asarray(json.dumps(header)),
             observation_mean=np.asarray(normalizer.mean, np.float32),
             reward_mean=np.asarray(normalizer.reward_mean, np.float32),
+            reward_variance=np.asarray(normalizer.reward_variance, np.float32),
             normalizer_steps=np.asarray(normalizer.steps, np.float32),
             observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
             **arrays,
         )
+
+
+def network_config(policy: NumpyPolicy) -> Config:
+    """As much of the configuration as the networks of a file need to mean what they do."""
+    header, arrays = policy.header, policy.arrays
+    network = {
+        "hidden_sizes": [arrays[f"kernel_{i}"].shape[-1] for i in range(header["num_layers"] - 1)],
+        "activation": header["activation"],
+        "actor_layer_norm": header["layer_norm"],
+        "critic_layer_norm": header.get("critic_layer_norm", False),
+        "normalize_observations": header["normalize_observations"],
+    }
+    return from_mapping({"policy": policy.options, "network": network})
 
 
 def parameters(policy: NumpyPolicy, template: Mapping[str, Any]) -> dict[str, Any]:

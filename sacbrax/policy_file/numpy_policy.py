@@ -16,7 +16,8 @@ from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+READABLE = (1, 2)  # 1 had neither the type of the networks in training nor the variance of the reward
 MAX_BYTES = 256 * 2**20  # a policy is small; a file that claims more is not one
 GAUSSIAN = {"kind": "gaussian", "squash": True, "log_sigma_min": -20.0, "log_sigma_max": 2.0}  # where a header has none
 
@@ -112,6 +113,8 @@ class NumpyPolicy:
         self._kind = self.options["kind"]
         self._seen: int = header.get("actor_observation_size", self.observation_size)
         self.input_size = self._seen if self._kind == "gaussian" else self.observation_size  # others ask the critics
+        several = {"gmm": self.options.get("components"), "latent": self.options.get("candidates")}
+        self.chooses = several.get(self._kind, 1) != 1  # among several candidates, by Q
         self._gain = self.options.get("action_gain", 1.0)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
@@ -123,10 +126,15 @@ class NumpyPolicy:
     def __call__(self, observation: Any) -> np.ndarray:
         x, batch = self._see(observation, self.input_size)
         actions = [self._squash(u) for u in self._candidates(x)]
-        if len(actions) > 1:
-            best = np.argmax([self._q(x, action).min(axis=0) for action in actions], axis=0)
+        if self.chooses:
+            best = np.argmax(self._values(x, actions), axis=0)
             actions = [np.stack(actions)[best, np.arange(len(x))]]
         return self._finish(actions[0], batch)
+
+    def candidate_values(self, observation: Any) -> np.ndarray:
+        """The smaller Q of every candidate among which the best is the action: [B, O] -> [C, B]."""
+        x, _ = self._see(observation, self.input_size)
+        return self._values(x, [self._squash(u) for u in self._candidates(x)])
 
     def sample(self, observation: Any, rng: np.random.Generator) -> np.ndarray:
         """Actions drawn from the policy: [..., O] -> [..., A]."""
@@ -170,6 +178,9 @@ class NumpyPolicy:
 
     def _clip(self, log_sigma: np.ndarray) -> np.ndarray:
         return np.clip(log_sigma, self.options["log_sigma_min"], self.options["log_sigma_max"])
+
+    def _values(self, x: np.ndarray, actions: list[np.ndarray]) -> np.ndarray:
+        return np.stack([self._q(x, action).min(axis=0) for action in actions])
 
     def _q(self, x: np.ndarray, action: np.ndarray) -> np.ndarray:
         return self._networks["critic"](np.concatenate([x, action], axis=1))[..., 0]
@@ -243,7 +254,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
 
     require(isinstance(header, dict), "header is not a mapping")
     version = header.get("format_version")
-    require(version == FORMAT_VERSION, f"format version {version!r}, this release reads {FORMAT_VERSION}")
+    known = type(version) is int and version in READABLE
+    require(known, f"format version {version!r}, this release reads {' and '.join(map(str, READABLE))}")
     sizes = [header.get(name) for name in ("observation_size", "action_size", "num_layers")]
     require(all(is_size(size) for size in sizes), "sizes are missing")
     seen = header.get("actor_observation_size", sizes[0])
@@ -252,6 +264,7 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     for name in ("normalize_observations", "layer_norm"):
         require(isinstance(header.get(name), bool), f"{name} is missing")
     require(isinstance(header.get("critic_layer_norm", False), bool), "critic_layer_norm is no truth value")
+    require(version == 1 or isinstance(header.get("dtype"), str), "dtype is missing")
     options = header.get("policy", GAUSSIAN)
     require(isinstance(options, dict), "policy is not a mapping")
     require(options.get("kind") in ["gaussian", "gmm", "latent"], "unknown policy kind")
@@ -274,7 +287,7 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     absent = np.zeros(())
     for name in ("observation_mean", "observation_scale"):
         require(arrays.get(name, absent).shape == (sizes[0],), f"{name} has the wrong shape")
-    for name in ("reward_mean", "normalizer_steps", "log_temperature"):
+    for name in ("reward_mean", "reward_variance", "normalizer_steps", "log_temperature"):
         require(arrays.get(name, absent).shape == (), f"{name} has the wrong shape")
     found = shapes(header, arrays)
     for shape in found.values():

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from sacbrax.core.numbers import plain_number
+from sacbrax.parallel import processes
 from sacbrax.policy_file import files as policy_files
 from sacbrax.run.progress import Progress
 from sacbrax.sinks.console import Reporter
@@ -40,7 +41,11 @@ class BestPolicies:
             kept |= {policy_files.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
         snapshot = policy_files.SNAPSHOT.format(row["env_steps"])
         snapshots = [snapshot] * (self._cohort.config.checkpoint.snapshots or also_now)
-        better = {folder: bool(returns[i] > before) for folder, (i, before) in kept.items()}
+        better = {}
+        for folder, (i, before) in kept.items():
+            missing = not (self._directory / folder / policy_files.BEST).exists()  # new, or somebody removed it
+            # To fetch networks is for all processes, so what the first one's disk says is said to all.
+            better[folder] = bool(processes.agree(bool(returns[i] > (-np.inf if missing else before))))
         if not snapshots and not any(better.values()):
             return self._directory / snapshot
         params, normalizer = networks()
@@ -58,7 +63,7 @@ class BestPolicies:
         return self._directory / snapshot
 
     def _save(self, path: Path, params: dict[str, Any], normalizer: Any, note: dict[str, Any]) -> None:
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         trainer = self._cohort.trainer
         others = {key: value for key, value in params.items() if key != "actor"}
         sizes = (trainer.observation_size, trainer.action_size)

@@ -5,13 +5,16 @@ Knows no training and no arrays.
 
 import contextlib
 import dataclasses
+import os
 import tempfile
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
 from sacbrax import config as config_lib
+from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError, flat
-from sacbrax.core.files import lock
+from sacbrax.core.files import LOCK, lock, refuse_foreign
 
 # What may change between two parts of one run: nothing that training depends on.
 CHANGEABLE = (
@@ -27,6 +30,7 @@ CHANGEABLE = (
     "logging.",
     "run.",
 )
+BEGUN = ("checkpoints", "metrics.jsonl", "progress.csv")  # there before the configuration is
 
 
 class RunDirectory:
@@ -42,12 +46,12 @@ class RunDirectory:
         self._owner = owner
 
     @classmethod
-    def of(cls, config: Config, name: str, owner: bool = True) -> "RunDirectory":
-        """`run.dir`, or runs/<name>/<date-time>.
+    def of(cls, config: Config, owner: bool = True) -> "RunDirectory":
+        """`run.dir`, or runs/<run.name>/<date-time>.
 
         One of several processes owns it; the others share its checkpoints, and log to a directory that goes with them.
         """
-        default = Path("runs") / name / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
+        default = Path("runs") / (config.run.name or "run") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         return cls(Path(config.run.dir or default), owner)
 
     def __enter__(self) -> "RunDirectory":
@@ -55,12 +59,38 @@ class RunDirectory:
             self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
             (self.path / "checkpoints").mkdir()
             return self
+        refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
-        self._stack.enter_context(lock(self.path, "run.dir"))
+        self._own()
         return self
+
+    def _own(self) -> None:
+        self._lock = self._stack.enter_context(lock(self.path, "run.dir"))
+
+    def mend(self) -> bool:
+        """Make and own the directory again if somebody removed it; whether that was so.
+
+        Raises OSError where that is refused, `RunError` where another process has made it and owns it.
+        """
+        with contextlib.suppress(FileNotFoundError):
+            if not self._owner or os.path.samestat(os.stat(self.path / LOCK), os.fstat(self._lock.fileno())):
+                return False
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        self._own()
+        return True
+
+    def _is_run(self) -> bool:
+        """Whether a run is here: a complete checkpoint, or its configuration beside the folder for them."""
+        try:
+            if checkpoint_files.names(self.checkpoints):
+                return True
+            config_lib.load(self.path / "config.yaml")
+        except (ConfigError, OSError):
+            return False
+        return self.checkpoints.is_dir()
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
@@ -87,10 +117,19 @@ def load_for_resume(run: str | Path, overrides: list[str]) -> Config:
     """
     directory = existing(run)
     config = config_lib.load(directory / "config.yaml", overrides)
+    check_place(directory, overrides)
     named = any(override.partition("=")[0].strip() == "env.name" for override in overrides)
     if config.env.imported and not named:
         raise ConfigError(f"env.name: the run imports {config.env.name}; add env.name={config.env.name} to allow it")
     return in_directory(config, directory)
+
+
+def check_place(directory: Path, overrides: Sequence[str]) -> None:
+    """Raise `ConfigError` if an override of `run.dir` names another directory than `--resume` does."""
+    for override in overrides:
+        key, _, value = override.partition("=")
+        if key.strip() == "run.dir" and Path(value).resolve() != directory.resolve():
+            raise ConfigError(f"run.dir: {value}, but --resume goes on in {directory}; leave one of them out")
 
 
 def existing(run: str | Path) -> Path:

@@ -6,6 +6,7 @@ signals and saves; where the cuts fall changes no bit of the result.
 
 import dataclasses
 import json
+import math
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,7 +29,7 @@ from sacbrax.run.directory import RunDirectory
 from sacbrax.run.resume import Store, stored_shards
 from sacbrax.sinks import Sinks
 from sacbrax.sinks.console import Reporter
-from sacbrax.training.memory import check_memory, memory_in_use, memory_line
+from sacbrax.training.memory import check_compiled, check_memory, memory_in_use, memory_line
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import COMMON, fetch
@@ -52,34 +53,34 @@ class Result:
         return policy_files.load_policy(self.run_dir, seed_index)
 
 
-def run(config: Config, *, name: str = "run", quiet: bool = False, population: Population | None = None) -> Result:
+def run(config: Config, *, quiet: bool = False, population: Population | None = None) -> Result:
     """Train as `config` says and write the run directory; a run that is already there goes on where it was saved.
 
-    name: the configuration's name, for the default directory runs/<name>/<date-time>.
     population: the agents to train where they are not simply the seeds of `config`.
     Raises `ConfigError` for what the user can mend, `RunError` when the run cannot go on, `Interrupted` when a signal
     came before there was anything to save.
     """
     started = time.perf_counter()
-    if population is None:
-        plan = Plan.of(config, stored_shards(config))
-        config = plan.resolved(config)
-        population = Population(config, plan=plan)
-    devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
-    check_memory(population.trainer, seeds, len(devices))
-    with Interrupt() as interrupt, RunDirectory.of(config, name, processes.first()) as directory:
-        reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
-        try:
-            processes.wait("directory")
-            if not directory.checkpoints.is_dir():
-                raise ConfigError(
-                    f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
-                )
-            reporter.say(f"run directory {directory.path}")
-            reporter.say(memory_line(population.trainer, seeds))
-            return _Run(population, directory, reporter, interrupt, started).loop()
-        finally:
-            reporter.close()
+    with jax.enable_x64(False), Interrupt() as interrupt:  # float32, whatever the process computes in otherwise
+        if population is None:
+            plan = Plan.of(config, stored_shards(config))
+            config = plan.resolved(config)
+            population = Population(config, plan=plan)
+        devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
+        check_memory(population.trainer, seeds, len(devices))
+        with RunDirectory.of(config, processes.first()) as directory:
+            reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
+            try:
+                processes.wait("directory")
+                if not directory.checkpoints.is_dir():
+                    raise ConfigError(
+                        f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
+                    )
+                reporter.say(f"run directory {directory.path}")
+                reporter.say(memory_line(population.trainer, seeds))
+                return _Run(population, directory, reporter, interrupt, started).loop()
+            finally:
+                reporter.close()
 
 
 class _Run:
@@ -89,8 +90,7 @@ class _Run:
         self, population: Population, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
     ):
         self.population, self.trainer, self.config = population, population.trainer, population.config
-        self.directory = directory.path
-
+        self.run_directory, self.directory = directory, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
         self.programs, self.hyper = population.programs, population.programs.place(population.hyper, COMMON)
         self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
@@ -99,6 +99,7 @@ class _Run:
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.call_iterations = CALL_GROWTH
+        self.warned_of_centering = False
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
     def loop(self) -> Result:
@@ -127,8 +128,11 @@ class _Run:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
             state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
-            state = warm_start.apply(state, initial)
+            if initial:
+                self.reporter.say(warm_start.line(self.config, initial))
+                state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
+            self._check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
@@ -151,6 +155,21 @@ class _Run:
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
 
+    def _check_explored(self, state: TrainState) -> None:
+        """There must be something to learn from."""
+        if not np.all(fetch(state.replay.size)):
+            raise RunError(
+                f"env.name: {self.config.env.name} gave no observation, reward and physics that are all finite in "
+                f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
+            )
+
+    def _mend(self) -> None:
+        """Make anew what somebody removed of the run directory; its log mends itself."""
+        with self.reporter.tolerate("the run directory"):
+            if self.run_directory.mend():
+                self.reporter.warn(f"somebody removed {self.directory}; what is known is written again")
+                write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""
         self.interrupt.signal = processes.largest(self.interrupt.signal or 0) or None
@@ -163,12 +182,15 @@ class _Run:
         return self.population.bad_updates(counts)
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
-        stop = self._next_evaluation()
+        stop, interval = self._next_evaluation(), self.config.train.update_interval
         if (checkpoint := self.store.next_iteration) is not None:
-            stop = min(stop, max(checkpoint, self.progress.iteration + 1))
-        iterations = processes.agree(min(self.call_iterations, stop - self.progress.iteration))
+            stop = min(stop, max(checkpoint, self.progress.iteration + interval))
+        rounds = max(1, min(self.call_iterations, stop - self.progress.iteration) // interval)
+        iterations = processes.agree(rounds * interval)
         begin = time.perf_counter()
-        state, sums = jax.block_until_ready(compiled["advance"](state, sums, self.hyper, np.int32(iterations)))
+        state, sums = jax.block_until_ready(
+            compiled["advance"](state, sums, self.hyper, np.int32(iterations // interval))
+        )
         seconds = time.perf_counter() - begin
         self.progress.iteration += iterations
         self.progress.epoch_seconds += seconds
@@ -191,6 +213,7 @@ class _Run:
     def _save(self, state: TrainState, sums: Any) -> None:
         if not self.config.checkpoint.full:
             return
+        self._mend()
         self._clock()
         begin = time.perf_counter()
         self.store.save({"state": state, "sums": sums}, self.progress)
@@ -204,7 +227,7 @@ class _Run:
         raise RunError(
             f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
             f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
-            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate or reward_scale may help"
+            f"{self.store.newest or 'none'}. A lower algorithm.learning_rate, reward_scale or target_entropy may help"
         )
 
     def _compile(self, fresh: bool) -> dict[str, Any]:
@@ -220,6 +243,8 @@ class _Run:
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
         compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
+        devices = programs.plan.devices
+        check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled
@@ -228,6 +253,7 @@ class _Run:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
+        self._warn_of_centering(episodes["length"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = self.trainer.averages(fetch(sums))
@@ -236,6 +262,7 @@ class _Run:
         progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0
+        self._mend()
         self.sinks.row(metrics)
         drawn = self.sinks.wants_policy(len(progress.rows))
         snapshot = self.keeper.keep(
@@ -244,6 +271,16 @@ class _Run:
         if drawn:
             self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
         self._write_summary()
+
+    def _warn_of_centering(self, lengths: np.ndarray) -> None:
+        """That a task terminates shows in its episodes alone."""
+        ended = bool(np.any(lengths < self.config.env.episode_length))
+        if ended and self.config.algorithm.reward_centering > 0 and not self.warned_of_centering:
+            self.reporter.warn(
+                "algorithm.reward_centering: episodes of this task end before their time limit; with centered rewards "
+                "an end is worth the mean reward, which changes the best policy"
+            )
+            self.warned_of_centering = True
 
     def _write_summary(self) -> dict[str, Any]:
         self._clock()
@@ -266,8 +303,11 @@ class _Run:
         return content
 
     def _finish(self) -> Result:
+        self._mend()
         content = self._write_summary() if self.progress.rows else {}
         self.store.finish()
+        if self.progress.rows and self.progress.best_return == -math.inf:
+            self.reporter.warn("no evaluation had an episode that stayed finite, so no policy was kept as the best")
         try:
             self.sinks.finish(content)
         except OSError as error:

@@ -1,7 +1,7 @@
 """Start a run from parts of another one: `init.from` names a run or policy file, `init.parts` what to take from it.
 
-What is loaded is not initialized anew; targets become copies of it, and Adam starts at rest. The observation normalizer
-comes along, for without it the networks would see other numbers than they learnt from.
+What is loaded is not initialized anew; targets become copies of it, and Adam starts at rest. The running statistics
+come along: without them the networks would see other observations, and critics other rewards, than they learnt from.
 """
 
 from typing import Any
@@ -9,10 +9,20 @@ from typing import Any
 import jax
 import numpy as np
 
-from sacbrax.config import PARTS, Config, ConfigError
+from sacbrax.config import PARTS, Config, ConfigError, flat
 from sacbrax.policy_file import files as policy_files
-from sacbrax.policy_file.numpy_policy import GAUSSIAN, NumpyPolicy
+from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.training.trainer import TrainState
+
+# What gives the parameters of a group their meaning; sizes of observations, actions and layers their shapes tell.
+COMMON = ("network.activation", "network.hidden_sizes", "network.normalize_observations")
+POLICY = ("kind", "squash", "action_gain", "log_sigma_min", "log_sigma_max")
+LATENT = ("coupling_layers", "coupling_hidden_sizes")
+MEANING = {
+    "actor": (*COMMON, "network.actor_layer_norm", *(f"policy.{key}" for key in POLICY)),
+    "critic": (*COMMON, "network.critic_layer_norm", "policy.action_gain"),
+    "value": (*COMMON, "network.critic_layer_norm"),
+}
 
 
 def load(config: Config, template: TrainState) -> dict[str, Any]:
@@ -23,24 +33,34 @@ def load(config: Config, template: TrainState) -> dict[str, Any]:
     if config.init.from_ is None:
         return {}
     source = policy_files.load_policy(config.init.from_)
-    _check(config, source)
     wanted = {PARTS[part] for part in config.init.parts} & set(template.agent.params)
+    _check(config, source, wanted)
     params = policy_files.parameters(source, {group: template.agent.params[group] for group in wanted})
     if not params:
         raise ConfigError(
             f"init.parts: {config.init.from_} has none of {', '.join(config.init.parts)} that this run needs"
         )
-    loaded: dict[str, Any] = {"params": params}
-    if config.network.normalize_observations:
-        loaded["normalizer"] = {
-            "mean": source.arrays["observation_mean"],
-            "variance": source.arrays["observation_scale"] ** -2.0,
-            "reward_mean": source.arrays.get("reward_mean", 0.0),
-            "steps": source.arrays.get("normalizer_steps", 0.0),
-        }
+    with np.errstate(divide="ignore", over="ignore"):
+        variance = source.arrays["observation_scale"] ** -2.0
+    normalizer = {
+        "mean": source.arrays["observation_mean"],
+        "variance": variance,
+        "reward_mean": source.arrays.get("reward_mean", 0.0),
+        "reward_variance": source.arrays.get("reward_variance", 1.0),
+        "steps": np.clip(source.arrays.get("normalizer_steps", 0.0), 0, 2**30),  # of 32 bits, and more to come
+    }
+    if not (np.all(np.isfinite(variance)) and normalizer["reward_variance"] >= 0):
+        raise ConfigError(f"init.from: the running statistics of {config.init.from_} are spoilt")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         _check_shape(config, path, leaf, template)
-    return loaded
+    return {"params": params, "normalizer": normalizer}
+
+
+def line(config: Config, loaded: dict[str, Any]) -> str:
+    """What a run starts with, for the log."""
+    return (
+        f"starting with {', '.join(part for part in PARTS if PARTS[part] in loaded['params'])} of {config.init.from_}"
+    )
 
 
 def apply(state: TrainState, loaded: dict[str, Any]) -> TrainState:
@@ -63,22 +83,15 @@ def apply(state: TrainState, loaded: dict[str, Any]) -> TrainState:
     return state.replace(agent=agent, normalizer=state.normalizer.replace(**normalizer))
 
 
-def _check(config: Config, source: NumpyPolicy) -> None:
+def _check(config: Config, source: NumpyPolicy, groups: set[str]) -> None:
     """The networks must mean the same in both runs."""
-    mapping, header = config.to_mapping(), source.header
-    pairs = {
-        "network.activation": (mapping["network"]["activation"], header["activation"]),
-        "network.normalize_observations": (
-            mapping["network"]["normalize_observations"],
-            header["normalize_observations"],
-        ),
-    }
-    if "policy" in config.init.parts:
-        there = header.get("policy", GAUSSIAN)
-        pairs |= {f"policy.{key}": (mapping["policy"][key], there[key]) for key in ("kind", "squash")}
-    for key, (ours, theirs) in pairs.items():
-        if ours != theirs:
-            raise ConfigError(f"{key}: {ours!r}, but init.from ({config.init.from_}) has {theirs!r}")
+    ours, theirs = flat(config), flat(policy_files.network_config(source))
+    keys = [key for group, keys in MEANING.items() if group in groups for key in keys]
+    if "actor" in groups and config.policy.kind == "latent":
+        keys += [f"policy.{key}" for key in LATENT]
+    for key in keys:
+        if ours[key] != theirs[key]:
+            raise ConfigError(f"{key}: {ours[key]!r}, but init.from ({config.init.from_}) has {theirs[key]!r}")
 
 
 def _check_shape(config: Config, path: Any, leaf: Any, template: TrainState) -> None:

@@ -111,6 +111,7 @@ class Sinks:
     def row(self, row: Row) -> None:
         """One evaluation, to everyone."""
         with self._reporter.tolerate("a line of the log"):
+            self._mend()
             self._files.write(row)
         self._tell(lambda service: service.row(row))
         self._reporter.evaluation(row)
@@ -131,6 +132,7 @@ class Sinks:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """The run is over. Raises OSError when the files cannot be completed."""
         self._summary = summary
+        self._mend()
         self._files.flush()
 
     def close(self, hurry: bool = False) -> None:
@@ -141,6 +143,10 @@ class Sinks:
                 self._workers[name].put(lambda service: service.finish(self._summary))
             self._workers[name].close(patience)
         self._files.close()
+
+    def _mend(self) -> None:
+        for name in self._files.mend():
+            self._reporter.warn(f"somebody removed or changed {name}; every line that is known was written again")
 
     def _tell(self, job: Callable[[Service], None]) -> None:
         for name, worker in self._workers.items():

@@ -2,12 +2,13 @@
 
 import contextlib
 import math
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from sacbrax.core.streams import standard_error
 
 
 class Reporter:
@@ -15,7 +16,7 @@ class Reporter:
 
     def __init__(self, total_env_steps: int, quiet: bool = False):
         self._quiet = quiet
-        self._console = Console(file=sys.stderr, highlight=False)
+        self._console = Console(file=standard_error(), highlight=False)
         self._progress: Progress | None = None
         if not quiet and self._console.is_terminal:
             self._progress = Progress(

@@ -16,6 +16,7 @@ class _Lines:
 
     def __init__(self, path: Path, text: str):
         write_atomically(path, text)
+        self.path = path
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
         self._size = len(text.encode())
         self._pending = b""
@@ -33,6 +34,14 @@ class _Lines:
         self._size += len(self._pending)
         self._pending = b""
 
+    def lost(self) -> bool:
+        """Whether the file is no longer there as it was written."""
+        try:
+            there, ours = os.stat(self.path), os.fstat(self._descriptor)
+        except FileNotFoundError:
+            return True
+        return not os.path.samestat(there, ours) or there.st_size != self._size
+
     def close(self) -> None:
         os.close(self._descriptor)
 
@@ -46,9 +55,27 @@ class MetricsFiles:
     def __init__(self, directory: Path, rows: Iterable[Mapping[str, Any]] = ()):
         rows = list(rows)
         self._directory, self._rows = directory, rows
-        self._jsonl = _Lines(directory / "metrics.jsonl", "".join(_json_line(row) for row in rows))
-        self._columns = _columns(rows)
-        self._csv = _Lines(directory / "progress.csv", _csv_text(rows, self._columns))
+        self._jsonl, self._csv, self._columns = self._new_jsonl(), *self._new_csv()
+
+    def mend(self) -> list[str]:
+        """Write anew, from all rows, what somebody removed or changed; the names of those files. Raises OSError."""
+        lost = []
+        if self._jsonl.lost():
+            old, self._jsonl = self._jsonl, self._new_jsonl()
+            old.close()
+            lost.append(old.path.name)
+        if self._csv.lost():
+            old, (self._csv, self._columns) = self._csv, self._new_csv()
+            old.close()
+            lost.append(old.path.name)
+        return lost
+
+    def _new_jsonl(self) -> _Lines:
+        return _Lines(self._directory / "metrics.jsonl", "".join(_json_line(row) for row in self._rows))
+
+    def _new_csv(self) -> tuple[_Lines, list[str]]:
+        columns = _columns(self._rows)
+        return _Lines(self._directory / "progress.csv", _csv_text(self._rows, columns)), columns
 
     def write(self, row: Mapping[str, Any]) -> None:
         """Append one evaluation of plain numbers. Raises OSError; the row is not lost, the next call writes it too."""
@@ -59,10 +86,8 @@ class MetricsFiles:
             if set(row) <= set(self._columns):
                 self._csv.append(_csv_text([row], self._columns, header=False))
             else:  # the first row, or one of a newer release
-                columns = _columns(self._rows)
-                new = _Lines(self._directory / "progress.csv", _csv_text(self._rows, columns))
-                self._csv.close()
-                self._csv, self._columns = new, columns
+                old, (self._csv, self._columns) = self._csv, self._new_csv()
+                old.close()
 
     def flush(self) -> None:
         """Write what is pending. Raises OSError."""

@@ -21,10 +21,11 @@ from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
 from sacbrax.config.option import apply_override, build, option
 from sacbrax.core.errors import RunError, last_line
-from sacbrax.core.files import lock, write_atomically
+from sacbrax.core.files import lock, refuse_foreign, write_atomically
 from sacbrax.core.signals import Interrupt
 from sacbrax.sweep import spec
 
+JOURNAL = "points.jsonl"
 POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the mark
 
 
@@ -131,9 +132,10 @@ def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str
     values = {**scale.fixed, **varied}
     num_envs = values.get("env.num_envs", plain.env.num_envs)
     updates = values.get("train.updates_per_step", plain.train.updates_per_step)
+    interval = values.get("train.update_interval", plain.train.update_interval)
     values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
     exploration = values.get("train.exploration_env_steps", plain.train.exploration_env_steps)
-    values["train.total_env_steps"] = exploration + num_envs * max(1, scale.mark_updates // updates)
+    values["train.total_env_steps"] = exploration + num_envs * interval * max(1, scale.mark_updates // updates)
     return tuple(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
 
 
@@ -143,11 +145,12 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool, quiet: bool) ->
 
     study = read(path, overrides)
     console = Console(stderr=True, highlight=False, quiet=quiet)
+    refuse_foreign(study.directory, "dir", ["runs"], (study.directory / JOURNAL).exists)
     try:
         study.directory.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ConfigError(f"dir: cannot write to {study.directory}: {error.strerror}") from None
-    with Interrupt(), lock(study.directory, "dir"):  # a signal takes the process of a point along
+    with Interrupt(raises=True), lock(study.directory, "dir"):  # a signal takes the process of a point along
         rows = measure(study, console)
         command = shlex.join(["python", "-m", "sacbrax.sweep", str(path), *overrides])
         written = report.write(study, rows, command)
@@ -157,7 +160,7 @@ def main(path: Path, overrides: Sequence[str], *, as_json: bool, quiet: bool) ->
 
 def measure(study: Study, console: Console) -> list[dict[str, Any]]:
     """Every point's result, those of an earlier start included."""
-    file = study.directory / "points.jsonl"
+    file = study.directory / JOURNAL
     done = {}
     if file.exists():
         try:

@@ -1,5 +1,10 @@
 """The sweep door: `python -m sacbrax.sweep SWEEP.yaml [key=value ...]`."""
 
+if __name__ == "__main__":  # signals are heard while the rest is imported
+    from sacbrax.core.command import begin
+
+    begin()
+
 import argparse
 import json
 import sys
@@ -7,7 +12,7 @@ from collections.abc import Sequence
 
 from rich.console import Console
 
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import Parser, file_first, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError, find
 from sacbrax.sweep import spec
 
@@ -26,7 +31,11 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--json", action="store_true", help="print the ranked trials as one JSON list")
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result")
-    return parser.parse_intermixed_args(argv)
+    args = parser.parse_intermixed_args(argv)
+    args.sweep, args.overrides = file_first(args.sweep, args.overrides)
+    if args.sweep is None:
+        parser.error("SWEEP.yaml is needed")
+    return args
 
 
 @guarded

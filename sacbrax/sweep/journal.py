@@ -10,7 +10,7 @@ from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat
-from sacbrax.core.files import write_atomically
+from sacbrax.core.files import refuse_foreign, write_atomically
 from sacbrax.sweep.spec import Sweep
 
 Row = dict[str, Any]
@@ -24,6 +24,7 @@ class Journal:
         self.rows: list[Row] = []
         self._file, self._base = self.directory / "trials.jsonl", self.directory / "base.yaml"
         base = sweep.trial({})
+        refuse_foreign(self.directory, "dir", [self._base.name], self._file.exists)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             if self._file.exists():
@@ -74,7 +75,7 @@ class Journal:
         """The configuration of the trials that are there must be this one."""
         before, now = flat(config_lib.load(self._base)), flat(base)
         for key, value in now.items():
-            if value != before[key]:
+            if value != before[key] and key != "run.name":
                 raise ConfigError(
                     f"{key}: {value!r}, but the sweep in {self.directory} has {before[key]!r}; choose another dir"
                 )

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config
 from sacbrax.core.files import lock
 from sacbrax.core.signals import Interrupt
 from sacbrax.sweep.execute import Local, Program, Ray
@@ -64,13 +64,13 @@ def _side_by_side(sweep: Sweep) -> bool:
 
 def _trials_per_program(sweep: Sweep, config: Config) -> int:
     """As many as the option says and nine tenths of the device's memory hold."""
-    from sacbrax.training.memory import device_bytes, predicted_bytes
+    from sacbrax.training.memory import check_memory, device_bytes, predicted_bytes, working_bytes
     from sacbrax.training.trainer import Trainer
 
-    needed = sum(predicted_bytes(Trainer(config), config.train.num_seeds).values())
-    fitting = int(0.9 * device_bytes() / needed)
-    if fitting < 1:
-        raise ConfigError(f"replay.capacity: one trial needs {needed / 2**30:,.2f} GiB, more than the device has")
+    trainer, seeds = Trainer(config), config.train.num_seeds
+    check_memory(trainer, seeds)
+    needed = sum((predicted_bytes(trainer, seeds) | working_bytes(trainer, seeds)).values())
+    fitting = max(1, int(0.9 * device_bytes() / needed))
     return min(fitting, sweep.config.trials_per_program or fitting)
 
 

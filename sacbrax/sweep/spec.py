@@ -199,7 +199,8 @@ def _choices(values: Range | Sequence[Any]) -> Sequence[Any]:
 
 
 def _check(sweep: Sweep) -> None:
-    """Every value that can be drawn is one the configuration takes: each choice, and both ends of each range."""
+    """Every value that can be drawn is one the configuration takes: each choice; of each range both ends and, for a key
+    may be of whole numbers, one between them."""
     sweep.trial({})
     if sweep.config.search == "grid":
         for parameters in sweep.parameters():
@@ -209,3 +210,8 @@ def _check(sweep: Sweep) -> None:
     for key, values in sweep.space.items():
         for value in (values.low, values.high) if isinstance(values, Range) else values:
             sweep.trial(first | {key: value})
+        if isinstance(values, Range):
+            try:
+                sweep.trial(first | {key: values.low + (values.high - values.low) / math.pi})
+            except ConfigError as error:
+                raise ConfigError(f"vary.{key}: a range has all numbers between its ends, but {error}") from None

@@ -1,13 +1,15 @@
 """Memory of a run on its devices: what its state will take, what there is, and what is in use."""
 
-import os
-from pathlib import Path
+from collections.abc import Mapping
+from typing import Any
 
 import jax
+import numpy as np
 
-from sacbrax.config import ConfigError
-from sacbrax.core.machine import peak_rss_bytes
+from sacbrax.config import Config, ConfigError, flat
+from sacbrax.core.machine import host_bytes, peak_rss_bytes
 from sacbrax.parallel.shards import DEVICE, LANE
+from sacbrax.training import replay
 from sacbrax.training.trainer import Trainer
 
 
@@ -16,7 +18,7 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     shards = trainer.shards
     axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
     _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0))
-    parts = {"replay": state.replay, "environments": state.env, "networks": state.agent}
+    parts: dict[str, Any] = {"replay": state.replay, "environments": state.env, "networks": state.agent}
     copies = {"replay": shards.lanes, "environments": shards.lanes, "networks": 1}
     return {
         name: num_seeds * copies[name] * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
@@ -25,8 +27,8 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
 
 
 def memory_line(trainer: Trainer, seeds: int) -> str:
-    """What the training state of `seeds` will take on each device, for the log."""
-    parts = predicted_bytes(trainer, seeds)
+    """What the training of `seeds` will take on each device, for the log."""
+    parts = predicted_bytes(trainer, seeds) | working_bytes(trainer, seeds)
     listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
     which = "each" if trainer.shards.devices > 1 else "the"
     return f"memory on {which} device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
@@ -41,24 +43,91 @@ def memory_in_use() -> str:
     return "not told" if held is None else f"{held / 2**30:.1f} GiB"
 
 
+def working_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
+    """Bytes that a device needs at least beside the state, by part: what is sure to be there, not what a compiler adds.
+
+    minibatches: of all updates of a vector step, as rows, their windows and the activations of one. evaluation: its
+    observations, activations and keys.
+    """
+    config, lanes = trainer.config, trainer.shards.lanes
+    row = replay.row_width(trainer.observation_size, trainer.action_size)
+    width, candidates = (
+        max(config.network.hidden_sizes),
+        config.policy.candidates if config.policy.kind == "latent" else 1,
+    )
+    drawn = trainer.batch_size * (config.train.updates_per_step * (2 * row + 3 * config.algorithm.n_step) + width)
+    acting = trainer.shards.share(config.eval.episodes) * (trainer.observation_size + candidates * width)
+    numbers = {"minibatches": drawn, "evaluation": acting + 2 * config.env.episode_length}
+    return {name: 4 * num_seeds * lanes * count for name, count in numbers.items()}
+
+
+# The keys that decide the size of each part; of all of them there is one of every seed.
+KEYS = {
+    "replay": ("replay.capacity",),
+    "environments": ("env.num_envs", "env.reset_pool"),
+    "networks": ("network.hidden_sizes", "policy.components", "policy.coupling_layers", "policy.coupling_hidden_sizes"),
+    "minibatches": ("train.updates_per_step", "train.batch_size", "algorithm.n_step", "network.hidden_sizes"),
+    "evaluation": ("eval.episodes", "env.episode_length", "policy.candidates", "network.hidden_sizes"),
+}
+USUAL = flat(Config()) | {"env.reset_pool": 1024}
+
+
 def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:
-    """Raise `ConfigError` if one of so many devices cannot hold the training state of `seeds`."""
-    needed, limit = sum(predicted_bytes(trainer, seeds).values()), device_bytes(devices)
-    if needed > limit:
-        each = " on each device" if devices > 1 else ""
-        raise ConfigError(
-            f"replay.capacity: the run needs {needed / 2**30:,.2f} GiB{each}, the device has {limit / 2**30:,.2f} GiB; "
-            "lower replay.capacity, env.num_envs or train.num_seeds"
-        )
+    """Raise `ConfigError`, before anything is compiled, if one of so many devices cannot hold the training of `seeds`,
+    or the host the copy of its state that a checkpoint is written from."""
+    state = predicted_bytes(trainer, seeds)
+    _refuse(trainer.config, state | working_bytes(trainer, seeds), device_bytes(devices), devices)
+    if trainer.config.checkpoint.full and jax.process_count() == 1:
+        explored = trainer.config.total_iterations * trainer.config.env.num_envs
+        filled = min(1.0, explored / trainer.config.replay.capacity)
+        copy = {name: int(size * (filled if name == "replay" else 1)) * devices for name, size in state.items()}
+        room = host_bytes()
+        if jax.devices()[0].platform == "cpu":
+            room -= sum(state.values()) * devices
+        _refuse(trainer.config, copy, room, 1, "the host has {} for the copy that a checkpoint is written from")
+
+
+def check_compiled(programs: Mapping[str, Any], trainer: Trainer, seeds: int, devices: int = 1) -> None:
+    """The same with what the compiler says that its programs need beside the state."""
+    state = predicted_bytes(trainer, seeds)
+    for name, program in programs.items():
+        if (found := program.memory_analysis()) is not None:  # None: this kind of device does not tell
+            part = "evaluation" if name == "evaluate" else "minibatches" if name == "advance" else "environments"
+            more = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
+            needed = state | {part: state.get(part, 0) + max(more, 0)}
+            _refuse(trainer.config, needed, device_bytes(devices), devices)
+
+
+def _refuse(config: Config, parts: Mapping[str, int], room: int, devices: int, has: str = "the device has {}") -> None:
+    """Raise `ConfigError` if `parts` need more than `room`.
+
+    It names the key that is furthest beyond what is usual, of those that decide the sizes of the large parts.
+    """
+    needed = sum(parts.values())
+    if needed <= room:
+        return
+    values = flat(config)
+
+    def excess(key: str) -> float:
+        value, usual = (np.max(found.get(key) or 1) for found in (values, USUAL))
+        return float(value) / float(usual)
+
+    deciding = [key for name, size in parts.items() if 10 * size >= needed for key in KEYS[name]]
+    key = max((*deciding, "train.num_seeds"), key=excess)
+    listed = ", ".join(f"{name} {_gib(size)}" for name, size in parts.items())
+    each = " on each device" if devices > 1 else ""
+    raise ConfigError(
+        f"{key}: the run needs {_gib(needed)}{each} ({listed}), {has.format(_gib(max(room, 0)))}; lower {key}"
+    )
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:,.2f} GiB"
 
 
 def device_bytes(devices: int = 1) -> int:
-    """Memory of one device; for a CPU its share of the machine's own, or of the container's limit."""
+    """Memory of one device; for a CPU its share of the host's."""
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(stats["bytes_limit"])
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    cgroup = Path("/sys/fs/cgroup/memory.max")
-    if cgroup.exists() and (text := cgroup.read_text().strip()).isdigit():
-        limits.append(int(text))
-    return min(limits) // max(1, devices // jax.process_count())
+    return host_bytes() // max(1, devices // jax.process_count())

@@ -62,12 +62,10 @@ class Programs:
 
     def keys(self, seed: int) -> tuple[Key, Key]:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
-        pairs = [jax.random.split(jax.random.key(seed + i)) for i in range(self.num_seeds)]
-        if self.num_seeds == 1:
-            keys = pairs[0][0], pairs[0][1]
-        else:
-            keys = jnp.stack([pair[0] for pair in pairs]), jnp.stack([pair[1] for pair in pairs])
-        return self.place(keys[0], AGENT), self.place(keys[1], AGENT)
+        seeds = (np.uint64(seed) + np.arange(self.num_seeds, dtype=np.uint64)).astype(np.uint32)
+        pairs = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed)))(seeds)  # [S, 2]
+        train, evaluate = (pairs[0 if self.num_seeds == 1 else slice(None), which] for which in range(2))
+        return self.place(train, AGENT), self.place(evaluate, AGENT)
 
     def compile(self, wanted: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
         """The functions named, for arguments like these: one is traced while XLA, outside Python's lock, compiles

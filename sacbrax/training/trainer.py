@@ -3,6 +3,7 @@
 Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) are maps over them. Knows no files.
 """
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,12 +52,18 @@ class Trainer:
             self.env = from_config(config.env)
             training_env = randomized(self.env, config.env.randomize)
         except (ValueError, TypeError) as error:
+            if config.env.imported and not isinstance(error, ConfigError):
+                raise  # the user's own, with its traceback
             raise ConfigError(one_line(error, longest=None)) from error
         if config.policy.action_gain != 1.0:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
         self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
+        # Policies are kept, exported and run elsewhere in float32, so that is what evaluations are of.
+        network = dataclasses.replace(config.network, dtype="float32", matmul_precision="highest")
+        kept = dataclasses.replace(config, network=network)
+        self.evaluated = make_agent(kept, self.observation_size, self.action_size, shards, self.actor_inputs)
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,
@@ -109,35 +116,43 @@ class Trainer:
 
     def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
         """A whole epoch in one scan; metrics are averages over it."""
-        state, sums = self.advance(state, self.zero_sums(state), hyper, self.config.iterations_per_epoch)
+        rounds = self.config.iterations_per_epoch // self.config.train.update_interval
+        state, sums = self.advance(state, self.zero_sums(state), hyper, rounds)
         return state, self.averages(sums)
 
     def advance(
-        self, state: TrainState, sums: Metrics, hyper: Hyper, iterations: int | Array
+        self, state: TrainState, sums: Metrics, hyper: Hyper, rounds: int | Array
     ) -> tuple[TrainState, Metrics]:
-        """`iterations` train steps, whose metrics are added to `sums` one by one.
+        """`rounds` times `train.update_interval` train steps, whose metrics are added to `sums` one by one.
 
         One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
         program and its bits are the same.
         """
 
-        def body(_: Array, carry: tuple[TrainState, Metrics]) -> tuple[TrainState, Metrics]:
-            state, sums = carry
-            state, metrics = self._step(state, hyper)
-            return state, jax.tree.map(jnp.add, sums, metrics)
+        interval = self.config.train.update_interval
 
-        return jax.lax.fori_loop(0, iterations, body, (state, sums))
+        def body(i: Array, carry: tuple[TrainState, list[Array]]) -> tuple[TrainState, list[Array]]:
+            state, packed = carry
+            # By the loop's own count, which all seeds share: what differed between them would be computed for all.
+            due = () if interval == 1 else ((i + 1) % interval == 0,)
+            state, metrics = self._step(state, hyper, *due)
+            return state, jax.tree.map(jnp.add, packed, _packed(metrics))
+
+        steps = rounds if interval == 1 else rounds * interval
+        state, packed = jax.lax.fori_loop(0, steps, body, (state, _packed(sums)))
+        return state, _unpacked(packed, sums)
 
     def zero_sums(self, state: TrainState) -> Metrics:
         """Sums at the start of an epoch; of the state only the shape counts."""
-        _, metrics = jax.eval_shape(self._step, state, self.hyper())
+        due = () if self.config.train.update_interval == 1 else (jnp.zeros((), bool),)
+        _, metrics = jax.eval_shape(self._step, state, self.hyper(), *due)
         return {name: jnp.zeros(metric.shape, metric.dtype) for name, metric in metrics.items()}
 
     def averages(self, sums: Mapping[str, Any]) -> dict[str, Any]:
         """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
         sums = dict(sums)
         steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
-        counts = {"faults": sums.pop("faults"), "skipped_updates": sums.pop("skipped_updates")}
+        counts = {name: sums.pop(name) for name in ("faults", "bounded", "skipped_updates")}
         metrics = {
             "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
             "episodes": episodes,
@@ -145,23 +160,30 @@ class Trainer:
         }
         return metrics | counts | {name: value / applied for name, value in sums.items()}
 
-    def train_step(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
-        """One step of every environment, then `train.updates_per_step` gradient steps."""
+    def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Metrics]:
+        """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool []."""
         act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
-
-        # One gather serves all updates of this vector step.
-        updates, batch_size = self.config.train.updates_per_step, self.batch_size
-        batch = self._sample(state, sample_key, updates * batch_size, hyper)
-        batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
 
         def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
             batch, key = xs
             return self.agent.update(agent, batch, hyper, key)
 
-        agent, metrics = jax.lax.scan(update, state.agent, (batches, random.split(update_key, updates)))
-        metrics = {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+        def learn(agent: AgentState) -> tuple[AgentState, Metrics]:
+            # One gather serves all updates of this vector step.
+            updates, batch_size = self.config.train.updates_per_step, self.batch_size
+            batch = self._sample(state, sample_key, updates * batch_size, hyper)
+            batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+            agent, metrics = jax.lax.scan(update, agent, (batches, random.split(update_key, updates)))
+            return agent, {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+
+        if due is None:
+            agent, metrics = learn(state.agent)
+        else:  # a loop of one pass or none
+            none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state.agent)[1])
+            times = due.astype(jnp.int32)
+            agent, metrics = jax.lax.fori_loop(0, times, lambda _, carry: learn(carry[0]), (state.agent, none))
         return state.replace(agent=agent), env_metrics | metrics
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
@@ -171,8 +193,8 @@ class Trainer:
         def policy(observation: Array, key: Key) -> Array:
             observation = self._normalize(state, observation)
             if config.deterministic:
-                return self.agent.act_deterministic(state.agent, observation)
-            return self.agent.act(state.agent, observation, key)
+                return self.evaluated.act_deterministic(state.agent, observation)
+            return self.evaluated.act(state.agent, observation, key)
 
         key = self.shards.own(jax.random.fold_in(key, state.iteration))
         episodes = self.shards.share(config.episodes)
@@ -190,12 +212,12 @@ class Trainer:
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
         env, step = self.vector_env.step(state.env, action, key)
-        normalizer = state.normalizer.update(
+        normalizer, bounded = state.normalizer.update(
             step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
-        return state, self.shards.total(step.metrics)
+        return state, self.shards.total(step.metrics) | {"bounded": bounded}
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
         centered = self.config.algorithm.reward_centering > 0
@@ -208,3 +230,25 @@ class Trainer:
 
     def _normalize(self, state: TrainState, observation: Array) -> Array:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation
+
+
+def _packed(metrics: Metrics) -> list[Array]:
+    """Numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
+    return [jnp.stack([metrics[name] for name in names]) for names in _by_type(metrics)]
+
+
+def _unpacked(packed: list[Array], like: Metrics) -> Metrics:
+    """The metrics again, in the order of `like`."""
+    values = {
+        name: value
+        for names, row in zip(_by_type(like), packed, strict=True)
+        for name, value in zip(names, row, strict=True)
+    }
+    return {name: values[name] for name in like}
+
+
+def _by_type(metrics: Metrics) -> list[list[str]]:
+    names: dict[Any, list[str]] = {}
+    for name in sorted(metrics):
+        names.setdefault(metrics[name].dtype, []).append(name)
+    return list(names.values())

@@ -16,10 +16,12 @@ import numpy as np
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat
 from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
+from sacbrax.view.figures import literal
 
 RETURN = "eval/return_mean"
 UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
 AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
+LARGEST = 3.4e38
 MOST_KEYS = 4  # in which runs differ; with more of them a legend has their names instead
 LEGEND_WIDTH = 40  # characters that a panel's own legend is wide
 MARKED = 40  # up to so many evaluations each is a dot
@@ -64,10 +66,17 @@ def read_metrics(run: str | Path) -> list[dict[str, Any]]:
             rows.append(json.loads(line))
         except ValueError:
             continue  # the line a running process is writing
-    rows = [row for row in rows if isinstance(row, dict) and row.get(RETURN) is not None]
+    rows = [{key: _drawable(value) for key, value in row.items()} for row in rows if isinstance(row, dict)]
+    rows = [row for row in rows if row.get(RETURN) is not None and row.get("env_steps") is not None]
     if not rows:
         raise ConfigError(f"{run}: no evaluation in metrics.jsonl yet")
     return rows
+
+
+def _drawable(value: Any) -> float | None:
+    """A number that a picture can show; None for what is none, is not finite, or is beyond float32."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if number and abs(value) <= LARGEST else None
 
 
 def read_settings(run: str | Path) -> dict[str, Any]:
@@ -155,6 +164,7 @@ def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
     values = np.array([column(table, name) for table, name in seeds], np.float64)
     single = len(values) == 1 and metric == RETURN
     spread = np.nan_to_num(np.array(column(tables[0], "eval/return_std"))) if single else None
+    label = literal(label)
     return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, task)
 
 
@@ -178,11 +188,11 @@ def draw(plt: Any, curves: Sequence[Curve], metric: str = RETURN, x: Sequence[st
         for axis, name in zip(panels, x, strict=True):
             panel(axis, own, name, longest)
         if not single:
-            panels[0].set_title(task)
+            panels[0].set_title(literal(task))
             handles, labels = panels[-1].get_legend_handles_labels()
             panels[-1].legend(handles, [textwrap.fill(label, LEGEND_WIDTH) for label in labels], fontsize="small")
     for axis in [grid[0, 0]] if single else grid[:, 0]:
-        axis.set_ylabel("return of an episode" if metric == RETURN else metric)
+        axis.set_ylabel("return of an episode" if metric == RETURN else literal(metric))
     note = f"band: {meaning}" if (meaning := band_meaning(curves)) else ""
     if single:
         figure.suptitle(title(curves))

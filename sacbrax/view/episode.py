@@ -93,8 +93,8 @@ def gymnasium_env(policy: NumpyPolicy) -> Any:
         import gymnasium
     except ImportError:
         raise ConfigError("--engine: gymnasium is not installed; pip install 'sacbrax[gymnasium]'") from None
-    with unheard():
-        return gymnasium.make(name)
+    with unheard():  # its limit counts every repetition of an action
+        return gymnasium.make(name, max_episode_steps=config.episode_length * config.action_repeat)
 
 
 def in_bounds(action: np.ndarray, space: Any) -> np.ndarray:

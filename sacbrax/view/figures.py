@@ -24,6 +24,11 @@ def load_matplotlib() -> Any:
     return plt
 
 
+def literal(text: str) -> str:
+    """Text for a picture as it is: no mathematics between dollars, and no label that a legend leaves out."""
+    return f"{' ' if text.startswith('_') else ''}{text}".replace("$", r"\$")
+
+
 def check(out: Path) -> None:
     """Before the work: raises ConfigError when `out` could not be written."""
 

@@ -6,11 +6,13 @@
 import importlib
 import os
 import sys
+import warnings
 from typing import Any
 
 import mujoco
 import numpy as np
 
+from sacbrax.core.command import SWITCHES
 from sacbrax.core.errors import RunError, one_line
 
 SAMPLES = 4  # per pixel
@@ -23,8 +25,8 @@ class Screen:
     def __init__(self, model: mujoco.MjModel, width: int, height: int):
         model.vis.global_.offwidth, model.vis.global_.offheight = width, height
         model.vis.quality.offsamples = SAMPLES
-        self._model, self._context = model, _open(width, height)
-        self._gl = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
+        self._model = model
+        self._context, self._gl = _open(model, width, height)
         mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN.value, self._gl)
         self._scene = mujoco.MjvScene(model, MAX_SHAPES)
         for effect in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
@@ -46,15 +48,17 @@ class Screen:
         self._context.free()
 
 
-def _open(width: int, height: int) -> Any:
-    """An OpenGL context: what MUJOCO_GL names, else EGL, OSMesa or what the system brings."""
+def _open(model: mujoco.MjModel, width: int, height: int) -> tuple[Any, mujoco.MjrContext]:
+    """OpenGL's context and MuJoCo's: of what MUJOCO_GL names, else EGL, OSMesa or what the system brings."""
     usual = ("egl", "osmesa") if sys.platform == "linux" else ("cgl", "glfw") if sys.platform == "darwin" else ("glfw",)
     problems = []
-    for library in [asked] if (asked := os.environ.get("MUJOCO_GL", "").lower()) else usual:
+    asked = os.environ.get("MUJOCO_GL", "").lower()
+    for library in [asked] if asked not in ("", *SWITCHES) else usual:
         try:
-            context = importlib.import_module(f"mujoco.{library}").GLContext(width, height)
-            context.make_current()
-            return context
+            with warnings.catch_warnings(action="ignore"):  # GLFW's
+                context = importlib.import_module(f"mujoco.{library}").GLContext(width, height)
+                context.make_current()
+                return context, mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100.value)
         except Exception as error:  # of many kinds, by what is missing
             problems.append(f"{library}: {one_line(error)}")
     raise RunError(

@@ -91,7 +91,7 @@ def surface(
 
 def snapshots(run: str) -> list[Path]:
     """The light snapshots of a run, oldest first. Raises ConfigError when it keeps none."""
-    found = sorted((Path(run) / "checkpoints").glob("snapshot_*.npz"))
+    found = sorted((Path(run) / "checkpoints").glob("snapshot_*.npz"), key=lambda file: (len(file.name), file.name))
     if not found:
         raise ConfigError(f"--out: {run} has no snapshots to animate; train with checkpoint.snapshots=true")
     return found

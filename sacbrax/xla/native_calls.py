@@ -16,6 +16,9 @@ import jax
 from jax.experimental.xla_metadata import set_xla_metadata
 from jax.extend import core
 
+# Operations of one function. XLA would divide a longer one among threads, which a native function cannot have.
+LONGEST = 64
+
 
 def compiled_apart(f: Callable) -> Callable:
     """`f` on pytrees of arrays, as a call that XLA:CPU compiles to one native function."""
@@ -80,7 +83,8 @@ def computed_once(f: Callable) -> Callable:
                 continue
             (value,) = results
             value.equation, value.inputs = equation, inputs
-            if users[value] > 1 and len(value.pending()) > 1:
+            pending = len(value.pending()) if users[value] else 0
+            if (users[value] > 1 and pending > 1) or pending >= LONGEST:
                 value.compute()
         return jax.tree.unflatten(jax.tree.structure(shape), [_compute(x) for x in outputs])
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny_config import make_tiny
 
 from sacbrax.agents.hyperparameters import Hyper, create
 from sacbrax.config import ConfigError, from_mapping
@@ -81,3 +82,18 @@ def test_a_mistake_names_the_key(parts, word):
     with pytest.raises(ConfigError, match=word) as error:
         from_mapping({"algorithm": {"reward_scale": parts}})
     assert "algorithm.reward_scale" in str(error.value)
+
+
+@pytest.mark.parametrize("size", [1, 2, 17])
+def test_an_entropy_that_squashed_actions_cannot_have_is_refused(size):
+    limit = size * math.log(2)
+    schedule = f"{{schedule: linear, values: [-1, {limit + 1}], boundaries: [10]}}"
+    for wanted in (f"{limit + 1e-3}", "5e3", schedule):
+        with pytest.raises(ConfigError, match=rf"^algorithm\.target_entropy: must be below {limit:.3f}"):
+            Hyper.create(make_tiny(f"algorithm.target_entropy={wanted}"), size)
+    with pytest.raises(ConfigError, match="normal prior, got 0"):
+        Hyper.create(make_tiny("algorithm.target_entropy=0", "algorithm.action_prior=normal"), size)
+    for fine in ([f"algorithm.target_entropy={limit - 1e-3}"], ["algorithm.target_entropy=null"]):
+        Hyper.create(make_tiny(*fine), size)
+    for other in ("algorithm.name=sac_v1", "policy.squash=false"):
+        Hyper.create(make_tiny("algorithm.target_entropy=5e3", other), size)

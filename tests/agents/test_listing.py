@@ -266,7 +266,8 @@ def test_warm_start_takes_only_the_parts_asked_for(finished):
 @pytest.mark.parametrize(
     ("override", "word"),
     [
-        ("network.hidden_sizes=[9]", "shape"),
+        ("network.hidden_sizes=[9]", "network.hidden_sizes"),
+        ("policy.components=3", "shape"),
         ("policy.kind=gaussian", "policy.kind"),
         ("network.activation=tanh", "network.activation"),
         ("network.normalize_observations=false", "normalize_observations"),
@@ -278,6 +279,72 @@ def test_warm_start_that_does_not_fit_is_one_clear_line(finished, override, word
     with pytest.raises(ConfigError, match=word) as error:
         warm(finished, override)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "also"),
+    [
+        ("network.actor_layer_norm", ("true", "false"), ()),
+        ("network.critic_layer_norm", ("true", "false"), ("init.parts=[value]", "init.parts=[critics]")),
+        ("network.hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
+        ("policy.coupling_layers", ("2", "3"), ("policy.kind=latent",)),
+        ("policy.coupling_hidden_sizes", ("[2]", "[2,2]"), ("policy.kind=latent",)),
+        ("policy.action_gain", ("1", "2"), ("init.parts=[policy]", "init.parts=[critics]")),
+        ("policy.log_sigma_max", ("2", "1"), ()),
+        ("policy.log_sigma_min", ("-20", "-5"), ()),
+        ("policy.squash", ("true", "false"), ()),
+    ],
+)
+def test_networks_that_mean_something_else_are_refused_by_name(tiny, tmp_path, key, values, also):
+    base = ["algorithm.name=sac_v1", *(part for part in also if not part.startswith("init"))]
+    for there, here in (values, values[::-1]):
+        config = tiny(*base, f"{key}={there}")
+        trainer = Trainer(config)
+        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(plain_init(trainer)))
+        params = state.agent.params
+        sizes = (trainer.observation_size, trainer.action_size)
+        policy_files.save(tmp_path / "a.npz", config, params["actor"], state.normalizer, sizes, {}, params)
+        for parts in [part for part in also if part.startswith("init")] or ["init.from=null"]:
+            load(tiny(*base, parts, f"{key}={there}", f"init.from={tmp_path / 'a.npz'}"))
+            with pytest.raises(ConfigError, match=f"^{key}: "):
+                load(tiny(*base, parts, f"{key}={here}", f"init.from={tmp_path / 'a.npz'}"))
+
+
+def plain_init(trainer):
+    """`trainer.init` without the key, of which NumPy has no type."""
+    return lambda: trainer.init(jax.random.key(0)).replace(key=None)
+
+
+def load(config):
+    from sacbrax.run import warm_start
+
+    return warm_start.load(config, jax.eval_shape(plain_init(Trainer(config))))
+
+
+def test_spoilt_statistics_are_refused(tiny, tmp_path):
+    trainer = Trainer(tiny())
+    state = trainer.init(jax.random.key(0))
+    path, sizes = tmp_path / "a.npz", (trainer.observation_size, trainer.action_size)
+    spoilt = state.normalizer.replace(variance=np.array([1.0, np.inf]))
+    policy_files.save(path, trainer.config, state.agent.params["actor"], spoilt, sizes, {}, {})
+    with pytest.raises(ConfigError, match=r"^init\.from: the running statistics of .* are spoilt$"):
+        load(tiny(f"init.from={path}"))
+
+
+def test_the_mean_reward_comes_along_without_a_normalizer(tiny, tmp_path):
+    from sacbrax.run import warm_start
+
+    options = ("network.normalize_observations=false", "algorithm.reward_centering=0.1")
+    trainer = Trainer(tiny(*options))
+    state = trainer.init(jax.random.key(0))
+    found = state.normalizer.replace(reward_mean=3.0, reward_variance=4.0, steps=50)
+    path, sizes = tmp_path / "a.npz", (trainer.observation_size, trainer.action_size)
+    policy_files.save(path, trainer.config, state.agent.params["actor"], found, sizes, {}, {})
+    config = tiny(*options, f"init.from={path}")
+    state = warm_start.apply(state, load(config))
+    assert warm_start.line(config, load(config)) == f"starting with policy of {path}"
+    after = state.normalizer
+    assert (float(after.reward_mean), float(after.reward_variance), int(after.steps)) == (3.0, 4.0, 50)
 
 
 def test_a_warm_started_run_begins_where_the_other_ended(finished, tmp_path):

@@ -63,7 +63,8 @@ def test_value_shape_and_size() -> None:
 def stream(normalizer: Normalizer, rate: float, blocks: list[tuple[Any, Any, Any]]) -> Normalizer:
     update = jax.jit(Normalizer.update)
     for observation, reward, valid in blocks:
-        normalizer = update(normalizer, observation, reward, valid, jnp.float32(rate))
+        normalizer, bounded = update(normalizer, observation, reward, valid, jnp.float32(rate))
+        assert bounded == 0
     return normalizer
 
 
@@ -100,6 +101,43 @@ def test_a_step_without_sound_rows_changes_nothing() -> None:
     interrupted = stream(Normalizer.create(2), 0.1, [nothing, *data[:2], nothing, *data[2:]])
     for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(interrupted), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.0, 0.01])
+@pytest.mark.parametrize("absurd", [1e20, -3e38])
+def test_one_absurd_number_does_not_poison_the_statistics(absurd: float, rate: float) -> None:
+    data = blocks(300, False)
+    update = jax.jit(Normalizer.update)
+    plain = odd = Normalizer.create(2)
+    for t, (observation, reward, valid) in enumerate(data):
+        plain, none = update(plain, observation, reward, valid, jnp.float32(rate))
+        if t == 100:
+            observation, reward = observation.copy(), reward.copy()
+            observation[2, 1], reward[4] = absurd, absurd
+        odd, bounded = update(odd, observation, reward, valid, jnp.float32(rate))
+        assert (int(none), int(bounded)) == (0, 2 if t == 100 else 0)
+    np.testing.assert_allclose(odd.variance, plain.variance, rtol=0.05)
+    np.testing.assert_allclose(odd.mean, plain.mean, atol=0.02 * np.sqrt(plain.variance).max())
+    np.testing.assert_allclose(odd.reward_mean, plain.reward_mean, atol=0.1)
+    np.testing.assert_allclose(odd.reward_variance, plain.reward_variance, rtol=0.2)
+
+
+def test_the_first_step_is_bounded_only_so_that_squares_are_finite() -> None:
+    observation = np.array([[1e3, 3e38], [1e3, -3e38]], np.float32)
+    normalizer, bounded = Normalizer.create(2).update(observation, jnp.ones(2), jnp.ones(2, bool), jnp.float32(0.0))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(normalizer))
+    assert (float(normalizer.mean[0]), int(bounded)) == (1e3, 2)
+
+
+def test_numbers_that_have_come_to_stay_are_followed() -> None:
+    """As a body that learns to run is: here from 1 to 1000 after 100 steps of nothing."""
+    update = jax.jit(Normalizer.update)
+    normalizer = Normalizer.create(1)
+    for t in range(400):
+        observation = (RNG.normal(size=(8, 1)) * (1e-3 if t < 100 else 1e3)).astype(np.float32)
+        normalizer, _ = update(normalizer, observation, observation[:, 0], np.ones(8, bool), jnp.float32(0.01))
+    assert 0.7e3 < float(jnp.sqrt(normalizer.variance[0])) < 1e3
+    assert float(jnp.sqrt(normalizer.reward_variance)) == pytest.approx(1e3, rel=0.3)
 
 
 def test_the_reward_mean_forgets_at_its_rate() -> None:

@@ -182,10 +182,27 @@ def test_a_terminated_row_does_not_look_ahead(tiny: Tiny, name: str) -> None:
 
 
 def test_temperature_falls_when_entropy_is_above_its_target(tiny: Tiny) -> None:
-    for entropy, falls in [("-10", True), ("10", False)]:
+    for entropy, falls in [("-10", True), ("1.38", False)]:
         _, state, hyper, update = make(tiny(f"algorithm.target_entropy={entropy}"))
         new, _ = update(state, batch(), hyper, jax.random.key(1))
         assert (new.params["log_temperature"] < state.params["log_temperature"]) == falls
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_an_agent_that_is_stuck_stays_so(tiny: Tiny, name: str) -> None:
+    """The host may look after many more updates; one below the limit is forgotten by a sound update."""
+    _, state, hyper, update = make(tiny(f"algorithm.name={name}", "train.max_bad_updates=3"))
+    for before, after in ((0, 0), (2, 0), (3, 3)):
+        new, _ = update(state.replace(bad_updates=jnp.int32(before)), batch(), hyper, jax.random.key(1))
+        assert int(new.bad_updates) == after
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize("normed", ["actor", "critic"])
+def test_layer_norm_is_where_it_is_asked_for(tiny: Tiny, name: str, normed: str) -> None:
+    _, state, _, _ = make(tiny(f"algorithm.name={name}", f"network.{normed}_layer_norm=true"))
+    found = {group for group, tree in state.params.items() if "LayerNorm_0" in str(jax.tree.structure(tree))}
+    assert found == ({"actor"} if normed == "actor" else set(state.params) & {"critic", "value"})
 
 
 def test_nulls_are_resolved(tiny: Tiny) -> None:
@@ -205,6 +222,20 @@ def test_acting(tiny: Tiny, name: str) -> None:
     mode = agent.act_deterministic(state, observation)
     mean, _ = agent.policy._parameters(state.params["actor"], observation)
     np.testing.assert_allclose(mode, np.tanh(mean), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_the_deterministic_action_is_the_candidate_of_highest_smallest_q(tiny: Tiny, name: str) -> None:
+    agent, state, _, _ = make(tiny(f"algorithm.name={name}", "policy.kind=gmm", "policy.components=5"))
+    observation = jax.random.normal(jax.random.key(3), (200, O))
+    candidates = np.tanh(agent.policy.candidates(state.params["actor"], observation))  # [B, C, A]
+    q = np.stack([agent.critics(state.params["critic"], observation, candidates[:, i]) for i in range(5)], axis=2)
+    rows = np.arange(200)
+    np.testing.assert_allclose(
+        agent.act_deterministic(state, observation), candidates[rows, q.min(axis=0).argmax(axis=1)], rtol=1e-5
+    )
+    for other in (q[0], q[1], q.max(axis=0), q.mean(axis=0)):
+        assert (other.argmax(axis=1) != q.min(axis=0).argmax(axis=1)).any(), "the critics must disagree somewhere"
 
 
 def test_the_table_of_algorithms_is_the_configurations(tiny: Tiny) -> None:

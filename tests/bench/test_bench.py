@@ -233,7 +233,7 @@ def test_an_engine_whose_call_takes_longer_than_the_budget_says_so(monkeypatch: 
     """Its first call counts as a measurement, and it gets no more of them than twice the time of all repeats."""
     calls: dict[str, list[int]] = {"quick": [], "slow": []}
 
-    def engine(name: str, n: int, links: int) -> Any:
+    def engine(name: str, n: int, subject: Any) -> Any:
         def run(count: int) -> float:
             calls[name].append(count)
             return count * (0.001 if name == "quick" else 4.0)
@@ -241,7 +241,7 @@ def test_an_engine_whose_call_takes_longer_than_the_budget_says_so(monkeypatch: 
         return run, 0.0
 
     monkeypatch.setattr(physics, "ENGINES", {"quick": engine, "slow": engine})
-    quick, slow = physics.measure(["quick", "slow"], 1, 3, repeats=3, seconds=0.5, skipped={})
+    quick, slow = physics.measure(["quick", "slow"], 1, physics.Subject("swimmer"), repeats=3, seconds=0.5, skipped={})
     assert (quick["repeats"], quick["short_of_repeats"], quick["vector_steps_per_repeat"]) == (3, False, 5000)
     assert calls["quick"][2:] == [500] * 3
     assert (slow["repeats"], slow["short_of_repeats"]) == (1, True)

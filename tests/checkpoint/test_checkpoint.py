@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +51,28 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     assert_same_run(plain, cut)
 
 
+def test_a_run_with_an_update_interval_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Cut into single rounds and stopped where the interval does not divide what is asked for."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    overrides = ("train.update_interval=3", "eval.every_env_steps=100", "checkpoint.every_env_steps=50")
+    train(whole, *overrides, "train.total_env_steps=440")
+    monkeypatch.setattr("sacbrax.run.loop.CALL_SECONDS", 0.0)
+    train(halves, *overrides, "train.total_env_steps=230")
+    train(halves, *overrides, "train.total_env_steps=440")
+    assert_same_run(whole, halves)
+    state, last = arrays(whole), learning(whole)[-1]
+    assert state["state/agent/gradient_steps"] == last["gradient_steps"] == (state["state/iteration"] - 10) / 3
+    assert last["env_steps"] == 4 * state["state/iteration"] >= 440
+
+
+def test_names_of_any_length_are_in_order(tmp_path: Path) -> None:
+    steps = [(999_999_999_999, 7), (10**12, 8), (10**12, 10**6), (3 * 10**13, 9)]
+    expected = [checkpoint_files.checkpoint_name(*each) for each in steps]
+    for name in [*expected, ".writing-1", "12-3", "000000000001-000001.damaged"]:
+        (tmp_path / name).mkdir()
+    assert checkpoint_files.names(tmp_path) == expected
+
+
 def test_replay_is_stored_up_to_its_fill(tmp_path: Path) -> None:
     train(tmp_path / "run", "train.total_env_steps=120", "replay.capacity=100000")
     stored = arrays(tmp_path / "run")
@@ -70,6 +93,11 @@ def test_snapshot_is_a_copy_and_restores_every_kind_of_leaf() -> None:
     }
     taken = state_arrays.take(tree)
     assert {name: (a.shape, a.dtype.name) for name, a in taken.items()} == state_arrays.shapes(tree, 4)
+    for name in ("flag", "half", "replay/rows", "replay/size"):  # on a CPU a view of the device's buffer is possible
+        leaf: Any = tree["state"]
+        for part in name.split("/"):
+            leaf = leaf[part]
+        assert not np.shares_memory(taken[f"state/{name}"], np.asarray(leaf)), name
     back = state_arrays.put(taken, jax.eval_shape(lambda: tree))
     expected = tree["state"] | {"replay": {"rows": tree["state"]["replay"]["rows"].at[4:].set(0), "size": jnp.int32(4)}}
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(_plain(a), _plain(b)), back["state"], expected)
@@ -143,6 +171,17 @@ def test_log_files_are_made_anew_from_the_checkpoint(copied: Path) -> None:
     table.unlink()
     train(directory, "train.total_env_steps=120")
     assert (log.read_text(), table.read_text()) == (text, rows)
+
+
+def test_one_number_of_the_notes_that_is_changed_is_damage(copied: Path) -> None:
+    """Readable and of the right form: the checksum alone tells."""
+    file = newest(copied) / manifest.NAME
+    text = file.read_text()
+    changed = text.replace('iteration\\": 30', 'iteration\\": 31')
+    assert changed != text
+    file.write_text(changed)
+    with pytest.raises(manifest.DamagedError, match="another checksum"):
+        manifest.read(newest(copied))
 
 
 def test_notes_are_plain_json(short: Path) -> None:

@@ -1,4 +1,4 @@
-"""Files that an earlier build of this format version wrote, kept in tests/support/data, still serve."""
+"""Files of earlier builds in tests/support/data still serve: a run of this format version, policies of all versions."""
 
 import json
 import shutil
@@ -22,7 +22,9 @@ def test_a_stored_run_goes_on(tmp_path: Path) -> None:
 
 def test_a_stored_policy_acts_as_it_did() -> None:
     expected = json.loads((DATA / "actions.json").read_text())
-    np.testing.assert_allclose(load_policy(DATA / "run")(OBSERVATIONS), expected, rtol=1e-5, atol=1e-6)
+    assert set(expected) == {"run", *(file.name for file in DATA.glob("policy_*.npz"))}
+    for name, actions in expected.items():
+        np.testing.assert_allclose(load_policy(DATA / name)(OBSERVATIONS), actions, rtol=1e-5, atol=1e-6)
 
 
 def test_the_files_are_small() -> None:

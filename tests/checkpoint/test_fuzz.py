@@ -2,15 +2,17 @@
 manifests and checkpoints. A fixed seed, so that a failure here is a failure everywhere."""
 
 import copy
+import gc
 import io
 import itertools
 import json
 import os
 import pickle
 import shutil
+import time
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -289,7 +291,19 @@ def test_manifests_that_lie(run_directory: Path, store: Store, tmp_path: Path, d
     reads_or_refuses(path, store._expected)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # orbax's threads, on what they read
+@pytest.fixture
+def _settled() -> Iterator[None]:
+    """orbax closes its event loop while other reads of a failed restore are still under way, and each of those then
+    fails in a thread, to nobody: "Event loop is closed". They end here, where that is ignored, lest another test or the
+    end of the session is blamed."""
+    yield
+    for _ in range(10):
+        gc.collect()
+        time.sleep(0.05)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.usefixtures("_settled")
 @fuzz(60)
 @given(st.data())
 def test_arrays_that_lie(run_directory: Path, store: Store, tmp_path: Path, data: st.DataObject) -> None:
@@ -336,7 +350,7 @@ def test_links_and_strange_names_are_refused(run_directory: Path, tmp_path: Path
 def test_a_newer_format_is_no_damage(run_directory: Path, store: Store, tmp_path: Path) -> None:
     """An older release must not set a newer checkpoint aside."""
     shutil.copytree(newest(run_directory), tmp_path / "checkpoint")
-    seal(tmp_path / "checkpoint", body_of(newest(run_directory)) | {"format_version": 2})
+    seal(tmp_path / "checkpoint", body_of(newest(run_directory)) | {"format_version": 1})
     with pytest.raises(CheckpointError, match="format version 2, this release reads 1") as caught:
         checkpoint_files.read(tmp_path / "checkpoint", store._expected)
     assert not isinstance(caught.value, DamagedError)

@@ -42,7 +42,7 @@ def test_overrides_replace_the_file(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
-    assert config_lib.load(write(tmp_path, "")) == Config()
+    assert config_lib.load(write(tmp_path, ""), ["run.name=null"]) == Config()
 
 
 def test_the_resolved_yaml_reads_back_as_itself(tmp_path: Path, tiny: Callable[..., Config]) -> None:
@@ -86,6 +86,17 @@ def test_the_configuration_is_frozen() -> None:
         ("train.batch_size=17", "train.batch_size", "train.exploration_env_steps"),
         ("train.total_env_steps=19", "train.total_env_steps", "at least 20"),
         ("policy.log_sigma_min=3", "policy.log_sigma_min", "below policy.log_sigma_max"),
+        # Devices count in 32 bits.
+        ("env.episode_length=2_147_483_648", "env.episode_length", "at most 2147483647"),
+        ("replay.capacity=2_000_000_000", "replay.capacity", "at most 1073741824"),
+        ("train.max_bad_updates=1e10", "train.max_bad_updates", "at most 2147483647"),
+        (
+            "algorithm.learning_rate={schedule: linear, values: [1, 2], boundaries: [3_000_000_000]}",
+            "algorithm.learning_rate.boundaries",
+            "at most 2147483647",
+        ),
+        ("train.total_env_steps=9e9", "train.total_env_steps", "vector steps"),
+        ("train.total_env_steps=5e9", "train.total_env_steps", "gradient steps"),
     ],
 )
 def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: str, says: str) -> None:
@@ -98,6 +109,12 @@ def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: 
     assert message.startswith(f"{key}:")
     assert says in message
     assert "\n" not in message
+
+
+def test_an_epoch_fits_its_counters(tiny: Callable[..., Config]) -> None:
+    with pytest.raises(ConfigError, match=r"^eval\.every_env_steps: more than 2\*\*31"):
+        tiny("train.total_env_steps=3e9", "eval.every_env_steps=3e9", "train.updates_per_step=1")
+    assert tiny("eval.every_env_steps=1e15").num_epochs == 1, "longer than the run is the run"
 
 
 @pytest.mark.parametrize(
@@ -172,3 +189,38 @@ def test_every_option_has_its_line_of_help() -> None:
     for section in dataclasses.fields(Config):
         for field in dataclasses.fields(section.default_factory):  # type: ignore[arg-type]
             assert field.metadata["help"], field.name
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("train: {seed: 1}\ntrain: {batch_size: 8}", "x: not valid YAML at line 2, column 1: train is there twice"),
+        ("train:\n  seed: 1\n  seed: 2", "x: not valid YAML at line 3, column 3: seed is there twice"),
+        ("algorithm: {reward_scale: {schedule: linear}}", "algorithm.reward_scale.values: expected a list of numbers"),
+        ("algorithm: {reward_scale: {}}", "algorithm.reward_scale.values: expected a list of numbers"),
+        (
+            "algorithm: {reward_scale: {schedule: cosine, values: [3]}}",
+            "algorithm.reward_scale.values: expected two",
+        ),
+    ],
+)
+def test_what_would_silently_be_something_else_is_refused(text: str, line: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config_lib.parse(text, "x")
+    assert str(error.value).startswith(line)
+
+
+def test_anchors_and_merges_are_no_second_keys() -> None:
+    text = "train: &t {seed: 1}\nx: &u {<<: *t}"
+    with pytest.raises(ConfigError, match="x: unknown key"):
+        config_lib.parse(text, "x")
+
+
+def test_a_configuration_knows_the_name_of_its_file(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("run: {dir: here}\n")
+    assert config_lib.load(tmp_path / "mine.yaml").run.name == "mine"
+    assert config_lib.load("swimmer").run.name == "swimmer"
+    assert config_lib.load("swimmer", ["run.name=other"]).run.name == "other"
+    assert config_lib.load("swimmer", ["run.name=null"]).run.name is None
+    again = config_lib.parse(config_lib.load("swimmer").to_yaml(), "x", (), "config")
+    assert again == config_lib.load("swimmer")

@@ -14,13 +14,14 @@ import mujoco.rollout
 import numpy as np
 import pytest
 
-from sacbrax.engines.fused import Fused
+from sacbrax.engines.fused import fused
 from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.swimmer.dynamics import accelerations, motor_torques, reduced_system, sincos
+from sacbrax.engines.swimmer.engine import FusedSwimmer
 from sacbrax.engines.swimmer.mechanism import read_chain
 from sacbrax.envs.tasks import swimmer_models
 
-ENGINES = {"fused": Fused, "mjx": Mjx}
+ENGINES = {"fused": fused, "mjx": Mjx}
 # Relative, float64. Where a limit pushes, MJX's solver ends when its cost does not fall any more, some 1e-8 short.
 STEP_TOLERANCE = {"fused": 1e-9, "mjx": 2e-6}
 INTEGRATORS = {"RK4": mujoco.mjtIntegrator.mjINT_RK4, "Euler": mujoco.mjtIntegrator.mjINT_EULER}
@@ -272,7 +273,7 @@ def test_the_fused_engine_takes_any_number_of_environments(n: int) -> None:
     """The blocks it splits a batch into, and nested vmaps, change nothing."""
     model, frame_skip = build("gym", 3, "RK4")
     states = [jnp.asarray(x, jnp.float32) for x in random_states(model, n)]
-    engine = Fused(model, frame_skip)
+    engine = FusedSwimmer(model, frame_skip)
     qpos, qvel = jax.jit(jax.vmap(engine.step))(*states)
     last = jax.jit(engine.step)(*(x[-1] for x in states))
     np.testing.assert_allclose(qpos[-1], last[0], rtol=1e-5, atol=1e-5)
@@ -286,11 +287,11 @@ def test_the_engine_sees_all_environments_at_once() -> None:
     """Also those of nested vmaps, of which one may not carry the actions."""
     model, frame_skip = build("gym", 3, "RK4")
     qpos, qvel, ctrl = (jnp.asarray(x, jnp.float32) for x in random_states(model, 6))
-    nested = jax.vmap(jax.vmap(Fused(model, frame_skip).step, in_axes=(0, 0, None)), in_axes=(0, 0, 0))
+    nested = jax.vmap(jax.vmap(FusedSwimmer(model, frame_skip).step, in_axes=(0, 0, None)), in_axes=(0, 0, 0))
     arguments = qpos.reshape(2, 3, -1), qvel.reshape(2, 3, -1), ctrl[:2]
     steps = [e for e in jax.make_jaxpr(nested)(*arguments).eqns if e.primitive.name == "fused_step"]
     assert [[x.aval.shape[0] for x in step.invars] for step in steps] == [[6, 6, 6]]
-    same = jax.vmap(Fused(model, frame_skip).step)(qpos, qvel, jnp.repeat(ctrl[:2], 3, axis=0))
+    same = jax.vmap(FusedSwimmer(model, frame_skip).step)(qpos, qvel, jnp.repeat(ctrl[:2], 3, axis=0))
     np.testing.assert_array_equal(nested(*arguments)[0].reshape(6, -1), same[0])
 
 
@@ -332,7 +333,7 @@ def edited(old: str, new: str, count: int = -1) -> mujoco.MjModel:
 )
 def test_a_model_it_does_not_cover_is_refused(old: str, new: str, feature: str) -> None:
     with pytest.raises(ValueError, match=rf"env\.engine=fused does not cover .*{feature}.*env\.engine=mjx"):
-        Fused(edited(old, new), 4)
+        FusedSwimmer(edited(old, new), 4)
 
 
 def test_every_number_comes_from_the_model() -> None:
@@ -357,7 +358,7 @@ def test_every_number_comes_from_the_model() -> None:
         mujoco.mj_forward(model, data)
         ours = accelerations(chain, list(q), list(v), motor_torques(chain, list(u), np), np)
         assert relative(ours, data.qacc) < 1e-9
-    assert Fused(model, 3).chain == chain
+    assert FusedSwimmer(model, 3).chain == chain
 
 
 @pytest.mark.parametrize(

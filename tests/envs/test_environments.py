@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 import pytest
-from probes import Cue, fluids
+from probes import Cue, Weighed, fluids, weights
 from tiny_config import make_tiny
 
 from sacbrax.config import ConfigError
-from sacbrax.engines.fused import Fused
 from sacbrax.engines.mjx import Mjx
+from sacbrax.engines.swimmer.engine import FusedSwimmer
 from sacbrax.envs import ENVS, make_env, randomized
 from sacbrax.envs.tasks import swimmer_models
 from sacbrax.envs.vector_env import VectorEnv
@@ -112,7 +112,7 @@ def other_model(fields: dict[str, Any]) -> Any:
     return model
 
 
-@pytest.mark.parametrize("engine", [Fused, pytest.param(Mjx, marks=slow)])
+@pytest.mark.parametrize("engine", [FusedSwimmer, pytest.param(Mjx, marks=slow)])
 def test_model_fields_make_another_model(engine: Any) -> None:
     """Steps with fields, different in every environment, beside steps of models compiled with those numbers."""
     rng = np.random.default_rng(0)
@@ -132,8 +132,8 @@ def test_model_fields_make_another_model(engine: Any) -> None:
 
 
 RANDOMIZED = (
-    ("inverted_pendulum_v5", "fused", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
-    pytest.param("hopper_v5", "fused", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands
+    ("inverted_pendulum_v5", "mjx", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
+    pytest.param("hopper_v5", "mjx", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands
     pytest.param("swimmer", "mjx", 3, ("opt.density", "opt.viscosity", "actuator_gear"), marks=slow),
 )
 
@@ -182,6 +182,36 @@ def test_every_start_draws_a_model_of_its_own() -> None:
     np.testing.assert_array_equal(kept, [True, True, False, False], "clocks are staggered: two episodes ended")
 
 
+def test_every_start_has_its_own_model_where_the_task_prefers_a_pool() -> None:
+    class Pooled(Weighed):
+        reset_pool = 3
+
+    assert VectorEnv(Pooled(), 8, 2).reset_pool == 3
+    vector = VectorEnv(ActionRepeat(Randomized(Pooled(), weights), 2), 8, 2)
+    state = vector.reset(jax.random.key(0))
+    after, _ = vector.step(state, jnp.zeros((8, 1)), jax.random.key(1))
+    drawn = [np.asarray(x.state.pipeline_state.fields["weight"]) for x in (state, after)]
+    assert len(np.unique(np.concatenate(drawn))) == 16
+
+
+def test_a_start_is_observed_with_its_own_model() -> None:
+    """The reacher's tip is where the links that were drawn put it, as C MuJoCo has it."""
+    task: Any = make_env("reacher_v5")
+    own = np.asarray(task.model.body_pos, np.float32)
+    env = Randomized(task, lambda key: {"body_pos": own * jax.random.uniform(key, minval=0.5, maxval=2.0)})
+    state: Any = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 3))
+    physics = jax.device_get(state.pipeline_state)
+    assert np.ptp(physics.fields["body_pos"], axis=0).max() > 0.01
+    for i in range(3):
+        model = copy.deepcopy(task.model)
+        model.body_pos[:] = physics.fields["body_pos"][i]
+        data = mujoco.MjData(model)
+        data.qpos[:], data.qvel[:] = physics.qpos[i], physics.qvel[i]
+        mujoco.mj_forward(model, data)
+        reach = data.body("fingertip").xpos - data.body("target").xpos
+        np.testing.assert_allclose(state.obs[i, -2:], reach[:2], atol=1e-5)
+
+
 def test_the_pages_example_of_model_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
     (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
@@ -204,6 +234,7 @@ def test_evaluations_keep_the_model() -> None:
         (["env.name=swimmer", "env.randomize=fluids"], "env.randomize: 'fluids' is no import path"),
         (["env.name=swimmer", "env.randomize=probes:nothing"], "env.randomize: cannot import 'probes:nothing'"),
         (["env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
+        (["env.name=swimmer", "env.randomize=probes:fluids", "env.reset_pool=3"], "env.reset_pool: must be 0 or null"),
     ],
 )
 def test_mistakes_are_one_clear_line(overrides: list[str], message: str) -> None:

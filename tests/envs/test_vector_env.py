@@ -60,6 +60,12 @@ def test_termination_gives_discount_zero_and_a_reset() -> None:
     np.testing.assert_array_equal(before[3, :, 1], 0)
 
 
+def test_staggered_clocks_do_not_overflow() -> None:
+    """4,096 environments times a million steps exceed 32 bits."""
+    clock = np.asarray(VectorEnv(Cue(), 4096, 1_000_000).reset(jax.random.key(0)).episode_step)
+    np.testing.assert_array_equal(clock, np.arange(4096, dtype=np.int64) * 1_000_000 // 4096)
+
+
 def test_a_termination_at_the_time_limit_is_a_termination() -> None:
     _, step, _ = roll(Cue(terminate_at=LENGTH), LENGTH)
     assert step.transition.discount[LENGTH - 1, 0] == 0
@@ -99,6 +105,22 @@ def test_a_fault_is_quarantined(fault: str) -> None:
     assert step.metrics["episodes"].sum() == 0
 
 
+def test_faulty_starts_are_quarantined() -> None:
+    """What is seen of a start may be NaN where all that follows is sound."""
+
+    class Blind(Cue):
+        def reset(self, rng: Any) -> Any:
+            state = super().reset(rng)
+            return state.replace(obs=jnp.where(state.obs[0] < 0.0, jnp.nan, state.obs))
+
+    before, step, _ = roll(Blind(terminate_at=3), 12)
+    blind = np.isnan(before).any(axis=2)
+    assert 0 < blind.sum() < blind.size / 2
+    np.testing.assert_array_equal(step.valid, ~blind)
+    np.testing.assert_array_equal(step.metrics["faults"], blind.sum(axis=1))
+    assert np.isfinite(step.transition.next_observation).all()
+
+
 def test_faults_do_not_poison_the_sums() -> None:
     _, step, _ = roll(Cue(nan_at=1, fault="reward"), 2)
     assert step.metrics["reward_sum"].tolist() == [0, 0]
@@ -121,6 +143,29 @@ def test_evaluation_stops_counting_at_a_termination() -> None:
     result = evaluate(Cue(terminate_at=4, nan_at=5), 6)  # what follows the end is not looked at, be it NaN
     np.testing.assert_array_equal(result["return"], 6)
     np.testing.assert_array_equal(result["length"], 4)
+
+
+@pytest.mark.parametrize("fault", ["obs", "reward", "physics", "done"])
+def test_an_evaluation_tells_the_episodes_that_left_the_finite_numbers(fault: str) -> None:
+    result = evaluate(Cue(nan_at=3, nan_below=-0.5, fault=fault), 6)
+    assert result["length"].tolist() == [6, 3, 3], "the case needs both"
+    np.testing.assert_array_equal(result["return"], [15, np.nan, np.nan])
+
+
+class Unborn(Cue):
+    """Not a number from the start, unless its draw is above -0.5; sound in every step."""
+
+    def reset(self, rng: Any) -> Any:
+        state = super().reset(rng)
+        return state.replace(obs=jnp.where(state.obs[0] > -0.5, state.obs, jnp.nan))
+
+
+def test_a_start_that_is_not_finite_is_a_fault() -> None:
+    before, step, _ = roll(Unborn(), 4, length=100)
+    unseen = np.isnan(before).any(axis=2)
+    assert 0 < unseen.sum() < unseen.size
+    np.testing.assert_array_equal(step.valid, ~unseen)
+    np.testing.assert_array_equal(evaluate(Unborn(), 2)["return"], [1, np.nan, np.nan])
 
 
 def test_brax_environments_are_accepted() -> None:

@@ -284,6 +284,14 @@ def test_in_a_cluster_jax_finds_them_first(calls: list[tuple[Any, ...]]) -> None
     assert calls[1:] == [("initialize",), ("hold", None, 0, 1, 7)]
 
 
+def test_a_cluster_of_one_process_has_joined(monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster = ParallelConfig(processes="cluster")
+    with pytest.raises(ConfigError, match=r"^parallel\.processes: call sacbrax\.hosts\.join"):
+        processes.check(cluster, "runs/here")
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    processes.check(cluster, "runs/here")
+
+
 def test_jax_that_finds_nobody_is_one_line(calls: list[tuple[Any, ...]], monkeypatch: pytest.MonkeyPatch) -> None:
     def initialize(*args: Any, **options: Any) -> None:
         raise RuntimeError("DEADLINE_EXCEEDED: barrier\nand a stack trace")

@@ -12,7 +12,7 @@ from sacbrax.agents.normalizer import Normalizer
 from sacbrax.agents.registry import make_agent
 from sacbrax.config import Config
 from sacbrax.core.types import Transition
-from sacbrax.parallel.shards import LANE, Shards
+from sacbrax.parallel.shards import DEVICE, LANE, Shards
 
 Tiny = Callable[..., Config]
 TWO = Shards(count=2)
@@ -35,6 +35,13 @@ def test_total_mean_gather_and_index() -> None:
     np.testing.assert_array_equal(mean["b"], [20, 20])
     np.testing.assert_array_equal(together(TWO.gather, tree["a"]), [[1, 2, 3, 6]] * 2)
     np.testing.assert_array_equal(together(lambda x: TWO.index() + 0 * x, jnp.zeros(2, int)), [0, 1])
+
+
+def test_sizes_are_shared_among_shards_not_devices() -> None:
+    four = Shards(count=4, devices=2)
+    assert (four.share(12), four.lanes, four.axes) == (3, 2, (DEVICE, LANE))
+    assert (TWO.share(12), TWO.lanes, TWO.axes) == (6, 2, (LANE,))
+    assert (Shards().share(12), Shards().axes) == (12, ())
 
 
 def test_one_shard_is_the_identity_and_two_draw_apart() -> None:
@@ -75,9 +82,10 @@ def test_the_statistics_of_two_halves_are_those_of_the_whole() -> None:
     whole, rate = Normalizer.create(2), jnp.float32(0.5)
     halves = jax.tree.map(lambda x: jnp.stack([x, x]), whole)
     for i in range(3):
-        whole = whole.update(observation[i], reward[i], valid[i], rate)
+        whole, bounded = whole.update(observation[i], reward[i], valid[i], rate)
         parts = (x[i].reshape(2, 4, *x.shape[2:]) for x in (observation, reward, valid))
-        halves = together(lambda own, *part: own.update(*part, rate, TWO.total), halves, *parts)
+        halves, of_halves = together(lambda own, *part: own.update(*part, rate, TWO.total), halves, *parts)
+        assert of_halves.tolist() == [bounded, bounded]
     for one, two in zip(jax.tree.leaves(whole), jax.tree.leaves(halves), strict=True):
         np.testing.assert_allclose(two[0], one, rtol=1e-5)
         np.testing.assert_array_equal(two[0], two[1])

@@ -103,8 +103,10 @@ def rewrite(path: Path, header: dict[str, Any] | None = None, arrays: dict[str, 
 @pytest.mark.parametrize(
     ("header", "arrays", "says"),
     [
-        ({"format_version": 2}, {}, "format version 2"),
+        ({"format_version": 3}, {}, "format version 3"),
         ({"format_version": None}, {}, "format version None"),
+        ({"format_version": True}, {}, "format version True"),
+        ({"dtype": None}, {}, "dtype is missing"),
         ({"observation_size": 0}, {}, "sizes"),
         ({"action_size": "2"}, {}, "sizes"),
         ({"action_size": True}, {}, "sizes"),

@@ -16,4 +16,6 @@ def test_an_episodes_length_counts_the_policys_steps() -> None:
     """Also where each is several of Gymnasium's, as on our own engines."""
     found = load_policy("swimmer")
     policy = NumpyPolicy(found.header | {"env": found.header["env"] | {"action_repeat": 3}}, found.arrays)
-    assert evaluate_gymnasium(policy, episodes=1, seed=0)["length"] == [334]  # Gymnasium's limit is 1,000 of its own
+    assert evaluate_gymnasium(policy, episodes=1, seed=0)["length"] == [
+        1000
+    ]  # 3,000 of Gymnasium's, whose limit is 1,000

@@ -1,5 +1,7 @@
 """Faults that really happen, to a process of its own: kill -9, signals, a full disk, a second process, bad numbers."""
 
+import errno
+import io
 import json
 import os
 import random
@@ -8,18 +10,21 @@ import resource
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from resumable import arrays, assert_same_run, configure, learning, newest, start, train
+from resumable import YAML, arrays, assert_same_run, configure, environment, learning, newest, start, train
 
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
+from sacbrax.core.signals import NUMBERS
 from sacbrax.run.directory import RunDirectory
+from sacbrax.sinks.console import Reporter
 from sacbrax.sinks.files import MetricsFiles
 
 PATIENCE = 300.0  # seconds that a busy machine may take to get anywhere
@@ -95,9 +100,9 @@ def test_twenty_kills(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.slow)]
+    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in NUMBERS if n != signal.SIGTERM)]
 )
-def test_signal_saves_and_exits(tmp_path: Path, number: signal.Signals, status: int) -> None:
+def test_signal_saves_and_exits(tmp_path: Path, number: signal.Signals) -> None:
     """Amid an epoch; what follows is the run that was not interrupted."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     overrides = ["train.total_env_steps=40040", "eval.every_env_steps=20000", "checkpoint.every_env_steps=null"]
@@ -105,7 +110,7 @@ def test_signal_saves_and_exits(tmp_path: Path, number: signal.Signals, status: 
     assert wait_for(lambda: bool(saved(cut)), process), finish(process)
     begin = time.monotonic()
     process.send_signal(number)
-    assert finish(process)[0] == status
+    assert finish(process) == (128 + number, "")
     assert time.monotonic() - begin < 20.0  # about two seconds on a quiet machine
     assert len(saved(cut)) == 2
     assert int(arrays(cut)["state/iteration"]) % 5000 != 10
@@ -121,9 +126,91 @@ def test_signal_while_compiling_ends_at_once(tmp_path: Path, monkeypatch: pytest
     process = start(directory, "network.hidden_sizes=[8,8,8,8]")
     assert wait_for((directory / "config.yaml").exists, process), finish(process)
     process.send_signal(signal.SIGTERM)
-    assert finish(process) == (143, "")
+    assert finish(process) == (143, "interrupted by SIGTERM before there was anything to save\n")
     assert not saved(directory)
     train(directory, "train.total_env_steps=120")  # nothing is in the way of beginning again
+
+
+def hears_signals(process: subprocess.Popen[str]) -> bool:
+    """Whether the command has got to its first line."""
+    caught = re.search(r"SigCgt:\s*(\w+)", Path(f"/proc/{process.pid}/status").read_text())
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["start", "evaluation", "write"])
+def test_a_signal_at_any_moment(tmp_path: Path, moment: str) -> None:
+    """From the first line of the command to the middle of the training, amid long evaluations, amid a write: one
+    status, at most one line, and a run that goes on from what was saved."""
+    draw, fates = random.Random(0), dict.fromkeys(("unsaved", "saved"), 0)
+    overrides = ["train.total_env_steps=400000040", "eval.every_env_steps=8000"]
+    overrides += ["eval.episodes=200000"] if moment == "evaluation" else []
+    for i in range(24 if moment == "start" else 8):
+        directory, number = tmp_path / str(i), NUMBERS[0] if moment == "start" else NUMBERS[i % len(NUMBERS)]
+        process = start(directory, *overrides)
+        assert wait_for(lambda p=process: hears_signals(p), process), finish(process)
+        if moment == "start":
+            time.sleep(0.25 * i)
+        else:
+            assert wait_for(lambda d=directory: bool(saved(d)), process), finish(process)
+            time.sleep(draw.uniform(0.0, 1.0))
+        if moment == "write":
+            writing = directory / "checkpoints"
+            assert wait_for(lambda w=writing: any(w.glob(".writing-*")), process), finish(process)
+        process.send_signal(number)
+        begin = time.monotonic()
+        status, errors = finish(process)
+        assert time.monotonic() - begin < 60.0
+        assert status == 128 + number, errors
+        assert re.fullmatch(rf"(interrupted by {number.name}( before there was anything to save)?\n)?", errors)
+        if errors:
+            assert moment == "start"
+            assert not saved(directory)
+            fates["unsaved"] += 1
+        else:
+            assert arrays(directory)
+            assert json.loads((directory / "summary.json").read_text())["interrupted"]
+            fates["saved"] += 1
+    print(f"{moment}: {fates}")
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_the_reporter_outlives_its_stream(terminal: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    metrics = {
+        "env_steps": 1,
+        "gradient_steps": 1,
+        "wall_seconds": 1.0,
+        "eval/return_mean": 0.0,
+        "eval/return_std": 0.0,
+    }
+    metrics |= {"time/env_steps_per_second": 1.0, "time/gradient_steps_per_second": 1.0}
+
+    class Full(io.StringIO):
+        def isatty(self) -> bool:
+            return terminal
+
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stderr", Full())
+    reporter = Reporter(100)
+    reporter.say("a word")
+    reporter.warn("another")
+    reporter.progress(50, lambda: "1 GiB")
+    reporter.evaluation(metrics)
+    reporter.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("broken", ["head -1", "full"])
+def test_a_broken_standard_error_does_not_end_the_training(tmp_path: Path, broken: str) -> None:
+    target = "2>/dev/full" if broken == "full" else "2>&1 | head -1"
+    config = tmp_path / "tiny.yaml"
+    config.write_text(YAML)
+    words = f"{sys.executable} -m sacbrax.train {config} run.dir={tmp_path / 'run'}; echo $? >{tmp_path / 'status'}"
+    subprocess.run(["bash", "-c", f"({words}) {target}"], stdout=subprocess.DEVNULL, check=False, env=environment())
+    assert (tmp_path / "status").read_text() == "0\n"
+    assert int(arrays(tmp_path / "run")["state/iteration"]) * 4 == 840
 
 
 def test_second_process_is_refused_and_the_lock_dies_with_the_first(tmp_path: Path) -> None:
@@ -137,7 +224,7 @@ def test_second_process_is_refused_and_the_lock_dies_with_the_first(tmp_path: Pa
     assert errors == f"error: {directory} is in use by another process\n"
     process.kill()
     finish(process)
-    with RunDirectory.of(configure(directory), "run"):
+    with RunDirectory.of(configure(directory)):
         pass
 
 
@@ -308,11 +395,18 @@ def test_updates_without_a_finite_gradient_are_skipped_and_counted(tmp_path: Pat
     "fault", ["bad_reward: .nan", pytest.param("bad_reward: .inf", marks=pytest.mark.slow), "bad_observation: true"]
 )
 def test_faulty_physics_stay_out_of_the_replay(tmp_path: Path, fault: str) -> None:
-    train(tmp_path, f"env.kwargs={{bad_above: 2.5, {fault}}}", "train.total_env_steps=440")
+    train(tmp_path, f"env.kwargs={{bad_above: 2.5, {fault}}}", "train.total_env_steps=440", "eval.episodes=40")
     rows = learning(tmp_path)[1:]
     assert sum(row["train/faults"] for row in rows) > 0
     assert sum(row["train/skipped_updates"] for row in rows) == 0
+    assert all(np.isfinite(row["eval/return_mean"]) for row in rows)
+    assert 0 < sum(row["eval/faults"] for row in rows) < 40 * len(rows)
     assert all(np.isfinite(array).all() for array in arrays(tmp_path).values() if array.dtype.kind == "f")
+
+
+def test_an_environment_without_a_finite_step_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"^env\.name: resumable:Drift gave no observation.* in 40 exploration steps"):
+        train(tmp_path, "env.kwargs={bad_above: -100, bad_reward: .inf}")
 
 
 def test_too_many_bad_updates_stop_the_run(tmp_path: Path) -> None:

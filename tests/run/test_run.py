@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 import pytest
 import yaml
@@ -19,8 +20,9 @@ from tiny_config import TINY, make_tiny
 import sacbrax
 from sacbrax import config as config_lib
 from sacbrax import train as train_door
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.run.loop import Result, run
+from sacbrax.sweep import __main__ as sweep_door
 
 Tiny = Callable[..., Config]
 FIXED_KEYS = {
@@ -109,6 +111,12 @@ def test_equal_seeds_give_equal_learning(result: Result, tmp_path: Path) -> None
     assert learning(tmp_path / "other") != learning(result.run_dir)
 
 
+def test_training_is_in_float32_whatever_the_process_computes_in(result: Result, tmp_path: Path) -> None:
+    with jax.enable_x64(True):
+        run(make_tiny(f"run.dir={tmp_path / 'run'}"), quiet=True)
+    assert learning(tmp_path / "run") == learning(result.run_dir)
+
+
 def test_seeds_side_by_side_are_logged_apart(tmp_path: Path) -> None:
     run(make_tiny(f"run.dir={tmp_path / 'two'}", "train.num_seeds=2"), quiet=True)
     line = rows(tmp_path / "two")[-1]
@@ -143,6 +151,25 @@ def test_the_default_directory_is_named_after_the_file(
     assert "memory on the device" in captured.err
 
 
+def test_overrides_may_come_before_the_file(config_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(config_file.parent)
+    args = train_door.parse(["train.seed=3", "tiny.yaml", "train.num_seeds=2", "--quiet"])
+    assert train_door.configure(args) == config_lib.load("tiny.yaml", ["train.seed=3", "train.num_seeds=2"])
+    assert sweep_door.parse(["trials=3", "sweep.yaml"]).sweep == "sweep.yaml"
+
+
+def test_resume_goes_on_in_its_own_directory(result: Result, tmp_path: Path, config_file: Path) -> None:
+    run_dir = result.run_dir
+    for first in ([], [str(config_file)]):
+        args = train_door.parse(
+            [*first, "--resume", str(run_dir), "env.name=probes:Cue", f"run.dir={tmp_path / 'other'}"]
+        )
+        with pytest.raises(ConfigError, match=r"^run\.dir: .*other, but --resume goes on in "):
+            train_door.configure(args)
+        args = train_door.parse([*first, "--resume", str(run_dir), "env.name=probes:Cue", f"run.dir={run_dir}"])
+        assert train_door.configure(args).run.dir == str(run_dir)
+
+
 def test_quiet_prints_nothing(config_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert train_door.main([str(config_file), f"run.dir={tmp_path / 'run'}", "--quiet"]) == 0
     assert capfd.readouterr() == ("", "")
@@ -163,7 +190,7 @@ MISTAKES = [
     ("env.name=os:getcwd", "env.name: 'os:getcwd'"),
     ("env.kwargs={depth: 3}", "env.depth: unknown"),
     ("env.links=5", "env.links: unknown"),
-    ("replay.capacity=1_000_000_000_000", "replay.capacity: the run needs"),
+    ("network.hidden_sizes=[10_000_000, 10_000_000]", "network.hidden_sizes: the run needs"),
     ("run.dir=tiny.yaml", "run.dir: cannot"),
 ]
 
@@ -248,6 +275,18 @@ def test_the_library_is_the_command(tmp_path: Path) -> None:
     assert isinstance(sacbrax.make_env("probes:Cue").observation_size, int)
 
 
+def test_public_names_are_listed() -> None:
+    assert set(sacbrax.__all__) <= set(dir(sacbrax))
+    assert all(getattr(sacbrax, name) is not None for name in sacbrax.__all__)
+
+
 def test_importing_the_package_touches_no_device() -> None:
     code = "import sys, sacbrax; assert 'jax' not in sys.modules and 'mujoco' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_centering_on_a_task_that_terminates_is_warned_of(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, ends in (("ends", 2), ("goes_on", 0)):
+        options = ("algorithm.reward_centering=0.01", f"env.kwargs={{terminate_at: {ends}}}")
+        run(make_tiny(*options, f"run.dir={tmp_path / name}"), quiet=True)
+        assert capsys.readouterr().err.count("warning: algorithm.reward_centering: ") == (1 if ends else 0)

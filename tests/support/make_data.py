@@ -1,6 +1,7 @@
-"""Write tests/support/data anew: a small run and what its policy does, as this release writes them.
+"""Write the run in tests/support/data anew, and what its policy does, as this release writes them.
 
-Run it (`python tests/support/make_data.py`) when a format version is raised; keep the old files beside the new ones.
+Run it (`python tests/support/make_data.py`) when a format version is raised; the policy of the version before stays as
+`policy_<version>.npz`.
 """
 
 import json
@@ -19,13 +20,13 @@ OBSERVATIONS = np.linspace(-1.0, 1.0, 10).reshape(5, 2)
 
 
 def main() -> None:
-    shutil.rmtree(DATA, ignore_errors=True)
-    DATA.mkdir()
-    (DATA / ".gitattributes").write_text("* -text\n")  # checksums do not survive a change of line ends
+    shutil.rmtree(DATA / "run", ignore_errors=True)
     os.chdir(DATA)
     train(Path("run"), *OVERRIDES)
     (DATA / "run" / ".lock").unlink()
-    (DATA / "actions.json").write_text(json.dumps(load_policy("run")(OBSERVATIONS).tolist()) + "\n")
+    policies = {file.name: load_policy(file) for file in DATA.glob("policy_*.npz")} | {"run": load_policy("run")}
+    actions = {name: policy(OBSERVATIONS).tolist() for name, policy in policies.items()}
+    (DATA / "actions.json").write_text(json.dumps(actions) + "\n")
 
 
 if __name__ == "__main__":

@@ -42,12 +42,20 @@ class Probe(Env):
 
 
 class Cue(Probe):
-    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is NaN."""
+    """Pays the time, ends at `terminate_at`; at `nan_at`, where the draw is below `nan_below`, `fault` is `value`."""
 
     action_count = 2
 
-    def __init__(self, terminate_at: int = 0, nan_at: int = 0, nan_below: float = 2.0, fault: str = "obs"):
+    def __init__(
+        self,
+        terminate_at: int = 0,
+        nan_at: int = 0,
+        nan_below: float = 2.0,
+        fault: str = "obs",
+        value: float = float("nan"),
+    ):
         self.terminate_at, self.nan_at, self.nan_below, self.fault = terminate_at, nan_at, nan_below, fault
+        self.value = float(value)  # YAML reads 1e20 as a text
 
     def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
         return time, time + 1 == self.terminate_at
@@ -57,7 +65,7 @@ class Cue(Probe):
         faulty = (new.obs[1] == self.nan_at) & (new.obs[0] < self.nan_below)
         name = "pipeline_state" if self.fault == "physics" else self.fault
         value = getattr(new, name)
-        return new.replace(**{name: jnp.where(faulty, jnp.nan, value)})
+        return new.replace(**{name: jnp.where(faulty, self.value, value)})
 
 
 class Various(Probe):
@@ -154,6 +162,50 @@ class TwoStep(Probe):
         return jnp.where(time == 1.0, 1.0, 0.0), time == 1.0
 
 
+class Two(Probe):
+    """One step with two actions, best (0.5, -0.25)."""
+
+    action_count = 2
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return -((action[0] - 0.5) ** 2) - (action[1] + 0.25) ** 2, True
+
+
+class Later(Probe):
+    """A step that pays nothing, then one that pays `later(action)`, then the end."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return jnp.where(time == 1.0, later(action[0]), 0.0), time == 1.0
+
+
+def later(action: Any) -> Any:
+    """Of NumPy and JAX alike."""
+    return -2.0 * (action - 0.3) ** 2
+
+
+class Once(Probe):
+    """One step that pays `later(action)`."""
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return later(action[0]), True
+
+
+class Coin(Probe):
+    """Pays 1 and ends at a quarter of the steps, at random; what it shows are random numbers too, new in every step."""
+
+    def reset(self, rng: Any) -> State:
+        return super().reset(rng).replace(pipeline_state=jax.random.key_data(rng))
+
+    def step(self, state: State, action: Any) -> State:
+        key, show, flip = jax.random.split(jax.random.wrap_key_data(state.pipeline_state), 3)
+        return state.replace(
+            pipeline_state=jax.random.key_data(key),
+            obs=jax.random.uniform(show, (2,), minval=-1.0, maxval=1.0),
+            reward=jnp.ones(()),
+            done=jax.random.bernoulli(flip, 0.25).astype(jnp.float32),
+        )
+
+
 class Several(Probe):
     """Observes a dictionary: what `Probe` does, and for the critics the number three times."""
 
@@ -190,3 +242,42 @@ def fluids(key: Any) -> dict[str, Any]:
         "opt.density": jax.random.uniform(density, minval=2000.0, maxval=6000.0),
         "opt.viscosity": jax.random.uniform(viscosity, minval=0.05, maxval=0.2),
     }
+
+
+class Broken(Probe):
+    """Not what a Brax Env should be, in the one way that `how` says."""
+
+    def __init__(self, how: str):
+        self.how = how
+
+    @property
+    def observation_size(self) -> Any:
+        return {"no observation": 0, "tuple of sizes": (2,), "other observation size": 3}.get(self.how, 2)
+
+    @property
+    def action_size(self) -> int:
+        return 0 if self.how == "no action" else 1
+
+    def reset(self, rng: Any) -> Any:
+        state = super().reset(rng)
+        changes = {"vector reward": {"reward": jnp.zeros(2)}, "whole reward": {"reward": jnp.zeros((), jnp.int32)}}
+        return (state, {}) if self.how == "tuple from reset" else state.replace(**changes.get(self.how, {}))
+
+    def step(self, state: State, action: Any) -> Any:
+        new = super().step(state, action)
+        if self.how == "tuple from step":
+            return new.obs, new.reward, new.done, {}
+        if self.how == "error":
+            return new.replace(reward=new.reward + state.info["speed"])
+        changes = {
+            "bool done": {"done": new.done > 0},
+            "vector reward in step": {"reward": new.obs},
+            "new metric": {"metrics": {"speed": new.reward}},
+            "new info": {"info": {"truncation": new.done}},
+            "observation in step": {"obs": new.obs[:1]},
+            "physics": {"pipeline_state": new.obs.astype(jnp.float16)},
+        }
+        return new.replace(**changes.get(self.how, {}))
+
+    def rule(self, draw: Any, time: Any, action: Any) -> tuple[Any, Any]:
+        return action[0], False

@@ -59,13 +59,17 @@ def train(directory: Path, *overrides: str) -> Result:
     return run(configure(directory, *overrides), quiet=True)
 
 
+def environment() -> dict[str, str]:
+    """In which a process of its own finds this package and these environments, on a CPU."""
+    return os.environ | {"PYTHONPATH": f"{TESTS.parents[1]}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"}
+
+
 def start(directory: Path, *overrides: str) -> subprocess.Popen[str]:
     """The same as a process of its own, by the command line."""
     config = directory.parent / "tiny.yaml"
     config.write_text(YAML)
-    environment = os.environ | {"PYTHONPATH": f"{TESTS.parent}{os.pathsep}{TESTS}", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-m", "sacbrax.train", str(config), "--quiet", f"run.dir={directory}", *overrides]
-    return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 def newest(directory: Path) -> Path:

@@ -88,6 +88,10 @@ GAMMA = {"algorithm.gamma": [0.9]}
         ({"search": "random", "vary": {"algorithm.gamma": {"uniform": [1, 0]}}}, "vary.algorithm.gamma.uniform: "),
         ({"search": "random", "vary": {"algorithm.tau": {"log_uniform": [0, 1]}}}, "vary.algorithm.tau.log_uniform: "),
         ({"search": "random", "vary": {"algorithm.tau": {"uniform": 1}}}, "vary.algorithm.tau.uniform: expected two"),
+        (
+            {"search": "random", "vary": {"train.batch_size": {"uniform": [2, 8]}}},
+            "vary.train.batch_size: a range has all numbers between its ends, but train.batch_size: expected a whole",
+        ),
         ({"vary": {"run.dir": ["a"]}}, "run.dir: set by the sweep"),
         ({"vary": GAMMA, "fixed": {"run.dir": "a"}}, "run.dir: set by the sweep"),
         ({"vary": GAMMA, "fixed": {"train.batch_size": 1000}}, "train.batch_size: 1000 is more than"),

@@ -73,16 +73,28 @@ def test_the_action_gain_is_there_in_training_and_in_evaluation(tiny: Tiny) -> N
     step = jax.jit(trainer.vector_env.step)(state.env, actions, jax.random.key(1))[1]
     np.testing.assert_allclose(step.transition.reward, [0.6, -0.8, 1.0, -1.0], rtol=1e-6)
     np.testing.assert_array_equal(step.transition.action, actions)
-    trainer.agent.act_deterministic = lambda agent, observation: jnp.full((len(observation), 1), 0.3)
+    trainer.evaluated.act_deterministic = lambda agent, observation: jnp.full((len(observation), 1), 0.3)
     np.testing.assert_allclose(returns(trainer, state, jax.random.key(2)), 5 * 0.6, rtol=1e-6)
 
 
 def test_evaluation_normalizes_what_the_policy_sees(tiny: Tiny) -> None:
     """The policy plays the first number it sees, which is the draw of the start."""
     trainer = Trainer(tiny("env.name=probes:Echo", "eval.episodes=8"))
-    trainer.agent.act_deterministic = lambda agent, observation: observation[:, :1]
+    trainer.evaluated.act_deterministic = lambda agent, observation: observation[:, :1]
     state = trainer.init(jax.random.key(0))
     moved = state.replace(normalizer=state.normalizer.replace(mean=jnp.full(2, 0.2), variance=jnp.full(2, 4.0)))
     draws, seen = (np.asarray(returns(trainer, s, jax.random.key(1))) / 5 for s in (state, moved))
     np.testing.assert_allclose(seen, (draws - 0.2) / 2, rtol=1e-4)
     assert len(set(draws.tolist())) == 8
+
+
+def test_evaluation_clips_actions(tiny: Tiny) -> None:
+    """A policy whose mean is -3 everywhere, without tanh."""
+    trainer = Trainer(tiny("env.name=probes:Echo", "policy.squash=false"))
+    state = trainer.init(jax.random.key(0))
+    actor = jax.tree.map(
+        lambda leaf: jnp.full_like(leaf, -3.0) if leaf.shape == (2,) else 0 * leaf, state.agent.params["actor"]
+    )
+    state = state.replace(agent=state.agent.replace(params=state.agent.params | {"actor": actor}))
+    assert (trainer.agent.act_deterministic(state.agent, jnp.zeros((1, 2))) == -3).all()
+    np.testing.assert_array_equal(returns(trainer, state, jax.random.key(1)), -5.0)

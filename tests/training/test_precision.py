@@ -17,6 +17,7 @@ from sacbrax.agents.policies import make_policy
 from sacbrax.config import Config, NetworkConfig
 from sacbrax.core.types import Transition
 from sacbrax.envs import vector_env
+from sacbrax.policy_file import files as policy_files
 from sacbrax.training import replay
 from sacbrax.training.trainer import Trainer
 
@@ -84,6 +85,34 @@ def test_physics_and_statistics_have_the_highest_precision(tiny: Tiny) -> None:
     assert len(found) == 4, "the environment, and the normalizer's mean, reward and variance"
     assert len(evaluated) == 1
     assert all("HIGHEST" in precision for _, precision in found + evaluated)
+
+
+@pytest.mark.parametrize(
+    ("kind", "deterministic"), [("gaussian", True), ("gmm", True), ("latent", True), ("gaussian", False)]
+)
+def test_what_is_evaluated_is_what_is_kept(tiny: Tiny, tmp_path: Path, kind: str, deterministic: bool) -> None:
+    """The return of bfloat16's agent is that of the same parameters in float32, which the policy file runs in NumPy."""
+    options = ["env.name=probes:Mirror", f"policy.kind={kind}", "eval.episodes=200", "network.hidden_sizes=[32,32]"]
+    options += [f"eval.deterministic={str(deterministic).lower()}", "policy.candidates=4"]
+    found, key = {}, jax.random.key(1)
+    for dtype in ("float32", "bfloat16"):
+        trainer = Trainer(tiny(*options, f"network.dtype={dtype}"))
+        state = trainer.init(jax.random.key(0))
+        assert {kind for kind, _ in products(trainer.agent.act, state.agent, OBSERVATION[:, :2], key)} >= {dtype}
+        found[dtype] = np.asarray(jax.jit(trainer.evaluate)(state, key)["return"])
+        evaluated = products(trainer.evaluate, state, key)
+        assert all(kind == "float32" and "HIGHEST" in precision for kind, precision in evaluated)
+    np.testing.assert_array_equal(found["bfloat16"], found["float32"])
+    groups = dict(state.agent.params)
+    path, sizes = tmp_path / "policy.npz", (trainer.observation_size, trainer.action_size)
+    policy_files.save(path, trainer.config, groups.pop("actor"), state.normalizer, sizes, {}, groups)
+    policy = policy_files.load_policy(path)
+    assert policy.header["dtype"] == "bfloat16"
+    if deterministic:  # with a start as in `vector_env.evaluate`
+        starts = jax.vmap(trainer.env.reset)(jax.random.split(jax.random.split(jax.random.fold_in(key, 0))[0], 200))
+        seen = np.asarray(starts.obs)
+        expected = np.sign(seen[:, 0]) * policy(seen)[:, 0]
+        np.testing.assert_allclose(found["bfloat16"], expected, atol=2e-6)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])

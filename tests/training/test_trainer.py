@@ -1,6 +1,7 @@
 """Trainer: one compiled scan per epoch, exact exploration, donation, determinism, seeds side by side."""
 
 import collections
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -152,6 +153,46 @@ def test_counters_after_an_epoch(tiny: Tiny) -> None:
     assert float(metrics["faults"]) == 0
 
 
+def test_updates_at_every_third_vector_step(tiny: Tiny) -> None:
+    """The same as three vector steps one by one, then the updates of the third."""
+    options = ("train.update_interval=3", "algorithm.reward_centering=0.01")
+    trainer = Trainer(tiny(*options))
+    hyper = trainer.hyper()
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), hyper)
+
+    assert_equal = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+
+    def by_hand(state: Any) -> Any:
+        sums: collections.Counter[str] = collections.Counter()
+        for last in (False, False, True):
+            agent = state.agent
+            state, metrics = trainer.train_step(state, hyper)
+            state = state if last else state.replace(agent=agent)
+            sums.update({name: x for name, x in metrics.items() if last or name in ("steps", "reward_sum", "faults")})
+        return state, dict(sums)
+
+    expected, metrics = jax.jit(by_hand)(state)
+    found, sums = jax.jit(trainer.advance)(state, trainer.zero_sums(state), hyper, 1)
+    assert (int(found.iteration) - int(state.iteration), int(found.agent.gradient_steps)) == (3, 2)
+    for ours, theirs in zip(*(jax.tree.leaves(s.replace(key=None)) for s in (found, expected)), strict=True):
+        assert_equal(ours, theirs)
+    for name in ("steps", "reward_sum", "critic_loss", "entropy", "applied_updates"):
+        assert_equal(sums[name], metrics[name])
+    assert (int(sums["steps"]), int(sums["applied_updates"])) == (12, 2)
+
+
+def test_a_run_with_an_update_interval_has_whole_rounds(tiny: Tiny) -> None:
+    config = tiny("train.update_interval=4", "eval.every_env_steps=40", "checkpoint.every_env_steps=20")
+    # 10 vector steps between evaluations are 2 or 3 rounds; 20 steps after exploration are 5.
+    assert (config.iterations_per_epoch, config.num_epochs, config.iterations_per_checkpoint) == (8, 3, 4)
+    assert config.gradient_steps(config.total_iterations - config.exploration_iterations) == 6 * 2
+    whole = tiny("train.update_interval=3", "eval.every_env_steps=1e9")
+    assert (whole.iterations_per_epoch, whole.num_epochs) == (21, 1)
+    state, _ = run_epochs(Trainer(tiny("train.update_interval=4", "train.num_seeds=2")), 1)
+    assert np.asarray(state.agent.gradient_steps).tolist() == [4, 4]
+    assert np.asarray(state.iteration).tolist() == [12, 12]
+
+
 def test_faults_never_reach_the_replay_and_are_counted(tiny: Tiny) -> None:
     trainer = Trainer(tiny("env.kwargs={nan_at: 3, nan_below: 0.0}"))
     state, metrics = run_epochs(trainer, 2)
@@ -160,6 +201,22 @@ def test_faults_never_reach_the_replay_and_are_counted(tiny: Tiny) -> None:
     state = state.replace(key=jnp.zeros(()))
     for leaf in jax.tree.leaves((state, {k: v for k, v in metrics.items() if k != "episode_return"})):
         assert np.isfinite(leaf).all()
+
+
+@pytest.mark.parametrize(("fault", "value"), [("obs", 1e20), ("reward", 1e38)])
+def test_absurd_numbers_spoil_their_minibatches_alone(tiny: Tiny, fault: str, value: float) -> None:
+    kwargs = f"env.kwargs={{nan_at: 3, nan_below: -0.9, fault: {fault}, value: {value}}}"
+    trainer = Trainer(tiny(kwargs, "algorithm.reward_centering=0.01"))
+    programs, hyper = Programs(trainer), trainer.hyper()
+    state = programs.prefill(programs.init(programs.keys(0)[0]), hyper)
+    state, sums = programs.advance(state, programs.zero_sums(state), hyper, np.int32(200))
+    metrics = trainer.averages(sums)
+    # Of 160 episodes of 5 steps one in twenty has one such number, and a minibatch has 8 windows of 2 rows.
+    assert 1 < float(metrics["bounded"]) < 40
+    assert float(metrics["faults"]) == 0
+    assert float(metrics["skipped_updates"]) < 100, "of 400"
+    assert 1 < float(state.normalizer.reward_mean) < 3, "it is 2"
+    assert np.all(np.asarray(state.normalizer.variance) < 50), "they would be 1/3 and 2"
 
 
 def run_epochs(trainer: Trainer, epochs: int, seed: int = 0) -> tuple[Any, dict[str, np.ndarray]]:

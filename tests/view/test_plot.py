@@ -1,6 +1,7 @@
 """The plot door on files alone: curves of runs, the Q surface of a policy file, its animation, and its refusals."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -68,6 +69,45 @@ def test_curves_show_the_numbers_of_the_run(run):
         assert axis.get_xlabel()
     assert "[s]" in figure.axes[2].get_xlabel()
     load_matplotlib().close(figure)
+
+
+BAD_ROWS = [
+    '{"env_steps": "abc", "eval/return_mean": 1}',
+    '{"env_steps": NaN, "eval/return_mean": NaN}',
+    '{"env_steps": 1e308, "eval/return_mean": 1}',
+    '{"env_steps": 9, "eval/return_mean": 1e308}',
+    '{"env_steps": 9, "eval/return_mean": -Infinity}',
+    '{"env_steps": 9, "eval/return_mean": [1]}',
+    '{"env_steps": 9, "eval/return_mean": true}',
+    '{"eval/return_mean": 1}',
+    '{"env_steps": 1%s, "eval/return_mean": 1}' % ("0" * 400),
+    "[1, 2]",
+    "{",
+]
+
+
+def test_rows_that_no_picture_can_show_are_left_out(run, tmp_path, capsys):
+    alone = tmp_path / "alone"
+    alone.mkdir()
+    (alone / "metrics.jsonl").write_text("\n".join(BAD_ROWS))
+    assert plot.main([str(alone), "--out", str(tmp_path / "alone.png")]) == 2
+    assert capsys.readouterr().err == f"error: {alone}: no evaluation in metrics.jsonl yet\n"
+    text = (run / "metrics.jsonl").read_text()
+    (run / "metrics.jsonl").write_text("\n".join([*BAD_ROWS, text]))
+    assert plot.main([str(run), "--out", str(tmp_path / "run.png")]) == 0
+    assert curves.gather([run])[0].values.tolist() == [[0, 10, 20, 30, 40]]
+
+
+def test_names_are_shown_as_they_are(run, tmp_path):
+    names = ["a$b$", "_private", "$\\frac$", "100%"]
+    for name in names:
+        shutil.copytree(run, tmp_path / "runs" / name)
+    plt = load_matplotlib()
+    figure = curves.draw(plt, curves.gather([tmp_path / "runs" / name for name in names]))
+    shown = [text.get_text().replace(r"\$", "$").strip() for text in figure.legends[0].get_texts()]
+    assert shown == names
+    figure.savefig(tmp_path / "names.png")
+    plt.close(figure)
 
 
 def write_run(directory, returns, *overrides):

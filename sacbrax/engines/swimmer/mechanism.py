@@ -11,6 +11,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from sacbrax.engines.engine import refuse
+
 ABSENT = ("neq", "ntendon", "nflex", "npair", "nmocap", "nplugin", "na", "ngravcomp", "nhistory", "nplastic")
 ABSENT_NAMES = {"neq": "equality constraints", "na": "actuators with activation", "npair": "contact pairs"}
 ZERO = (
@@ -58,11 +60,6 @@ class Chain:
     def links(self) -> int:
         """Links of the chain, the torso included."""
         return len(self.mass)
-
-
-def refuse(feature: str) -> None:
-    """Raise the ValueError of a model that has what a planar swimmer has not."""
-    raise ValueError(f"env.engine=fused does not cover {feature}; use env.engine=mjx")
 
 
 def read_chain(model: mujoco.MjModel) -> Chain:

@@ -19,6 +19,7 @@ POOL = 1024  # start states computed in advance where an observation needs the f
 class HalfCheetah(GymnasiumTask):
     """HalfCheetah-v5: forward speed less 0.1 |a|^2; never terminates."""
 
+    default_engine = "fused"
     asset, frame_skip, travels = "half_cheetah.xml", 5, 1
     noise, normal_velocities = 0.1, True
 
@@ -29,6 +30,7 @@ class HalfCheetah(GymnasiumTask):
 class Hopper(GymnasiumTask):
     """Hopper-v5: forward speed, 1 for standing, less 0.001 |a|^2; ends when it falls."""
 
+    default_engine = "fused"
     asset, frame_skip, travels, noise = "hopper.xml", 4, 1, 5e-3
     healthy_height, healthy_angle, healthy_state = (0.7, INFINITY), (-0.2, 0.2), 100.0
 
@@ -53,6 +55,7 @@ class Walker2d(Hopper):
 class Ant(GymnasiumTask):
     """Ant-v5: the torso's forward speed, 1 for staying up, less efforts and contact forces; ends when it falls."""
 
+    derived = "the places of bodies and contact forces"
     asset, frame_skip, travels = "ant.xml", 5, 2
     noise, normal_velocities = 0.1, True
 
@@ -132,6 +135,7 @@ class InvertedPendulum(GymnasiumTask):
 class InvertedDoublePendulum(GymnasiumTask):
     """InvertedDoublePendulum-v5: 10 while the tip is up, less its distance from the top and the links' spin."""
 
+    derived = "the place of the tip and the constraint force"
     asset, frame_skip = "inverted_double_pendulum.xml", 5
     noise, normal_velocities = 0.1, True
     reset_pool = POOL
@@ -155,6 +159,7 @@ class InvertedDoublePendulum(GymnasiumTask):
 class _Placed(GymnasiumTask):
     """A task about places of named bodies, which no episode ends early."""
 
+    derived = "the places of bodies"
     reset_pool = POOL
 
     def healthy(self, data: Any) -> Array:

@@ -5,7 +5,9 @@
 
 import functools
 import importlib.util
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import jax
@@ -14,6 +16,7 @@ import mujoco
 from flax import struct
 
 from sacbrax.core.types import Array, Key
+from sacbrax.engines.engine import MakeEngine, refuse
 from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.upstream import State
@@ -27,15 +30,22 @@ class Physics(struct.PyTreeNode):
 
     qpos: Array  # [nq]
     qvel: Array  # [nv]
-    qacc_warmstart: Array  # [nv] where the constraint solver starts
+    qacc_warmstart: Array  # [nv] where MJX's constraint solver starts; [0] on an engine that needs none
     lag: Array  # [travels] the tracked point's place as MuJoCo has it, a little behind, relative to qpos
     fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
+
+
+class Plain(struct.PyTreeNode):
+    """What an engine that derives nothing tells of a state."""
+
+    qpos: Array  # [nq]
+    qvel: Array  # [nv]
 
 
 class Step(struct.PyTreeNode):
     """What a reward is made of."""
 
-    data: Any  # MJX's, after the step
+    data: Any  # MJX's, after the step, or `Plain`
     ctrl: Array  # [nu] the controls, in the actuators' range
     velocity: Array  # [travels] m/s of the tracked point
     healthy: Array  # bool []
@@ -59,9 +69,10 @@ class GymnasiumTask(MujocoTask):
     """
 
     asset: ClassVar[str]
-    engine: Mjx
+    default_engine: ClassVar[str] = "mjx"
     noise: ClassVar[float]  # of a start, on every position and velocity
     normal_velocities: ClassVar[bool] = False  # of a start; uniform otherwise
+    derived: ClassVar[str] = ""  # what the task reads of MJX's data that no other engine tells
     # The first coordinates of qpos that nothing depends on, x or x and y of a body that travels. A step starts from
     # their origin: far away, float32 would round the displacement.
     travels: ClassVar[int] = 0
@@ -70,11 +81,16 @@ class GymnasiumTask(MujocoTask):
     healthy_state: ClassVar[float] = INFINITY  # largest size of any position but the first two, and velocity
     reset_pool: ClassVar[int] = 0  # where a reset needs no forward dynamics it is cheap
 
-    def __init__(self, solver_iterations: int | None = None, ls_iterations: int | None = None) -> None:
+    def __init__(
+        self, engine: MakeEngine = Mjx, solver_iterations: int | None = None, ls_iterations: int | None = None
+    ) -> None:
         model = load_model(self.asset)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        if engine is Mjx:
+            engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        elif self.derived:
+            refuse(f"{self.derived} of {self.asset}")
         super().__init__(model, engine)
         self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
 
@@ -86,12 +102,17 @@ class GymnasiumTask(MujocoTask):
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
         return self.at(*self.start(key))
 
-    def at(self, qpos: Array, qvel: Array) -> State:
+    def restart(self, state: State) -> State:
+        """A start as it is with the fields of the model that it carries."""
+        physics: Any = state.pipeline_state
+        return self.at(physics.qpos, physics.qvel, physics.fields)
+
+    def at(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> State:
         """The state at qpos [nq], qvel [nv], as if reset there."""
-        data = self.engine.start(qpos, qvel)
+        data = self._start(qpos, qvel, fields)
         zero = jnp.zeros((), qpos.dtype)
         lag = self.place(data) - qpos[: self.travels]
-        physics = Physics(qpos, qvel, jnp.zeros_like(qvel), lag)
+        physics = Physics(qpos, qvel, jnp.zeros_like(self._warmstart(data)), lag, dict(fields))
         metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
         # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
         return State(physics, self.observe(data.replace(qpos=qpos)), zero, zero, metrics)
@@ -102,11 +123,11 @@ class GymnasiumTask(MujocoTask):
         dtype = before.qpos.dtype
         ctrl = self.ctrl(action.astype(dtype))
         qpos = before.qpos.at[:travels].set(0)
-        data = self.engine.advance(qpos, before.qvel, before.qacc_warmstart, ctrl, before.fields)
+        data = self._advance(qpos, before, ctrl)
         place = self.place(data)
         rewards = self.rewards(Step(data, ctrl, (place - before.lag) / self.dt, self.healthy(data), self.dt))
         qpos = data.qpos.at[:travels].add(before.qpos[:travels])
-        physics = Physics(qpos, data.qvel, data.qacc_warmstart, place - data.qpos[:travels], before.fields)
+        physics = Physics(qpos, data.qvel, self._warmstart(data), place - data.qpos[:travels], before.fields)
         return state.replace(
             pipeline_state=physics,
             obs=self.observe(data),
@@ -114,6 +135,19 @@ class GymnasiumTask(MujocoTask):
             done=1 - self.healthy(data).astype(dtype),
             metrics={**state.metrics, **rewards},
         )
+
+    def _start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array]) -> Any:
+        """What a task may read of a state."""
+        return self.engine.start(qpos, qvel, fields) if isinstance(self.engine, Mjx) else Plain(qpos, qvel)
+
+    def _advance(self, qpos: Array, before: Physics, ctrl: Array) -> Any:
+        """The same one control step later."""
+        if isinstance(self.engine, Mjx):
+            return self.engine.advance(qpos, before.qvel, before.qacc_warmstart, ctrl, before.fields)
+        return Plain(*self.engine.step(qpos, before.qvel, ctrl, before.fields))
+
+    def _warmstart(self, data: Any) -> Array:
+        return jnp.zeros(0, data.qvel.dtype) if isinstance(data, Plain) else data.qacc_warmstart
 
     def _rewards(self, data: Any) -> dict[str, Array]:
         ctrl, velocity = jnp.zeros(self.model.nu), jnp.zeros(self.travels)

@@ -1,0 +1,296 @@
+"""The fused engine of planar mechanisms against C MuJoCo: Gymnasium's models, made-up trees, refusals."""
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import gymnasium
+import jax
+import jax.numpy as jnp
+import mujoco
+import numpy as np
+import pytest
+from hypothesis import Phase, given, settings
+from hypothesis import strategies as st
+
+from sacbrax.engines.fused import fused
+from sacbrax.engines.model_warnings import unheard
+from sacbrax.engines.planar.engine import FusedPlanar
+
+ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
+MODELS = {
+    "half_cheetah": 5,
+    "walker2d_v5": 4,
+    "hopper": 4,
+    "inverted_pendulum": 2,
+    "inverted_double_pendulum": 5,
+    "reacher": 2,
+}
+N = 48
+slow = pytest.mark.slow
+
+
+def load(name: str, exact: bool = True) -> mujoco.MjModel:
+    with unheard():
+        model = mujoco.MjModel.from_xml_path(str(ASSETS / f"{name}.xml"))
+    return solved(model) if exact else model
+
+
+def solved(model: mujoco.MjModel) -> mujoco.MjModel:
+    """With a solver that does not stop early: its answer is unique, so it is what any other must find."""
+    model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
+    model.opt.tolerance, model.opt.iterations, model.opt.ls_iterations, model.opt.ls_tolerance = 0, 200, 100, 1e-12
+    return model
+
+
+def states(model: mujoco.MjModel, wild: float, rng: np.random.Generator) -> tuple[np.ndarray, ...]:
+    """Positions [N, nq] near the floor where there is one, velocities [N, nv], controls [N, nu] beyond their range."""
+    qpos = model.qpos0 + wild * rng.uniform(-0.6, 0.6, (N, model.nq))
+    if model.nq > 5:
+        qpos[:, 1] = model.qpos0[1] + rng.uniform(-0.6, 0.1, N)
+        qpos[:, 2] = wild * rng.uniform(-2, 2, N)
+    return qpos, wild * rng.normal(0, 4, (N, model.nv)), rng.uniform(-1.5, 1.5, (N, model.nu))
+
+
+def mujocos(model: mujoco.MjModel, skip: int, *state: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The same step in C MuJoCo, and contacts an environment at its end."""
+    data, qpos, qvel, contacts = mujoco.MjData(model), [], [], 0
+    for q, v, u in zip(*state, strict=True):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = q, v, u
+        mujoco.mj_step(model, data, skip)
+        qpos.append(data.qpos.copy())
+        qvel.append(data.qvel.copy())
+        contacts += data.ncon
+    return np.array(qpos), np.array(qvel), contacts / len(state[0])
+
+
+def eager_step(engine: FusedPlanar, *state: np.ndarray) -> tuple[Any, Any]:
+    """As a GPU runs it: rows, without the functions of a CPU, which take long to compile."""
+    return jax.jit(functools.partial(engine.integrate, lambda f: f))(*(jnp.asarray(x) for x in state))
+
+
+@pytest.mark.parametrize(("name", "wild"), [("half_cheetah", 1.0), ("walker2d_v5", 1.0), ("reacher", 1.0)])
+def test_an_environment_step_in_float64(name: str, wild: float) -> None:
+    model, rng = load(name), np.random.default_rng(0)
+    state = states(model, wild, rng)
+    qpos, qvel, contacts = mujocos(model, MODELS[name], *state)
+    with jax.enable_x64(True):
+        ours = eager_step(FusedPlanar(model, MODELS[name]), *state)
+    assert name == "reacher" or contacts > 0.5
+    np.testing.assert_allclose(ours[0], qpos, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ours[1], qvel, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_wild_and_resting_states_in_float64(name: str) -> None:
+    model = load(name)
+    with jax.enable_x64(True):
+        step = jax.jit(functools.partial(FusedPlanar(model, MODELS[name]).integrate, lambda f: f))
+        for seed, wild in enumerate((0.01, 0.3, 1.0, 3.0)):
+            state = states(model, wild, np.random.default_rng(seed))
+            for _ in range(3):  # some of them come to rest on the floor, or bounce off it
+                qpos, qvel, _ = mujocos(model, MODELS[name], *state)
+                ours = step(*(jnp.asarray(x) for x in state))
+                np.testing.assert_allclose(ours[0], qpos, rtol=1e-8, atol=1e-8)
+                np.testing.assert_allclose(ours[1], qvel, rtol=1e-8, atol=1e-8 * max(1, np.abs(qvel).max()))
+                state = (qpos, qvel, state[2])
+
+
+def test_blocks_of_a_cpu_compute_the_same_in_float32() -> None:
+    """In single precision a step is within 1e-4 of its change, but where a contact begins or slips within rounding."""
+    model = load("inverted_pendulum")
+    state = tuple(x.astype(np.float32) for x in states(model, 1.0, np.random.default_rng(1)))
+    engine = FusedPlanar(model, 2)
+    blocks, rows = jax.jit(jax.vmap(engine.step))(*state), eager_step(engine, *state)
+    for a, b in zip(blocks, rows, strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)
+
+
+def test_a_half_cheetah_in_float32() -> None:
+    model = load("half_cheetah")
+    state = tuple(x.astype(np.float32) for x in states(model, 1.0, np.random.default_rng(2)))
+    _, expected, _ = mujocos(model, 5, *state)
+    _, qvel = eager_step(FusedPlanar(model, 5), *state)
+    change = np.abs(expected - state[1]).max(axis=1)
+    error = np.abs(np.asarray(qvel) - expected).max(axis=1) / change
+    assert np.median(error) < 1e-5
+    assert np.quantile(error, 0.9) < 1e-4
+    assert error.max() < 5e-3  # a row that begins to push within rounding of its kink
+
+
+def tumbling(integrator: str, condim: int, tip: str) -> mujoco.MjModel:
+    """Three links that fold onto each other, a floor and a post, all of which may touch."""
+    own = f'contype="1" conaffinity="1" condim="{condim}" friction=".7 .1 .1" margin=".01"'
+    return solved(
+        mujoco.MjModel.from_xml_string(
+            f'<mujoco><option timestep=".005" integrator="{integrator}"/><worldbody><geom type="plane" size="5 5 1"/>'
+            f'<geom type="capsule" fromto="-.5 0 .1 -.4 0 .5" size=".05" {own}/>'
+            '<body pos="0 0 .5"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>'
+            f'<joint axis="0 1 0" armature=".02"/><geom type="capsule" fromto="0 0 0 .4 0 0" size=".05" {own}/>'
+            '<body pos=".4 0 0"><joint axis="0 1 0" damping=".3"/>'
+            f'<geom type="capsule" fromto="0 0 0 .3 0 0" size=".05" {own}/>'
+            f'<body pos=".3 0 0"><joint axis="0 -1 0"/><geom {tip} {own}/></body></body></body></worldbody></mujoco>'
+        )
+    )
+
+
+def touching(model: mujoco.MjModel, qpos: np.ndarray) -> int:
+    """States in which bodies touch each other."""
+    data, found = mujoco.MjData(model), 0
+    for q in qpos:
+        data.qpos[:] = q
+        mujoco.mj_forward(model, data)
+        found += any(contact.dist < 0 and 0 not in contact.geom for contact in data.contact)
+    return found
+
+
+def same_step(model: mujoco.MjModel, skip: int, *state: np.ndarray) -> None:
+    qpos, qvel, _ = mujocos(model, skip, *state)
+    with jax.enable_x64(True):
+        ours = eager_step(FusedPlanar(model, skip), *state)
+    np.testing.assert_allclose(ours[0], qpos, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(ours[1], qvel, rtol=1e-9, atol=1e-9 * np.abs(qvel).max())
+
+
+CAPSULE, SPHERE = 'type="capsule" fromto="0 0 0 .4 0 .1" size=".05"', 'type="sphere" size=".08" pos=".3 0 .1"'
+
+
+@pytest.mark.parametrize(
+    ("integrator", "condim", "tip"),
+    [("Euler", 3, CAPSULE), pytest.param("RK4", 3, SPHERE, marks=slow), pytest.param("RK4", 1, CAPSULE, marks=slow)],
+)
+def test_bodies_that_touch_each_other(integrator: str, condim: int, tip: str) -> None:
+    """With friction and without, axes that cross among them; the post does not move."""
+    model, rng = tumbling(integrator, condim, tip), np.random.default_rng(1)
+    qpos = rng.uniform(-2.6, 2.6, (N, model.nq))
+    qpos[:, 0], qpos[:, 1] = rng.uniform(-0.8, 0.2, N), rng.uniform(-0.3, 0.3, N)
+    assert touching(model, qpos) > N // 3
+    same_step(model, 2, qpos, rng.normal(0, 2, (N, model.nv)), np.zeros((N, 0)))
+
+
+@pytest.mark.parametrize("wild", [1.0, pytest.param(0.01, marks=slow), pytest.param(3.0, marks=slow)])
+def test_a_folded_hopper(wild: float) -> None:
+    model, rng = load("hopper"), np.random.default_rng(0)
+    qpos, qvel, ctrl = states(model, wild, rng)
+    qpos[:, 1], qpos[:, 3:5] = rng.uniform(0.5, 1.5, N), rng.uniform(-2.7, -1.5, (N, 2))
+    qpos[:, 5] = rng.uniform(-0.8, 0.8, N)
+    assert touching(model, qpos) > N // 2
+    same_step(model, 4, qpos, qvel, ctrl)
+
+
+def number(low: float, high: float) -> st.SearchStrategy[float]:
+    """Hundredths."""
+    return st.integers(round(100 * low), round(100 * high)).map(lambda i: i / 100)
+
+
+@st.composite
+def trees(draw: Any) -> str:
+    """The MJCF of a planar tree: up to four bodies, capsules and spheres on a floor, springs, limits, motors."""
+    joints: list[str] = []
+
+    def body(depth: int) -> str:
+        name = f"b{len(joints)}"
+        kind = draw(st.sampled_from(["hinge", "hinge", "slide"])) if depth else "hinge"
+        axis = "0 1 0" if kind == "hinge" else draw(st.sampled_from(["1 0 0", "0 0 1", ".6 0 .8"]))
+        if kind == "hinge" and draw(st.booleans()):
+            axis = "0 -1 0"
+        low, high = draw(number(-1.5, -0.1)), draw(number(0.1, 1.5))
+        limited = draw(st.sampled_from(["false", "true"]))
+        joint = (
+            f'<joint name="{name}" type="{kind}" axis="{axis}"'
+            f' pos="{draw(number(-0.1, 0.1))} 0 {draw(number(-0.1, 0.1))}"'
+            f' limited="{limited}" range="{low} {high}" margin="{draw(st.sampled_from(["0", ".02"]))}"'
+            f' stiffness="{draw(st.sampled_from(["0", "5"]))}" damping="{draw(st.sampled_from(["0", ".5"]))}"'
+            f' armature="{draw(number(0.01, 1))}" solreflimit=".02 {draw(number(0.5, 1.5))}"/>'
+        )
+        joints.append(name)
+        x, z = draw(number(0.1, 0.5)), draw(number(-0.5, 0.5))
+        condim, friction = draw(st.sampled_from([1, 3])), draw(number(0.1, 1.5))
+        margin = draw(st.sampled_from(["0", ".01"]))
+        contact = f'contype="1" conaffinity="0" condim="{condim}" friction="{friction} .1 .1" margin="{margin}"'
+        geom = (
+            f'<geom type="capsule" fromto="0 0 0 {x} 0 {z}" size=".05" {contact}/>'
+            if draw(st.booleans())
+            else f'<geom type="sphere" size=".1" pos="{x} 0 {z}" {contact}/>'
+        )
+        more = "".join(body(depth + 1) for _ in range(draw(st.integers(0, 2))) if len(joints) < 4)
+        turned = f' euler="0 {draw(st.sampled_from([0, 0.5]))} 0"'
+        return f'<body pos="{x if depth else 0} 0 {z if depth else 0.4}"{turned}>{joint}{geom}{more}</body>'
+
+    inner = body(0)
+    root = '<body pos="0 0 .3"><joint type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/>'
+    root += '<geom type="sphere" size=".08" contype="1" conaffinity="0"/>' + inner + "</body>"
+    motors = "".join(f'<motor joint="{name}" gear="{draw(number(1, 20))}" ctrlrange="-1 1"/>' for name in joints)
+    integrator = draw(st.sampled_from(["Euler", "RK4"]))
+    return (
+        f'<mujoco><compiler angle="radian"/><option timestep=".005" integrator="{integrator}"/><worldbody>'
+        f'<geom type="plane" size="5 5 1" condim="{draw(st.sampled_from([1, 3]))}"/>{root}</worldbody>'
+        f"<actuator>{motors}</actuator></mujoco>"
+    )
+
+
+def compare(xml: str, seed: int) -> None:
+    model = solved(mujoco.MjModel.from_xml_string(xml))
+    rng = np.random.default_rng(seed)
+    state = tuple(rng.uniform(-x, x, (N, n)) for x, n in ((0.8, model.nq), (3, model.nv), (1.5, model.nu)))
+    qpos, qvel, _ = mujocos(model, 2, *state)
+    with jax.enable_x64(True):
+        ours = eager_step(FusedPlanar(model, 2), *state)
+    size = max(1.0, np.abs(qvel).max())
+    np.testing.assert_allclose(ours[0], qpos, rtol=1e-8, atol=1e-9 * size)
+    np.testing.assert_allclose(ours[1], qvel, rtol=1e-8, atol=1e-8 * size)
+
+
+@settings(max_examples=3, deadline=None, derandomize=True, database=None, phases=[Phase.generate])
+@given(trees(), st.integers(0, 2**16))
+def test_made_up_trees(xml: str, seed: int) -> None:
+    compare(xml, seed)
+
+
+@pytest.mark.slow
+@settings(max_examples=60, deadline=None, database=None, phases=[Phase.generate])
+@given(trees(), st.integers(0, 2**16))
+def test_many_made_up_trees(xml: str, seed: int) -> None:
+    compare(xml, seed)
+
+
+PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
+<body pos="0 0 1"><joint type="hinge" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".05"/></body>
+</worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "feature"),
+    [
+        ('axis="0 1 0"/>', 'axis="0 1 0" frictionloss=".1"/>', "dof_frictionloss"),
+        ('axis="0 1 0"/>', 'axis="0 1 .5"/>', "does not turn in the plane"),
+        ('type="hinge" axis="0 1 0"', 'type="ball"', "neither a slide nor a hinge|without hinges"),
+        ('type="capsule" fromto="0 0 0 .3 0 0" size=".05"', 'type="box" size=".1 .1 .1"', "no capsule or sphere"),
+        ('fromto="0 0 0 .3 0 0"', 'fromto="0 0 0 .3 .2 0"', "does not lie in the plane"),
+        ('size="5 5 1"', 'size="5 5 1" euler="0 10 0"', "not level"),
+        ('size="5 5 1"', 'size="5 5 1" condim="4"', "condim 4"),
+        ("<worldbody>", '<option integrator="implicit"/><worldbody>', "integrator"),
+        ("<worldbody>", '<option cone="elliptic"/><worldbody>', "elliptic"),
+        ("<worldbody>", '<option><flag contact="disable"/></option><worldbody>', "option flags"),
+        (
+            "</worldbody>",
+            '<body pos="1 .1 1"><joint type="hinge" axis="0 1 0"/><geom type="sphere" size=".1"/></body></worldbody>',
+            "across the plane",
+        ),
+        ("</worldbody>", '</worldbody><contact><pair geom1="a" geom2="b"/></contact>', "explicit contact pairs"),
+    ],
+)
+def test_what_is_not_covered_is_refused_by_name(old: str, new: str, feature: str) -> None:
+    xml = PLAIN.replace(old, new)
+    if "<pair" in new:
+        xml = xml.replace('<geom type="plane"', '<geom name="a" type="plane"')
+        xml = xml.replace('<geom type="capsule"', '<geom name="b" type="capsule"')
+    assert xml != PLAIN
+    with pytest.raises(ValueError, match=rf"env\.engine=fused does not cover .*({feature}).*env\.engine=mjx"):
+        fused(mujoco.MjModel.from_xml_string(xml), 2)
+
+
+def test_what_is_left_of_the_plain_model_is_covered() -> None:
+    assert isinstance(fused(mujoco.MjModel.from_xml_string(PLAIN), 2), FusedPlanar)

@@ -1,0 +1,115 @@
+"""A run begins in a directory that is new or empty and goes on in its own; whatever else is there is left alone."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from resumable import YAML, arrays, configure, learning, train
+
+from sacbrax.config import ConfigError
+from sacbrax.core.errors import RunError
+from sacbrax.core.files import lock, refuse_foreign
+from sacbrax.run import loop
+from sacbrax.run.directory import RunDirectory
+from sacbrax.sinks.files import MetricsFiles
+
+FOREIGN = {
+    "a configuration that is none of ours": {"config.yaml": "my: precious\n"},
+    "a log": {"metrics.jsonl": '{"loss": 1}\n', "progress.csv": "loss\n1\n"},
+    "a configuration of ours before any run": {"config.yaml": YAML},
+    "checkpoints of another program": {"checkpoints/model.pt": "weights", "config.yaml": "lr: 0.1\n"},
+    "checkpoints alone": {"checkpoints/model.pt": "weights"},
+    "source": {"__init__.py": "", ".git/HEAD": "ref"},
+    "something hidden": {".env": "SECRET=1"},
+}
+
+
+def contents(path: Path) -> dict[Path, bytes | None]:
+    return {entry: entry.read_bytes() if entry.is_file() else None for entry in path.rglob("*")}
+
+
+def write(path: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+
+
+@pytest.mark.parametrize("files", FOREIGN.values(), ids=FOREIGN)
+def test_a_directory_with_other_files_is_refused_and_untouched(files: dict[str, str], tmp_path: Path) -> None:
+    write(tmp_path / "run", files)
+    before = contents(tmp_path)
+    with pytest.raises(ConfigError, match=r"^run\.dir: .* holds other files .* nothing was changed"):
+        RunDirectory.of(configure(tmp_path / "run")).__enter__()
+    assert contents(tmp_path) == before
+
+
+def test_new_empty_begun_and_own_directories_are_taken(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    write(tmp_path / "copied", {"checkpoints/000000000040-000001/manifest.json": "{}", "metrics.jsonl": ""})
+    write(tmp_path / "unsaved", {"checkpoints/best_policy.npz": "", "config.yaml": YAML, "summary.json": "{}"})
+    write(tmp_path / "killed", {".lock": "", "checkpoints/.writing-1/room": "", "metrics.jsonl.tmp": ""})
+    for name in ("new", "empty", "copied", "unsaved", "killed", "new"):
+        with RunDirectory.of(configure(tmp_path / name)) as directory:
+            assert directory.checkpoints.is_dir()
+
+
+def test_every_directory_that_is_written_to_is_asked_about(tmp_path: Path) -> None:
+    """Of a sweep or a study it is the same: what is there is theirs, or was locked at a start that got no further."""
+    write(tmp_path, {"base.yaml": "my: precious\n"})
+    with pytest.raises(ConfigError, match=r"^dir: .*\(base\.yaml\)"):
+        refuse_foreign(tmp_path, "dir", ["base.yaml"], lambda: False)
+    with lock(tmp_path, "dir"):
+        refuse_foreign(tmp_path, "dir", ["base.yaml"], lambda: False)
+    refuse_foreign(tmp_path, "dir", [], lambda: True)
+
+
+def test_a_directory_that_is_removed_is_made_again(tmp_path: Path) -> None:
+    with RunDirectory.of(configure(tmp_path / "run")) as directory:
+        assert not directory.mend()
+        shutil.rmtree(directory.path)
+        assert directory.mend()
+        assert directory.checkpoints.is_dir()
+        assert not directory.mend()
+        shutil.rmtree(directory.path)
+        with RunDirectory.of(configure(tmp_path / "run")), pytest.raises(RunError, match="in use"):
+            directory.mend()
+
+
+def test_a_log_that_is_removed_or_changed_is_written_again(tmp_path: Path) -> None:
+    rows = [{"env_steps": i} for i in range(5)]
+    files = MetricsFiles(tmp_path, rows[:2])
+    files.write(rows[2])
+    assert files.mend() == []
+    (tmp_path / "metrics.jsonl").unlink()
+    (tmp_path / "progress.csv").write_text("")
+    assert files.mend() == ["metrics.jsonl", "progress.csv"]
+    files.write(rows[3])
+    (tmp_path / "metrics.jsonl").rename(tmp_path / "elsewhere")
+    assert files.mend() == ["metrics.jsonl"]
+    files.write(rows[4])
+    files.close()
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == rows
+    assert (tmp_path / "progress.csv").read_text().split() == ["env_steps", *map(str, range(5))]
+
+
+def test_a_run_whose_directory_is_removed_amid_training_ends_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    advance = loop._Run._advance
+
+    def removing(self: Any, *arguments: Any) -> Any:
+        if self.progress.iteration == 50:
+            self.store.close()  # as long as a checkpoint is being written, it would be there again
+            shutil.rmtree(self.directory)
+        return advance(self, *arguments)
+
+    monkeypatch.setattr(loop._Run, "_advance", removing)
+    result = train(tmp_path / "run", "train.total_env_steps=360")
+    assert "somebody removed" in capsys.readouterr().err
+    assert [row["env_steps"] for row in learning(tmp_path / "run")] == [40, 120, 200, 280, 360]
+    assert arrays(tmp_path / "run")["state/iteration"] == 90
+    for name in ("config.yaml", "summary.json", "progress.csv", "checkpoints/best_policy.npz"):
+        assert (tmp_path / "run" / name).is_file(), name
+    assert result.policy()([0.0, 0.0]).shape == (1,)
