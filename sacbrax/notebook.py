@@ -48,7 +48,7 @@ def train(config: str, run_dir: str | Path, overrides: Sequence[str] = (), every
     return Path(run_dir)
 
 
-def watch(source: str | Path, height: int = 720, **options: Any) -> Any:
+def watch(source: str | Path, height: int = 880, **options: Any) -> Any:
     """An episode of a run, a policy file or a pretrained name, to be played in the page; `options` go to `play`."""
     page = episode_page.page(play(load_policy(source), **options), str(source))
     return _Page(f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{height}" frameborder="0"></iframe>')

@@ -10,6 +10,7 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
 
 import argparse
 import functools
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.sinks.doing import doing
 
 FORMATS = (".mp4", ".gif", ".html")
-GIF_SECONDS = 0.08  # per frame, about
+GIF_SIZE, GIF_PACE, GIF_SECONDS = (320, 240), 0.12, 20.0  # pixels, s between pictures, about, and of the episode
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -36,10 +37,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "--engine", choices=("gymnasium", "mjx", "fused"), help="where to step the task (that of training)"
     )
     parser.add_argument("--seed", type=int, default=0, help="seed of the episode (0)")
-    parser.add_argument("--steps", type=int, help="longest episode, in environment steps (the task's)")
+    parser.add_argument("--steps", type=int, help="longest episode, in environment steps (the task's; gif: 20 s)")
     parser.add_argument("--camera", default="auto", help="camera of the model (its first; swimmers: track, above)")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="pixels (640 480; gif: 400 300)")
-    parser.add_argument("--every", type=int, help="draw each EVERY-th step (mp4: 1, gif: about 12 pictures a second)")
+    parser.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="pixels (640 480; gif: 320 240)")
+    parser.add_argument("--every", type=int, help="draw each EVERY-th step (mp4: 1, gif: about 8 pictures a second)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)
     for out in args.out:
@@ -64,8 +65,10 @@ def write(episode: Any, out: Path, args: argparse.Namespace) -> None:
         out.write_text(episode_page.page(episode, title), encoding="utf-8")
         return
     gif = kind == ".gif"
-    every = args.every or (max(1, round(GIF_SECONDS / episode.dt)) if gif else 1)
-    pictures = video.frames(episode, every, args.size or ((400, 300) if gif else (640, 480)), args.camera)
+    every = args.every or (max(1, round(GIF_PACE / episode.dt)) if gif else 1)
+    pictures = video.frames(episode, every, args.size or (GIF_SIZE if gif else (640, 480)), args.camera)
+    if gif and args.steps is None:
+        pictures = itertools.islice(pictures, round(GIF_SECONDS / (every * episode.dt)) + 1)
     (video.write_gif if gif else video.write_mp4)(out, pictures, every * episode.dt)
 
 
@@ -85,7 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     with doing("playing an episode"):
         episode = play(policy, args.engine, args.seed, args.steps, imports=args.imports)
     for out in args.out:
-        with doing(f"drawing {len(episode.reward):,} steps into {out}"):
+        with doing(f"drawing {out}"):
             save(out, functools.partial(write, episode, out, args))
     print(*args.out, sep="\n")
     return 0

@@ -3,6 +3,7 @@
 Knows episodes, no policies and no runs.
 """
 
+import copy
 import itertools
 import subprocess
 from collections.abc import Iterator
@@ -15,8 +16,11 @@ from PIL import Image, ImageDraw, ImageFont
 
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import last_line
+from sacbrax.view import shapes
 from sacbrax.view.episode import Episode, poses
 from sacbrax.view.offscreen import Screen
+
+GIF_COLOURS = 64  # of all its pictures
 
 
 def frames(episode: Episode, every: int, size: tuple[int, int], camera: str) -> Iterator[np.ndarray]:
@@ -26,6 +30,9 @@ def frames(episode: Episode, every: int, size: tuple[int, int], camera: str) -> 
     this machine has no renderer, ConfigError when the model has no such camera.
     """
     model, qpos = poses(episode)
+    model = copy.copy(model)
+    if (head := shapes.chain_head(model)) is not None:
+        model.geom_rgba[model.geom_bodyid == head, :3] = shapes.HEAD
     view, (width, height) = _camera(model, camera), size
     data, font = mujoco.MjData(model), ImageFont.load_default(max(10, height // 22))
     screen = Screen(model, width, height)
@@ -34,7 +41,8 @@ def frames(episode: Episode, every: int, size: tuple[int, int], camera: str) -> 
             data.qpos[:] = qpos[i]
             mujoco.mj_forward(model, data)
             picture = Image.fromarray(screen.draw(data, view))
-            text, corner = f"return {episode.returns[i]:6.1f}   time {i * episode.dt:5.1f} s", height // 30
+            earned = round(float(episode.returns[i]), 1) + 0.0  # and no -0.0
+            text, corner = f"return {earned:6.1f}   time {i * episode.dt:5.1f} s", height // 30
             outline = max(1, height // 240)
             draw = ImageDraw.Draw(picture)
             draw.text((corner, corner), text, "white", font, stroke_width=outline, stroke_fill="black")
@@ -84,7 +92,7 @@ def write_gif(path: Path, pictures: Iterator[np.ndarray], seconds: float) -> Non
     for picture in pictures:
         image = Image.fromarray(picture)
         if palette is None:
-            palette = image.quantize(128, dither=Image.Dither.NONE)
+            palette = image.quantize(GIF_COLOURS, dither=Image.Dither.NONE)
         images.append(image.quantize(palette=palette, dither=Image.Dither.NONE))
     duration = max(20, round(seconds * 100) * 10)
     images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=False)

@@ -22,7 +22,9 @@ def open_page(page: Path, width: int = 1000, height: int = 800) -> tuple[np.ndar
         str(CHROMIUM),
         "--headless",
         "--no-sandbox",
-        "--disable-gpu",
+        "--use-gl=angle",  # WebGL in software
+        "--use-angle=swiftshader",
+        "--enable-unsafe-swiftshader",
         "--hide-scrollbars",
         "--enable-logging=stderr",
         "--host-resolver-rules=MAP * ~NOTFOUND",
