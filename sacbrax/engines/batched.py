@@ -1,4 +1,4 @@
-"""What turns any nest of `vmap`s over a fused engine's step into one operation on rows, and that into fast code.
+"""What turns any nest of `vmap` over a fused engine's step into one operation on rows, and that into fast code.
 
 Knows no mechanism: an engine says how a batch is integrated.
 """
@@ -35,7 +35,7 @@ class Integrates(Protocol):
 
 
 def step(engine: Integrates, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, Array]:
-    """One environment: qpos [nq], qvel [nv], inputs [...] -> (qpos, qvel). To be `vmap`ped."""
+    """One environment: qpos [nq], qvel [nv], inputs [...] -> (qpos, qvel). Callers `vmap` it."""
     qpos, qvel = _step.bind(qpos[None], qvel[None], *(x[None] for x in inputs), engine=engine)
     return qpos[0], qvel[0]
 
@@ -78,7 +78,7 @@ mlir.register_lowering(_step, mlir.lower_fun(lambda *state, engine: step_rows(en
 
 
 def _merge_axes(args: Sequence[Any], axes: Sequence[Any], engine: Integrates) -> tuple[list[Array], tuple[int, int]]:
-    """Any nest of `vmap`s (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
+    """Any nest of `vmap` (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
     size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
     full = [batching.bdim_at_front(x, axis, size) for x, axis in zip(args, axes, strict=True)]
     many = _step.bind(*(x.reshape(-1, x.shape[-1]) for x in full), engine=engine)
