@@ -91,6 +91,8 @@ def _listen(pipe: int) -> None:
     while True:
         (number,) = os.read(pipe, 1)
         context = Interrupt.innermost
+        if context is not None and context.raises:
+            continue  # the handler in the main thread sees to it
         if number in NUMBERS and (context is None or not context.note(number)):
             again = context is not None and context.saves
             _end(number, "again, not saved" if again else "before there was anything to save" if context else "")

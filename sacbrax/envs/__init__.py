@@ -5,10 +5,21 @@ from sacbrax.envs.registry import (
     ENVS,
     Env,
     compiler_options,
+    engine_of,
     from_config,
     make_env,
     mujoco_model,
     randomized,
 )
 
-__all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
+__all__ = [
+    "ENGINES",
+    "ENVS",
+    "Env",
+    "compiler_options",
+    "engine_of",
+    "from_config",
+    "make_env",
+    "mujoco_model",
+    "randomized",
+]

@@ -94,6 +94,13 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
     return env
 
 
+def engine_of(config: EnvConfig) -> str:
+    """The engine that a configuration means; of a task with physics of its own what it says, or "fused"."""
+    if config.engine is not None or config.name not in ENVS:
+        return config.engine or "fused"
+    return str(getattr(_load("env.name", config.name, ENVS), "default_engine", "fused"))
+
+
 def from_config(config: EnvConfig, engine: str | None = None) -> Env:
     """The task of a configuration, or the same on another engine, as evaluations see it."""
     kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})

@@ -15,6 +15,7 @@ from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.files import LOCK, lock, refuse_foreign
+from sacbrax.envs import engine_of
 
 # What may change between two parts of one run: nothing that training depends on.
 CHANGEABLE = (
@@ -101,6 +102,7 @@ def check_unchanged(stored: Config, config: Config) -> None:
     before, now = flat(stored), flat(config)
     for mapping in (before, now):
         mapping["parallel.shards"] = mapping["parallel.shards"] or 1
+    before["env.engine"], now["env.engine"] = engine_of(stored.env), engine_of(config.env)
     for key, value in now.items():
         if value != before[key] and not key.startswith(CHANGEABLE):
             raise ConfigError(

@@ -17,6 +17,7 @@ from sacbrax.bench import peers
 from sacbrax.bench.__main__ import main
 from sacbrax.bench.peers import PEERS, Peer
 from sacbrax.core.errors import Interrupted
+from sacbrax.core.signals import Interrupt
 
 FAKE = """
 import time
@@ -156,7 +157,9 @@ def test_a_real_peer_learns(name: str, scenario: str, capfd: pytest.CaptureFixtu
     assert -50 < row["best_return"] < 400
 
 
-def test_a_signal_ends_the_driver_too(tmp_path: Path) -> None:
+def test_a_signal_ends_the_driver_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Interrupt, "watched", False)  # another test of this process may have begun a command
+    listening = signal.set_wakeup_fd(-1)
     pid = tmp_path / "pid"
     script = f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
 
@@ -170,6 +173,7 @@ def test_a_signal_ends_the_driver_too(tmp_path: Path) -> None:
     with pytest.raises(Interrupted):
         peers._command([sys.executable, "-c", script])
     thread.join()
+    signal.set_wakeup_fd(listening)
     with pytest.raises(ProcessLookupError):
         os.kill(int(pid.read_text()), 0)
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from resumable import arrays, assert_same_run, learning, newest, train
+from resumable import arrays, assert_same_run, configure, learning, newest, train
 
 from sacbrax import config
 from sacbrax.checkpoint import files as checkpoint_files
@@ -157,6 +157,8 @@ def test_resume_door(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_run_without_checkpoints_is_not_overwritten(tmp_path: Path) -> None:
     log = tmp_path / "metrics.jsonl"
     log.write_text('{"env_steps": 1}\n{"env_steps": 2}\n')
+    (tmp_path / "config.yaml").write_text(configure(tmp_path).to_yaml())
+    (tmp_path / "checkpoints").mkdir()
     with pytest.raises(RunError, match="2 evaluations but no checkpoint"):
         train(tmp_path)
     assert log.read_text().count("\n") == 2

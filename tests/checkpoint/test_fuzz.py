@@ -350,8 +350,9 @@ def test_links_and_strange_names_are_refused(run_directory: Path, tmp_path: Path
 def test_a_newer_format_is_no_damage(run_directory: Path, store: Store, tmp_path: Path) -> None:
     """An older release must not set a newer checkpoint aside."""
     shutil.copytree(newest(run_directory), tmp_path / "checkpoint")
-    seal(tmp_path / "checkpoint", body_of(newest(run_directory)) | {"format_version": 1})
-    with pytest.raises(CheckpointError, match="format version 2, this release reads 1") as caught:
+    newer = manifest.FORMAT_VERSION + 1
+    seal(tmp_path / "checkpoint", body_of(newest(run_directory)) | {"format_version": newer})
+    with pytest.raises(CheckpointError, match=f"format version {newer}, this release reads {newer - 1}") as caught:
         checkpoint_files.read(tmp_path / "checkpoint", store._expected)
     assert not isinstance(caught.value, DamagedError)
 

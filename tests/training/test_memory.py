@@ -12,7 +12,7 @@ from sacbrax.training.trainer import Trainer
 LARGE = [
     ["eval.episodes=100_000_000"],
     ["env.episode_length=1_000_000_000"],
-    ["train.updates_per_step=1_000_000_000"],
+    ["train.updates_per_step=100_000_000", "train.total_env_steps=64"],
     ["train.batch_size=10_000_000", "replay.capacity=10_000_000", "train.exploration_env_steps=10_000_000"],
     ["algorithm.n_step=20_000_000", "replay.capacity=80_000_000"],
     ["train.num_seeds=1_000_000"],
