@@ -115,7 +115,7 @@ def test_the_wheel_trains_in_a_clean_environment(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "dist").glob("*.whl")
     (source,) = (tmp_path / "dist").glob("*.tar.gz")
     packed = set(zipfile.ZipFile(wheel).namelist())
-    assert {"sacbrax/py.typed", "sacbrax/pretrained/swimmer.npz"} <= packed
+    assert {"sacbrax/py.typed", "sacbrax/policy_file/pretrained/swimmer.npz"} <= packed
     assert {f"sacbrax/configs/{name}.yaml" for name in config_lib.shipped_configs()} <= packed
     assert not {name for name in packed if name.startswith(("tests", "docs"))}
     top = f"sacbrax-{sacbrax.__version__}"
