@@ -11,7 +11,7 @@ from sacbrax.config import from_mapping
 # Keys of the algorithm that may follow a schedule: the number, and the ends of a line from step 0 to step 8.
 NUMBERS = {
     "reward_scale": (3.0, (2.0, 6.0)),
-    "target_entropy": (-1.5, (-3.0, 1.0)),
+    "target_entropy": (-1.5, (-3.0, -1.0)),
     "actor_learning_rate": (1e-2, (1e-2, 2e-2)),
     "critic_learning_rate": (3e-3, (1e-3, 9e-3)),
     "value_learning_rate": (4e-3, (2e-3, 8e-3)),
