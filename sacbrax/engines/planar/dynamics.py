@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from sacbrax.engines.planar.mechanism import Body, Dof, Mechanism
+from sacbrax.engines.planar.mechanism import Body, Mechanism
 from sacbrax.engines.planar.rows import Row, Rows, add, dot, mul, plus, scale, sub
 
 Triple = tuple[Row, ...]
@@ -206,17 +206,3 @@ def substituted(
             joints.append(mul(own[i], factors.inverse[i]))
             carried.append(scale(joints[i], axis[i]))
     return joints, carried
-
-
-__all__ = [
-    "Dof",
-    "Factors",
-    "Frame",
-    "Motion",
-    "accelerations",
-    "apply",
-    "factored",
-    "joint_forces",
-    "motion",
-    "substituted",
-]

@@ -10,9 +10,11 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import refuse
+from sacbrax.engines.integrators import euler, rk4
+from sacbrax.engines.planar.acceleration import acceleration, motor_forces
 from sacbrax.engines.planar.dynamics import factored, motion, substituted
-from sacbrax.engines.planar.integrate import euler, joint_forces, rk4
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
+from sacbrax.engines.planar.rows import Rows
 
 
 class FusedPlanar:
@@ -35,9 +37,16 @@ class FusedPlanar:
 
     def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, Array]:
         """`frame_skip` time steps of [N, ...] arrays."""
-        advance = rk4 if self.mechanism.integrator == "RK4" else euler
-        forces = joint_forces(self.mechanism, list(inputs[0].T))
-        q, v = advance(self.mechanism, self.frame_skip, list(qpos.T), list(qvel.T), forces, once)
+        mechanism, h = self.mechanism, self.mechanism.timestep
+        q, v, forces = list(qpos.T), list(qvel.T), motor_forces(mechanism, list(inputs[0].T))
+        implicit = h if mechanism.integrator == "Euler" else 0.0
+
+        def accelerate(q: Rows, v: Rows, forces: Rows, guess: Rows) -> tuple[Rows, Rows]:
+            return acceleration(mechanism, q, v, forces, guess, implicit)
+
+        integrate = rk4 if mechanism.integrator == "RK4" else euler
+        at_rest = [jnp.zeros_like(x) for x in v]
+        q, v = integrate(accelerate, h, self.frame_skip, q, v, forces, at_rest, once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
 

@@ -178,6 +178,3 @@ def _positive(length2: Any) -> Any:
 def _of(carried: Sequence[Triple], dof: int) -> Triple:
     """The motion of what a joint carries; the world's is none."""
     return carried[dof] if dof >= 0 else (0.0, 0.0, 0.0)
-
-
-__all__ = ["Pairs", "corrected", "pairs"]

@@ -17,11 +17,10 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import refuse
+from sacbrax.engines.integrators import RK4_OFFSET, RK4_WEIGHT, euler, rk4
 from sacbrax.engines.swimmer.dynamics import Rows, accelerations, motor_torques
 from sacbrax.engines.swimmer.mechanism import Chain, read_chain, scaled
 
-RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
-RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
 UNROLLED = 1  # time steps without a loop around them, on a GPU; 4 save twelve kernels and compile for longer
 
 
@@ -67,47 +66,16 @@ class FusedSwimmer:
         q, v = list(qpos.T), list(qvel.T)
         chain = scaled(self.chain, *factors[0].T) if factors else self.chain
         torque = motor_torques(chain, list(ctrl.T))
-        rk4 = _rk4_written_out if once is batched.whole else _rk4
-        integrate = rk4 if chain.integrator == "RK4" else _euler
-        q, v = integrate(chain, self.frame_skip, q, v, torque, once)
+
+        def acceleration(q: Rows, v: Rows, torque: Rows, guess: Rows) -> tuple[Rows, Rows]:
+            return accelerations(chain, q, v, torque), guess
+
+        if chain.integrator == "RK4" and once is batched.whole:
+            q, v = _rk4_written_out(chain, self.frame_skip, q, v, torque, once)
+        else:
+            integrate = rk4 if chain.integrator == "RK4" else euler
+            q, v = integrate(acceleration, chain.timestep, self.frame_skip, q, v, torque, [], once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
-
-
-def _euler(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched.Once) -> tuple[Rows, Rows]:
-    """MuJoCo's semi-implicit Euler steps."""
-    h = chain.timestep
-
-    @once
-    def step(q: Rows, v: Rows, torque: Rows) -> tuple[Rows, Rows]:
-        a = accelerations(chain, q, v, torque)
-        v = [x + h * y for x, y in zip(v, a, strict=True)]
-        return [x + h * y for x, y in zip(q, v, strict=True)], v
-
-    return jax.lax.fori_loop(0, steps, lambda _, state: step(*state, torque), (q, v))
-
-
-def _rk4(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched.Once) -> tuple[Rows, Rows]:
-    """Classical Runge-Kutta steps, all stages as one loop: a quarter of the code to compile."""
-    offsets, weights = (chain.timestep * jnp.asarray(c, q[0].dtype) for c in (RK4_OFFSET, RK4_WEIGHT))
-
-    @once
-    def stage(
-        offset: Array, weight: Array, last: Array, torque: Rows, start: Rows, total: Rows, now: Rows
-    ) -> tuple[Rows, Rows, Rows]:
-        """Rows of `start` [nq + nv] of this time step, of the weighted sum so far, and of the stage's own state."""
-        q, v = now[: chain.links + 2], now[chain.links + 2 :]
-        rate = [*v, *accelerations(chain, q, v, torque)]
-        total = [x + weight * y for x, y in zip(total, rate, strict=True)]
-        now = [jnp.where(last, z, x + offset * y) for x, y, z in zip(start, rate, total, strict=True)]
-        start = [jnp.where(last, z, x) for x, z in zip(start, total, strict=True)]
-        return start, total, now
-
-    def body(i: Array, state: tuple[Rows, Rows, Rows]) -> tuple[Rows, Rows, Rows]:
-        k = i % 4
-        return stage(offsets[k], weights[k], k == 3, torque, *state)
-
-    start, _, _ = jax.lax.fori_loop(0, 4 * steps, body, ([*q, *v],) * 3)
-    return start[: len(q)], start[len(q) :]
 
 
 def _rk4_written_out(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched.Once) -> tuple[Rows, Rows]:
