@@ -13,9 +13,8 @@ from typing import Any
 
 import yaml
 
-from sacbrax.config.option import ConfigError, ScheduleConfig, apply_override, build, parse_yaml, plain
+from sacbrax.config.option import ConfigError, apply_override, build, parse_yaml, plain
 from sacbrax.config.sections import (
-    PARTS,
     AlgorithmConfig,
     CheckpointConfig,
     EnvConfig,
@@ -32,25 +31,6 @@ from sacbrax.config.sections import (
 
 # Where the configurations that come with the package are: in a wheel inside it, in a source tree beside it.
 SHIPPED = (Path(__file__).parents[1] / "configs", Path(__file__).parents[2] / "configs")
-
-__all__ = [
-    "PARTS",
-    "Config",
-    "ConfigError",
-    "EnvConfig",
-    "LoggingConfig",
-    "NetworkConfig",
-    "ParallelConfig",
-    "ScheduleConfig",
-    "apply_override",
-    "find",
-    "flat",
-    "from_mapping",
-    "load",
-    "parse",
-    "shipped_configs",
-    "trainable_configs",
-]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,8 +49,6 @@ ENGINES = {
 }
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
 
-__all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
-
 
 def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
     """One environment (`reset(key)`, `step(state, action)`; the caller vmaps); `kwargs` go to its class.
@@ -82,7 +80,7 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
             choices = ", ".join(option for option in options if option != "engine") or "no options"
             raise ConfigError(f"env.{key}: unknown for {name!r}; choose from {choices}")
     if "engine" in options:
-        kwargs["engine"] = _load("env.engine", engine or str(getattr(cls, "default_engine", "fused")), ENGINES)
+        kwargs["engine"] = _load("env.engine", engine or _default_engine(cls), ENGINES)
     try:
         signature.bind(**kwargs)
     except TypeError as error:
@@ -98,7 +96,11 @@ def engine_of(config: EnvConfig) -> str:
     """The engine that a configuration means; of a task with physics of its own what it says, or "fused"."""
     if config.engine is not None or config.name not in ENVS:
         return config.engine or "fused"
-    return str(getattr(_load("env.name", config.name, ENVS), "default_engine", "fused"))
+    return _default_engine(_load("env.name", config.name, ENVS))
+
+
+def _default_engine(cls: type) -> str:
+    return str(getattr(cls, "default_engine", "fused"))
 
 
 def from_config(config: EnvConfig, engine: str | None = None) -> Env:

@@ -12,8 +12,8 @@ import mujoco
 import numpy as np
 
 from sacbrax.engines.engine import refuse
+from sacbrax.engines.solver_parameters import MINVAL, Impedance, spring
 
-MINVAL, MINIMP, MAXIMP = mujoco.mjMINVAL, mujoco.mjMINIMP, mujoco.mjMAXIMP
 PLANE = {0: (2, 1), 1: (0, 2), 2: (1, 0)}  # axis of the hinges: u and v
 Point = tuple[float, float]
 
@@ -24,7 +24,7 @@ class Soft:
 
     stiffness: float
     damping: float
-    impedance: tuple[float, float, float, float, float]  # at 0, at the width, width, midpoint, power
+    impedance: Impedance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -274,19 +274,8 @@ def _hinge_axis(model: mujoco.MjModel) -> tuple[int, list[float]]:
 
 
 def _soft(model: mujoco.MjModel, solref: Sequence[float], solimp: Sequence[float]) -> Soft:
-    """MuJoCo's solref and solimp (manual, "Computation", constraint model)."""
-    first, second = solref
-    dmin, dmax, width, midpoint, power = solimp
-    dmin, dmax, midpoint = (min(max(value, MINIMP), MAXIMP) for value in (dmin, dmax, midpoint))
-    if (first > 0) != (second > 0):
-        refuse(f"the mixed-sign solref {first} {second}")
-    if first > 0:
-        time = max(first, 2 * model.opt.timestep)
-        stiffness, damping = 1 / (dmax * time * second) ** 2, 2 / (dmax * time)
-    else:
-        stiffness, damping = -first / dmax**2, -second / dmax
-    shape = (float(dmin), float(dmax), float(max(width, MINVAL)), float(midpoint), float(max(power, 1)))
-    return Soft(float(stiffness), float(damping), shape)
+    stiffness, damping, (start, end, width, midpoint, power) = spring(model.opt.timestep, solref, solimp)
+    return Soft(stiffness, damping, (start, end, max(width, MINVAL), midpoint, power))
 
 
 def _limit(model: mujoco.MjModel, j: int) -> Limit | None:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sacbrax.engines.swimmer.mechanism import MAXIMP, MINIMP, MINVAL, Limit
+from sacbrax.engines.solver_parameters import MAXIMP, MINIMP, MINVAL
+from sacbrax.engines.swimmer.mechanism import Limit
 
 Row = Any
 Rows = list[Row]

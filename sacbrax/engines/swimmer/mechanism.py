@@ -12,6 +12,7 @@ import mujoco
 import numpy as np
 
 from sacbrax.engines.engine import refuse
+from sacbrax.engines.solver_parameters import MINVAL, Impedance, spring
 
 ABSENT = ("neq", "ntendon", "nflex", "npair", "nmocap", "nplugin", "na", "ngravcomp", "nhistory", "nplastic")
 ABSENT_NAMES = {"neq": "equality constraints", "na": "actuators with activation", "npair": "contact pairs"}
@@ -20,7 +21,6 @@ ZERO = (
     "dof_dampingpoly", "actuator_forcelimited", "actuator_damping", "actuator_dampingpoly", "actuator_armature",
     "actuator_delay", "actuator_biastype", "actuator_dyntype", "geom_fluid", "body_gravcomp", "qpos0",
 )  # fmt: skip
-MINVAL, MINIMP, MAXIMP = 1e-15, 1e-4, 0.9999  # MuJoCo's mjMINVAL, mjMINIMP, mjMAXIMP
 
 
 @dataclass(frozen=True)
@@ -32,7 +32,7 @@ class Limit:
     high: float  # rad
     stiffness: float  # k, 1/s^2
     damping: float  # b, 1/s
-    impedance: tuple[float, float, float, float, float]  # dmin, dmax, width in rad, midpoint, power
+    impedance: Impedance  # its width in rad
     invweight: float  # 1/(kg m^2): regularization is (1 - d) / d * invweight
 
 
@@ -170,24 +170,15 @@ def _motor(model: mujoco.MjModel, i: int) -> tuple[int, float, float, float]:
 
 
 def _limit(model: mujoco.MjModel, joint: int) -> Limit:
-    """The solref and solimp parameters in MuJoCo's terms (manual, "Computation", constraint model)."""
-    first, second = model.jnt_solref[joint]
-    dmin, dmax, width, midpoint, power = model.jnt_solimp[joint]
-    dmin, dmax, midpoint = (min(max(value, MINIMP), MAXIMP) for value in (dmin, dmax, midpoint))
-    if (first > 0) != (second > 0):
-        refuse(f"the mixed-sign solref {first} {second} of joint {joint}")
-    if first > 0:
-        time = max(first, 2 * model.opt.timestep)
-        stiffness, damping = 1 / (dmax * time * second) ** 2, 2 / (dmax * time)
-    else:
-        stiffness, damping = -first / dmax**2, -second / dmax
+    solref, solimp = model.jnt_solref[joint], model.jnt_solimp[joint]
+    stiffness, damping, impedance = spring(model.opt.timestep, solref, solimp, of=f" of joint {joint}")
     low, high = model.jnt_range[joint]
     return Limit(
         hinge=joint - 2,
         low=float(low),
         high=float(high),
-        stiffness=float(stiffness),
-        damping=float(damping),
-        impedance=(float(dmin), float(dmax), float(width), float(midpoint), float(max(power, 1))),
+        stiffness=stiffness,
+        damping=damping,
+        impedance=impedance,
         invweight=float(model.dof_invweight0[joint]),
     )
