@@ -16,6 +16,7 @@ from sacbrax.config.config import (
     load,
     parse,
     shipped_configs,
+    traced,
     trainable_configs,
 )
 
@@ -35,5 +36,6 @@ __all__ = [
     "load",
     "parse",
     "shipped_configs",
+    "traced",
     "trainable_configs",
 ]

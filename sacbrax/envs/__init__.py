@@ -1,7 +1,6 @@
 """Environments: tasks by name, and the machinery around one: wrappers, time limits, resets. Knows no learning."""
 
 from sacbrax.envs.registry import (
-    ENGINES,
     ENVS,
     Env,
     compiler_options,
@@ -11,4 +10,4 @@ from sacbrax.envs.registry import (
     randomized,
 )
 
-__all__ = ["ENGINES", "ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
+__all__ = ["ENVS", "Env", "compiler_options", "from_config", "make_env", "mujoco_model", "randomized"]
