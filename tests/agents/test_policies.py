@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sacbrax.agents import distributions, losses
-from sacbrax.agents.policies import POLICIES, make_policy
+from sacbrax.agents.policies import make_policy
+from sacbrax.config.named import POLICIES
 from sacbrax.config import from_mapping
 from sacbrax.policy_file.numpy_policy import spread_latents
 

@@ -18,7 +18,14 @@ from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.planar.engine import FusedPlanar
 
 ASSETS = Path(gymnasium.__file__).parent / "envs" / "mujoco" / "assets"
-MODELS = {"half_cheetah": 5, "walker2d_v5": 4, "hopper": 4, "inverted_pendulum": 2, "inverted_double_pendulum": 5, "reacher": 2}
+MODELS = {
+    "half_cheetah": 5,
+    "walker2d_v5": 4,
+    "hopper": 4,
+    "inverted_pendulum": 2,
+    "inverted_double_pendulum": 5,
+    "reacher": 2,
+}
 N = 48
 
 
