@@ -9,6 +9,7 @@ import pytest
 from tiny_config import make_tiny
 
 from sacbrax.agents.hyperparameters import at, create
+from sacbrax.agents.registry import make_hyper
 from sacbrax.config import ConfigError, from_mapping
 
 

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from saved_policies import A, O, saved
 
+from sacbrax.agents.registry import make_hyper
+from sacbrax.config import from_mapping
 from sacbrax.config.named import POLICIES
 from sacbrax.policy_file import files as policy_files
 from sacbrax.policy_file.numpy_policy import PolicyFileError

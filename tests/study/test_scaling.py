@@ -11,7 +11,7 @@ from PIL import Image
 from rich.console import Console
 from tiny_config import TINY
 
-from conftest import make_tiny
+from tiny_config import make_tiny
 
 from sacbrax.bench.roofline import bound
 from sacbrax.bench.work import update_bytes
