@@ -1,27 +1,35 @@
 """The first soft actor-critic ([SAC]): critics, a state value and its slow copy; the reward scale weighs entropy."""
 
+from typing import ClassVar
+
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import losses
+from sacbrax.agents import hyperparameters, losses
+from sacbrax.agents.actor_critic import ActorCritic
+from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.networks import Value
-from sacbrax.agents.soft_actor_critic import AgentState, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import PASSES, SoftActorCritic
 from sacbrax.config import Config
+from sacbrax.core.metrics import Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 
 
 class SACv1(SoftActorCritic):
-    """Two critics, a state value and its slow copy; the reward scale sets the weight of entropy ([SAC] algorithm 1)."""
+    """Critics, a state value and its slow copy; the reward scale sets the weight of entropy ([SAC] algorithm 1)."""
 
-    target_group = "value"
+    targets: ClassVar = ("value",)
+    rates: ClassVar = {**ActorCritic.rates, "value": "value_learning_rate"}
+    passes: ClassVar = (*PASSES, Pass("value"), Pass("value", weights=True))  # the target's at s', the value's at s
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
         self.value = Value(config.network)
 
-    def init(self, key: Key) -> AgentState:
+    def init(self, key: Key, hyper: Hyper) -> AgentState:
+        """Fresh parameters; the target is a copy of the value."""
         actor_key, critic_key, value_key = jax.random.split(key, 3)
         return self._create(
             {
@@ -31,29 +39,25 @@ class SACv1(SoftActorCritic):
             }
         )
 
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Metrics]:
-        hyper = hyper.at(agent.gradient_steps)
+    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
+        """One gradient step of all three losses from the same parameters and minibatch, then the target's."""
+        hyper = hyperparameters.at(hyper, agent.gradient_steps)
         target = self._td_target(agent, batch, hyper, key)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            action, log_prob = self._fresh_action(params["actor"], batch.observation, key)
-            log_prior = self._log_prior(action)
-            q_fresh = self.critics(losses.stop(params["critic"]), batch.observation, action)
+            fresh = self._fresh(params, batch.observation, key)
             q = self.critics(params["critic"], batch.observation, batch.action)
             value = self.value(params["value"], batch.observation)
             critic = losses.critic_loss(q, target)
-            state_value = losses.value_loss(value, jnp.min(q_fresh, axis=0), log_prob, log_prior)
-            if self._algorithm.policy_gradient == "reparameterized":
-                actor = losses.actor_loss(self._policy_q(q_fresh), log_prob, log_prior, jnp.ones(()))
-            else:
-                one = jnp.ones(())
-                actor = losses.likelihood_ratio_loss(self._policy_q(q_fresh), log_prob, log_prior, one, value)
-            actor += self._regularizer(params["actor"], batch.observation, hyper)
+            state_value = losses.value_loss(value, jnp.min(fresh.q, axis=0), fresh.log_prob, fresh.log_prior)
+            actor = self._actor_loss(
+                params["actor"], batch.observation, fresh, jnp.ones(()), hyper, baseline=lambda: value
+            )
             metrics = {
                 "critic_loss": critic,
                 "value_loss": state_value,
                 "actor_loss": actor,
-                "entropy": -jnp.mean(log_prob),
+                "entropy": -jnp.mean(fresh.log_prob),
                 "q_mean": jnp.mean(q),
             }
             return critic + state_value + actor, metrics

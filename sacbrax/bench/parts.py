@@ -51,7 +51,7 @@ def _programs(
     _, step = jax.jit(trainer.vector_env.step, compiler_options=options)(state.env, action, jax.random.key(1))
 
     def sample(replay: Any, key: Any) -> Any:
-        return replay_lib.sample(replay, key, updates * batch_size, n_step, hyper.gamma, jnp.zeros(()))
+        return replay_lib.sample(replay, key, updates * batch_size, n_step, hyper["gamma"], jnp.zeros(()))
 
     batch = jax.jit(sample)(state.replay, jax.random.key(2))
     batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)

@@ -2,12 +2,11 @@
 
 A program that does F operations on B bytes does at most min(peak, bandwidth * F / B) a second. The peak is measured
 with square matrix products, the bandwidth with a triad `y <- a y + x` on arrays far larger than the caches and on such
-as fit into them. F is `bench.update.update_flops`; B is counted from shapes too, as if every array that an update
-touches came from memory each time it is used.
+as fit into them. `bench.work` counts both for an update, B as if every array that it touches came from
+memory each time it is used.
 """
 
 import argparse
-import itertools
 from collections.abc import Mapping
 from typing import Any
 
@@ -61,32 +60,6 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 def bound(roof: Mapping[str, Any], flops: float, moved: float, level: str = "memory") -> float:
     """Most operations per second under the roofs, for a program of `flops` operations on `moved` bytes."""
     return min(roof["matmul_flops_per_second"], roof["bytes_per_second"][level] * flops / moved)
-
-
-def update_bytes(algorithm: str, batch_size: int, hidden: tuple[int, ...], observation: int, action: int) -> int:
-    """Bytes that one update moves, in 32-bit numbers, if nothing stays in a cache between two uses.
-
-    A parameter: read in the forward and the backward pass; its gradient written and read; Adam reads and writes it and
-    its two moments: 10 in all. A target parameter: read in its forward pass; read, and written with its source: 4.
-    An activation [B, n]: written and read forward, 2; with its gradient also read again, and the gradient written and
-    read, 5. Passes as in `bench.update.update_flops`. The minibatch itself is gathered (read and written) once.
-    """
-
-    def network(inputs: int, outputs: int) -> tuple[int, int]:
-        widths = (inputs, *hidden, outputs)
-        return sum(m * n + n for m, n in itertools.pairwise(widths)), batch_size * sum(widths[1:])
-
-    (p_a, a), (p_q, q), (p_v, v) = (
-        network(observation, 2 * action),
-        network(observation + action, 1),
-        network(observation, 1),
-    )
-    # actor at s with gradient; both critics at (s, a) and at (s, a~), with gradients of something
-    numbers = 10 * (p_a + 2 * p_q) + 5 * a + 2 * (5 * q + 5 * q)
-    # v1: V with gradient and target V; v2: actor at s', target critics at (s', a')
-    numbers += 10 * p_v + 4 * p_v + 5 * v + 2 * v if algorithm == "sac_v1" else 4 * 2 * p_q + 2 * a + 2 * 2 * q
-    numbers += 2 * batch_size * (2 * observation + action + 2)
-    return FLOAT * numbers
 
 
 def _triad(total: int, seconds: float) -> tuple[float, Any]:

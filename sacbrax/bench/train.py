@@ -42,6 +42,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     import jax
     import numpy as np
 
+    from sacbrax.bench.work import update_flops
     from sacbrax.training.memory import predicted_bytes
     from sacbrax.training.plan import Plan
     from sacbrax.training.programs import Programs
@@ -60,13 +61,13 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         compile_seconds[name] = time.perf_counter() - begin
         return program
 
-    shapes = jax.eval_shape(programs.init, keys)
-    init, prefill = compiled("init", keys), compiled("prefill", shapes, hyper)
+    shapes = jax.eval_shape(programs.init, keys, hyper)
+    init, prefill = compiled("init", keys, hyper), compiled("prefill", shapes, hyper)
     zero_sums = compiled("zero_sums", shapes)
     advance = compiled("advance", shapes, jax.eval_shape(programs.zero_sums, shapes), hyper, np.int32(1))
 
     rss_before = peak_rss_bytes()
-    state = init(keys)
+    state = init(keys, hyper)
     sums = zero_sums(state)
     begin = time.perf_counter()
     state = jax.block_until_ready(prefill(state, hyper))
@@ -107,13 +108,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "peak_device_bytes": memory.get("peak_bytes_in_use"),
     }
     if args.parts:
-        flops = update.update_flops(
-            config.algorithm.name,
-            config.train.batch_size,
-            config.network.hidden_sizes,
-            trainer.observation_size,
-            trainer.action_size,
-        )
+        flops = update_flops(config, trainer.observation_size, trainer.action_size)
         floor = updates * flops / update.matmul_rate(args.seconds / 2, args.repeats)
         whole = 1.0 / timing.spread(rates)["median"]
         result["parts"] = parts.measure(trainer, state, hyper, whole, floor, args.seconds / 2, args.repeats)

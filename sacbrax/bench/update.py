@@ -7,7 +7,6 @@ for the rest, so `fraction_of_matmul` says what part of the machine's rate goes 
 
 import argparse
 import functools
-import itertools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -17,6 +16,7 @@ from sacbrax.bench import products, timing
 from sacbrax.bench.hlo import kernels_per_iteration
 from sacbrax.cli import prepare_jax
 from sacbrax.config import ConfigError
+from sacbrax.config.named import ALGORITHMS
 
 MATMUL_SIZES = {"cpu": (512, 1024, 2048)}
 LARGE_MATMUL_SIZES = (2048, 4096, 8192)
@@ -24,7 +24,7 @@ LARGE_MATMUL_SIZES = (2048, 4096, 8192)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
-    parser.add_argument("--algorithm", default="sac_v2", help="sac_v1 or sac_v2 (default)")
+    parser.add_argument("--algorithm", default="sac_v2", choices=ALGORITHMS, help="default sac_v2")
     parser.add_argument("--batch-size", type=timing.positive, default=256, help="rows of a minibatch (default 256)")
     parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
     parser.add_argument("--observation-size", type=timing.positive, default=8, help="default 8, the swimmer's")
@@ -54,18 +54,18 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
 
-    from sacbrax.agents.hyperparameters import Hyper
-    from sacbrax.agents.registry import make_agent
+    from sacbrax.agents.registry import make_agent, make_hyper
+    from sacbrax.bench.work import update_flops
 
     config, sizes = args.loaded, (args.observation_size, args.action_size)
     batch_size, hidden = config.train.batch_size, config.network.hidden_sizes
-    agent, hyper = make_agent(config, *sizes), Hyper.create(config, args.action_size)
+    agent, hyper = make_agent(config, *sizes), make_hyper(config, args.action_size)
     batch = _random_batch(batch_size, *sizes)
 
     def step(state: Any, i: Any) -> Any:
         return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
 
-    start = jax.jit(agent.init)(jax.random.key(1))
+    start = jax.jit(agent.init)(jax.random.key(1), hyper)
     own_products = Repeated(*products.alone(step, start, 0))
     ours = Repeated(step, start)
     sides = {"sacbrax": ours, "products": own_products}
@@ -99,7 +99,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
             "brax_kernels_per_update": sides["brax"].kernels,
             "ratio_to_brax": ratio_to("brax"),
         }
-    flops = update_flops(config.algorithm.name, batch_size, hidden, *sizes)
+    flops = update_flops(config, *sizes)
     rate, matmul_rate = timing.spread(rates["sacbrax"])["median"], timing.spread(rates["matmul"])["median"]
     return {
         "machine": timing.machine(),
@@ -141,33 +141,6 @@ class Repeated:
 
         self._state = self._compiled(self._state, jnp.int32(count))
         return self._state
-
-
-def update_flops(algorithm: str, batch_size: int, hidden: tuple[int, ...], observation: int, action: int) -> int:
-    """Operations in the matrix products that one update needs.
-
-    With f the products of one forward pass of a network and i those of its first layer, a pass costs f, the gradient
-    of its weights f, and the gradient of its hidden layers f - i, to which i is added where the input's is wanted.
-
-        both   actor at s, with its gradient                               3 a - i_a
-               critics at (s, a), with their gradient                      2 (3 q - i_q)
-               critics at (s, a~), with the gradient of the input          2 (2 q)
-        v1     target V at s'; V at s, with its gradient                   v + (3 v - i_v)
-        v2     actor at s', target critics at (s', a')                     a + 2 q
-    """
-
-    def forward(inputs: int, outputs: int) -> tuple[int, int]:
-        widths = (inputs, *hidden, outputs)
-        layers = [2 * batch_size * m * n for m, n in itertools.pairwise(widths)]
-        return sum(layers), layers[0]
-
-    (a, i_a), (q, i_q), (v, i_v) = (
-        forward(observation, 2 * action),
-        forward(observation + action, 1),
-        forward(observation, 1),
-    )
-    both = 3 * a - i_a + 2 * (3 * q - i_q) + 2 * (2 * q)
-    return both + (v + 3 * v - i_v if algorithm == "sac_v1" else a + 2 * q)
 
 
 def _random_batch(batch_size: int, observation: int, action: int) -> Any:

@@ -1,6 +1,16 @@
 """Every number a run depends on: keys with ranges, from YAML and overrides. Imports `core` alone; knows no JAX."""
 
-from sacbrax.config.config import Config, find, flat, from_mapping, load, parse, shipped_configs, trainable_configs
+from sacbrax.config.config import (
+    Config,
+    find,
+    flat,
+    from_mapping,
+    load,
+    parse,
+    shipped_configs,
+    traced,
+    trainable_configs,
+)
 from sacbrax.config.option import ConfigError, ScheduleConfig, apply_override
 from sacbrax.config.sections import PARTS, EnvConfig, LoggingConfig, NetworkConfig, ParallelConfig
 
@@ -20,5 +30,6 @@ __all__ = [
     "load",
     "parse",
     "shipped_configs",
+    "traced",
     "trainable_configs",
 ]

@@ -213,3 +213,13 @@ def _check_combinations(config: Config) -> None:
 def flat(config: Config) -> dict[str, Any]:
     """{"section.key": value}."""
     return {f"{s}.{key}": value for s, section in config.to_mapping().items() for key, value in section.items()}
+
+
+def traced(config: Config) -> dict[str, Any]:
+    """{"section.key": value} of the numbers that compiled programs take as arguments."""
+    return {
+        f"{section.name}.{field.name}": getattr(getattr(config, section.name), field.name)
+        for section in dataclasses.fields(config)
+        for field in dataclasses.fields(getattr(config, section.name))
+        if field.metadata["traced"]
+    }

@@ -6,6 +6,7 @@ A section knows none of the others: `config` reads the file and checks what seve
 import dataclasses
 from typing import Any, Literal
 
+from sacbrax.config.named import ALGORITHMS, ENGINES, POLICIES
 from sacbrax.config.option import ScheduleConfig, option
 
 PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
@@ -23,7 +24,7 @@ class EnvConfig:
     engine: str | None = option(
         None,
         "physics engine of the task; when null, fused where it covers the task, else mjx",
-        choices=("fused", "mjx"),
+        choices=tuple(ENGINES),
     )
     num_envs: int = option(1024, "environments stepped side by side", low=1)
     episode_length: int = option(1000, "time limit of an episode in environment steps", low=1)
@@ -60,22 +61,33 @@ class EnvConfig:
 class AlgorithmConfig:
     """Soft actor-critic's own numbers."""
 
-    name: str = option(
-        "sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=("sac_v1", "sac_v2")
+    name: str = option("sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=tuple(ALGORITHMS))
+    gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0, traced=True)
+    tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0, traced=True)
+    learning_rate: float | ScheduleConfig = option(
+        3e-4, "Adam step size of actor, critics and value", above=0.0, traced=True
     )
-    gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0)
-    tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0)
-    learning_rate: float | ScheduleConfig = option(3e-4, "Adam step size of actor, critics and value", above=0.0)
     actor_learning_rate: float | ScheduleConfig | None = option(
-        None, "the actor's own; learning_rate when null", above=0.0
+        None,
+        "the actor's own; learning_rate when null",
+        above=0.0,
+        traced=True,
     )
     critic_learning_rate: float | ScheduleConfig | None = option(
-        None, "the critics' own; learning_rate when null", above=0.0
+        None,
+        "the critics' own; learning_rate when null",
+        above=0.0,
+        traced=True,
     )
     value_learning_rate: float | ScheduleConfig | None = option(
-        None, "sac_v1: the value's own; learning_rate when null", above=0.0
+        None,
+        "sac_v1: the value's own; learning_rate when null",
+        above=0.0,
+        traced=True,
     )
-    reward_scale: float | ScheduleConfig = option(1.0, "factor on every reward: a number or a schedule", above=0.0)
+    reward_scale: float | ScheduleConfig = option(
+        1.0, "factor on every reward: a number or a schedule", above=0.0, traced=True
+    )
     n_step: int = option(1, "environment steps of a return before it bootstraps", low=1)
     reward_centering: float = option(
         0.0,
@@ -83,6 +95,7 @@ class AlgorithmConfig:
         "Only for tasks that never terminate; a run whose episodes do says so",
         low=0.0,
         high=1.0,
+        traced=True,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
     policy_gradient: str = option(
@@ -98,12 +111,17 @@ class AlgorithmConfig:
         "what the policy's entropy is relative to: uniform, or standard normal",
         choices=("uniform", "normal"),
     )
-    initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0)
+    initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0, traced=True)
     temperature_learning_rate: float | ScheduleConfig | None = option(
-        None, "sac_v2: Adam step size of log temperature; learning_rate when null", low=0.0
+        None,
+        "sac_v2: Adam step size of log temperature; learning_rate when null",
+        low=0.0,
+        traced=True,
     )
     target_entropy: float | ScheduleConfig | None = option(
-        None, "sac_v2: wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each"
+        None,
+        "sac_v2: wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each",
+        traced=True,
     )
 
 
@@ -114,7 +132,7 @@ class PolicyConfig:
     kind: str = option(
         "gaussian",
         "distribution of the pre-tanh action: Gaussian, Gaussian mixture, or RealNVP",
-        choices=("gaussian", "gmm", "latent"),
+        choices=tuple(POLICIES),
     )
     squash: bool = option(True, "actions pass through tanh; without it they are clipped by the environment")
     action_gain: float = option(
@@ -123,7 +141,7 @@ class PolicyConfig:
         "hold a limit and keep its entropy, which costs nothing where the clip is flat",
         above=0.0,
     )
-    regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0)
+    regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0, traced=True)
     log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
     log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")
     components: int = option(2, "gmm: number of Gaussians", low=1)

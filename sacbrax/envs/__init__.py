@@ -1,7 +1,6 @@
 """Environments: tasks by name, and the machinery around one: wrappers, time limits, resets. Knows no learning."""
 
 from sacbrax.envs.registry import (
-    ENGINES,
     ENVS,
     Env,
     compiler_options,
@@ -13,7 +12,6 @@ from sacbrax.envs.registry import (
 )
 
 __all__ = [
-    "ENGINES",
     "ENVS",
     "Env",
     "compiler_options",

@@ -1,4 +1,4 @@
-"""Environments by name. A new task is one new file and one line in `ENVS`; the same holds for `ENGINES`.
+"""Environments by name. A new task is one new file and one line in `ENVS`.
 
 `playground:NAME` is a task of MuJoCo Playground. Any other name with a colon, `my_pkg.my_env:MyEnv`, is imported: any
 class that implements `brax.envs.Env`.
@@ -13,6 +13,7 @@ import jax
 import mujoco
 
 from sacbrax.config import ConfigError, EnvConfig
+from sacbrax.config.named import ENGINES
 from sacbrax.config.sections import PLAYGROUND
 from sacbrax.engines.upstream import Env
 from sacbrax.envs.contract import check
@@ -42,10 +43,6 @@ ENVS = {
     "pusher_v5": "sacbrax.envs.tasks.gymnasium:Pusher",
     "reacher_v5": "sacbrax.envs.tasks.gymnasium:Reacher",
     "walker2d_v5": "sacbrax.envs.tasks.gymnasium:Walker2d",
-}
-ENGINES = {
-    "fused": "sacbrax.engines.fused:fused",
-    "mjx": "sacbrax.engines.mjx:Mjx",
 }
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from sacbrax.core.types import Array, Key, Metrics, Transition
+from sacbrax.core.metrics import EPISODES, STEPS, Kind, Sums
+from sacbrax.core.types import Array, Key, Transition
 from sacbrax.xla import random
 
 
@@ -36,7 +37,7 @@ class Step(struct.PyTreeNode):
     transition: Transition  # [N]
     first: Array  # bool [N], the transition begins an episode
     valid: Array  # bool [N], False where the observations, the reward or the physics are not finite
-    metrics: Metrics
+    metrics: Sums
 
 
 class VectorEnv:
@@ -97,13 +98,14 @@ class VectorEnv:
         reset = ended | ~valid
         fresh = self._fresh(env_state.pool, key)
         counted = ended & env_state.whole
-        metrics = {
-            "reward_sum": jnp.sum(state.reward, where=valid),
-            "steps": jnp.sum(valid),
-            "episodes": jnp.sum(counted),
-            "episode_return_sum": jnp.sum(total, where=counted),
-            "faults": jnp.sum(~valid),
-        }
+        rewards = {"reward_sum": jnp.sum(state.reward, where=valid)}
+        returns = {"episode_return_sum": jnp.sum(total, where=counted)}
+        counts = {STEPS: jnp.sum(valid), EPISODES: jnp.sum(counted), "faults": jnp.sum(~valid)}
+        metrics = (
+            Sums.of(Kind.PER_STEP, rewards, {"reward_sum": "reward_mean"})
+            | Sums.of(Kind.PER_EPISODE, returns, {"episode_return_sum": "episode_return"})
+            | Sums.of(Kind.COUNT, counts, {STEPS: None})
+        )
         after = EnvState(
             state=jax.tree.map(lambda new, old: select(reset, new, old), fresh, state),
             episode_step=jnp.where(reset, 0, clock),

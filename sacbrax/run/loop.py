@@ -32,7 +32,7 @@ from sacbrax.sinks.console import Reporter
 from sacbrax.training.memory import check_compiled, check_memory, memory_in_use, memory_line
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
-from sacbrax.training.programs import COMMON, fetch
+from sacbrax.training.programs import NUMBERS, fetch
 from sacbrax.training.trainer import TrainState
 
 CALL_SECONDS = 1.0  # of training between two looks at signals
@@ -92,9 +92,9 @@ class _Run:
         self.population, self.trainer, self.config = population, population.trainer, population.config
         self.run_directory, self.directory = directory, directory.path
         self.reporter, self.interrupt, self.started = reporter, interrupt, started
-        self.programs, self.hyper = population.programs, population.programs.place(population.hyper, COMMON)
+        self.programs, self.hyper = population.programs, population.programs.place(population.hyper, NUMBERS)
         self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
-        template = self.programs.shapes(self.train_keys)
+        template = self.programs.shapes(self.train_keys, self.hyper)
         self.store = Store(self.config, directory, template, reporter)
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
@@ -127,7 +127,7 @@ class _Run:
     def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
-            state = warm_start.apply(compiled["init"](self.train_keys), self.population.initial)
+            state = compiled["init"](self.train_keys, self.hyper)
             if initial:
                 self.reporter.say(warm_start.line(self.config, initial))
                 state = warm_start.apply(state, initial)
@@ -241,7 +241,7 @@ class _Run:
             "diagnose": (state, self.hyper, self.eval_keys),
         }
         if fresh:
-            wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys,)}
+            wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys, self.hyper)}
         compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
         devices = programs.plan.devices
         check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
@@ -249,14 +249,14 @@ class _Run:
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled
 
-    def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Mapping[str, Any]) -> None:
+    def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> None:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
         self._warn_of_centering(episodes["length"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
-            train = self.trainer.averages(fetch(sums))
+            train = fetch(sums).averages()
             metrics = metrics_row.row(self.config, self.progress, episodes, train, diagnostics)
             by_seed = metrics_row.seed_returns(episodes)
         progress = self.progress

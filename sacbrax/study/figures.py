@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax.bench.roofline import bound, update_bytes
-from sacbrax.bench.update import update_flops
+from sacbrax.bench.roofline import bound
+from sacbrax.bench.work import update_bytes, update_flops
 from sacbrax.config import Config
 from sacbrax.view.figures import load_matplotlib, save
 
@@ -32,8 +32,7 @@ def number(value: Any) -> float:
 
 def work(config: Config, sizes: tuple[int, int]) -> tuple[int, int]:
     """Operations and bytes of one gradient step; sizes are (O, A)."""
-    shape = (config.algorithm.name, config.train.batch_size, config.network.hidden_sizes, *sizes)
-    return update_flops(*shape), update_bytes(*shape)
+    return update_flops(config, *sizes), update_bytes(config, *sizes)
 
 
 def rates(out: Path, table: Mapping[str, Sequence[Row]], roof: Row) -> None:

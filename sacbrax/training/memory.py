@@ -17,7 +17,7 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     """Bytes that the training state will take on a device with `num_seeds`, by part; computed from shapes alone."""
     shards = trainer.shards
     axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
-    _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0))
+    _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0), trainer.hyper())
     parts: dict[str, Any] = {"replay": state.replay, "environments": state.env, "networks": state.agent}
     copies = {"replay": shards.lanes, "environments": shards.lanes, "networks": 1}
     return {

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.core.types import Key
 from sacbrax.envs import compiler_options
 from sacbrax.parallel import processes
@@ -29,8 +30,9 @@ from sacbrax.training.plan import Plan
 from sacbrax.training.trainer import Trainer, TrainState
 from sacbrax.xla.compiler_options import quick
 
-# What an argument or a result of the trainer is: a training state, another value of one agent, or the same for all.
-STATE, AGENT, COMMON = "state", "agent", "common"
+# What an argument or a result of the trainer is: a training state, another value of one agent, the traced numbers of
+# its configuration, or the same for all.
+STATE, AGENT, NUMBERS, COMMON = "state", "agent", "numbers", "common"
 
 # Exploration of at most so many environment steps is over sooner than XLA would have compiled it well: compiled fast,
 # MJX's half-cheetah on a CPU explores 10,000 steps in 16 s for 9 s, and is compiled in 5 s for 18 s.
@@ -38,13 +40,14 @@ BRIEF = 30_000
 
 
 class Programs:
-    """The compiled functions of a run, one compilation each; with S > 1 seeds every function maps over axis [S].
+    """The compiled functions of a run, one compilation each; with S > 1 seeds every function maps over axis [S], and
+    with `own_numbers` the hyperparameters have that axis too.
 
     The training state is donated: replay exists once, and a state passed in is gone afterwards.
     """
 
-    def __init__(self, trainer: Trainer, num_seeds: int = 1, plan: Plan | None = None):
-        self.num_seeds = num_seeds
+    def __init__(self, trainer: Trainer, num_seeds: int = 1, plan: Plan | None = None, own_numbers: bool = False):
+        self.num_seeds, self.own_numbers = num_seeds, own_numbers
         self.plan = plan or Plan(devices=(jax.devices()[0],))
         if plan is not None and plan.shards != trainer.shards:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
@@ -52,13 +55,12 @@ class Programs:
         self._options = compiler_options(trainer.env)
         compiled = self._compiled
         brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
-        self.init = compiled(trainer.init, (AGENT,), STATE, brief=True)
-        self.prefill = compiled(trainer.prefill, (STATE, COMMON), STATE, donate=(0,), brief=brief_exploration)
-        self.epoch = compiled(trainer.epoch, (STATE, COMMON), (STATE, AGENT), donate=(0,))
-        self.advance = compiled(trainer.advance, (STATE, AGENT, COMMON, COMMON), (STATE, AGENT), donate=(0, 1))
+        self.init = compiled(trainer.init, (AGENT, NUMBERS), STATE, brief=True)
+        self.prefill = compiled(trainer.prefill, (STATE, NUMBERS), STATE, donate=(0,), brief=brief_exploration)
+        self.advance = compiled(trainer.advance, (STATE, AGENT, NUMBERS, COMMON), (STATE, AGENT), donate=(0, 1))
         self.zero_sums = compiled(trainer.zero_sums, (STATE,), AGENT)
         self.evaluate = compiled(trainer.evaluate, (STATE, AGENT), AGENT)
-        self.diagnose = compiled(trainer.diagnose, (STATE, COMMON, AGENT), AGENT, brief=True)
+        self.diagnose = compiled(trainer.diagnose, (STATE, NUMBERS, AGENT), AGENT, brief=True)
 
     def keys(self, seed: int) -> tuple[Key, Key]:
         """Training and evaluation keys of seeds seed, seed + 1, ...: [] each for one seed, else [S]."""
@@ -108,10 +110,10 @@ class Programs:
         if brief and plan.devices[0].platform == "cpu":
             options = options | quick()
         if plan.shards.count > 1:  # what is alike on all shards must come out alike: vmap refuses anything else
-            lane = {STATE: _by_shard(0, None), AGENT: None, COMMON: None}
+            lane = {STATE: _by_shard(0, None), AGENT: None, NUMBERS: None, COMMON: None}
             function = _map(function, plan.shards.lanes, _pick(lane, inputs), _pick(lane, output), axis_name=LANE)
         if num_seeds > 1:
-            seed = {STATE: 0, AGENT: 0, COMMON: None}
+            seed = {STATE: 0, AGENT: 0, NUMBERS: 0 if self.own_numbers else None, COMMON: None}
             function = _map(function, plan.seeds_per_device(num_seeds), _pick(seed, inputs), _pick(seed, output))
         if self.mesh is None:
             return jax.jit(function, donate_argnums=donate, compiler_options=options)
@@ -131,13 +133,13 @@ class Programs:
         """Where each kind of value lies on the mesh."""
         everywhere, spread = PartitionSpec(), PartitionSpec(DEVICE)
         if self.plan.over_seeds:
-            return {STATE: spread, AGENT: spread, COMMON: everywhere}
+            return {STATE: spread, AGENT: spread, NUMBERS: everywhere, COMMON: everywhere}
         mine = PartitionSpec(None, DEVICE) if self.num_seeds > 1 else spread
-        return {STATE: _by_shard(mine, everywhere), AGENT: everywhere, COMMON: everywhere}
+        return {STATE: _by_shard(mine, everywhere), AGENT: everywhere, NUMBERS: everywhere, COMMON: everywhere}
 
-    def shapes(self, keys: Key) -> dict[str, Any]:
+    def shapes(self, keys: Key, hyper: Hyper) -> dict[str, Any]:
         """{"state": TrainState, "sums": ...} as shapes that know their devices: what a checkpoint restores."""
-        state = jax.eval_shape(self.init, keys)
+        state = jax.eval_shape(self.init, keys, hyper)
         tree = {"state": state, "sums": jax.eval_shape(self.zero_sums, state)}
         mesh = self.mesh
         if mesh is None:

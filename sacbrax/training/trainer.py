@@ -4,20 +4,20 @@ Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) 
 """
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import struct
 
+from sacbrax.agents.agent import Agent, AgentState
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.normalizer import Normalizer
-from sacbrax.agents.registry import make_agent
-from sacbrax.agents.soft_actor_critic import AgentState
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import one_line
-from sacbrax.core.types import Array, Key, Metrics
+from sacbrax.core.metrics import Kind, Sums
+from sacbrax.core.types import Array, Key, Metrics, Transition
 from sacbrax.envs import from_config, randomized, vector_env
 from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import EnvState, VectorEnv
@@ -59,7 +59,7 @@ class Trainer:
             self.env, training_env = (ActionGain(env, config.policy.action_gain) for env in (self.env, training_env))
         self.observation_size, self.action_size = int(self.env.observation_size), int(self.env.action_size)
         self.actor_inputs: int | None = getattr(self.env, "actor_observation_size", None)
-        self.agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
+        self.agent: Agent = make_agent(config, self.observation_size, self.action_size, shards, self.actor_inputs)
         # Policies are kept, exported and run elsewhere in float32, so that is what evaluations are of.
         network = dataclasses.replace(config.network, dtype="float32", matmul_precision="highest")
         kept = dataclasses.replace(config, network=network)
@@ -75,13 +75,13 @@ class Trainer:
 
     def hyper(self) -> Hyper:
         """The traced hyperparameters of the configuration."""
-        return Hyper.create(self.config, self.action_size)
+        return make_hyper(self.config, self.action_size)
 
-    def init(self, key: Key) -> TrainState:
+    def init(self, key: Key, hyper: Hyper) -> TrainState:
         """A fresh agent with an empty replay."""
         agent_key, env_key, key = jax.random.split(key, 3)
         return TrainState(
-            agent=self.agent.init(agent_key),
+            agent=self.agent.init(agent_key, hyper),
             replay=replay_lib.init(
                 self.shards.share(self.config.replay.capacity),
                 self.num_envs,
@@ -114,15 +114,7 @@ class Trainer:
 
         return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
 
-    def epoch(self, state: TrainState, hyper: Hyper) -> tuple[TrainState, Metrics]:
-        """A whole epoch in one scan; metrics are averages over it."""
-        rounds = self.config.iterations_per_epoch // self.config.train.update_interval
-        state, sums = self.advance(state, self.zero_sums(state), hyper, rounds)
-        return state, self.averages(sums)
-
-    def advance(
-        self, state: TrainState, sums: Metrics, hyper: Hyper, rounds: int | Array
-    ) -> tuple[TrainState, Metrics]:
+    def advance(self, state: TrainState, sums: Sums, hyper: Hyper, rounds: int | Array) -> tuple[TrainState, Sums]:
         """`rounds` times `train.update_interval` train steps, whose metrics are added to `sums` one by one.
 
         One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
@@ -142,41 +134,29 @@ class Trainer:
         state, packed = jax.lax.fori_loop(0, steps, body, (state, _packed(sums)))
         return state, _unpacked(packed, sums)
 
-    def zero_sums(self, state: TrainState) -> Metrics:
+    def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
         due = () if self.config.train.update_interval == 1 else (jnp.zeros((), bool),)
         _, metrics = jax.eval_shape(self._step, state, self.hyper(), *due)
-        return {name: jnp.zeros(metric.shape, metric.dtype) for name, metric in metrics.items()}
+        return jax.tree.map(lambda metric: jnp.zeros(metric.shape, metric.dtype), metrics)
 
-    def averages(self, sums: Mapping[str, Any]) -> dict[str, Any]:
-        """Metrics of an epoch from its sums: per step, per episode, per applied update, and counts. Host or device."""
-        sums = dict(sums)
-        steps, episodes, applied = sums.pop("steps"), sums.pop("episodes"), sums.pop("applied_updates")
-        counts = {name: sums.pop(name) for name in ("faults", "bounded", "skipped_updates")}
-        metrics = {
-            "reward_mean": sums.pop("reward_sum") / jnp.maximum(steps, 1),
-            "episodes": episodes,
-            "episode_return": sums.pop("episode_return_sum") / episodes,
-        }
-        return metrics | counts | {name: value / applied for name, value in sums.items()}
-
-    def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Metrics]:
+    def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Sums]:
         """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool []."""
         act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
 
-        def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
+        def update(agent: AgentState, xs: tuple[Transition, Key]) -> tuple[AgentState, Sums]:
             batch, key = xs
             return self.agent.update(agent, batch, hyper, key)
 
-        def learn(agent: AgentState) -> tuple[AgentState, Metrics]:
+        def learn(agent: AgentState) -> tuple[AgentState, Sums]:
             # One gather serves all updates of this vector step.
             updates, batch_size = self.config.train.updates_per_step, self.batch_size
             batch = self._sample(state, sample_key, updates * batch_size, hyper)
             batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
             agent, metrics = jax.lax.scan(update, agent, (batches, random.split(update_key, updates)))
-            return agent, {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+            return agent, jax.tree.map(lambda values: jnp.sum(values, axis=0), metrics)
 
         if due is None:
             agent, metrics = learn(state.agent)
@@ -210,19 +190,23 @@ class Trainer:
         """The randomness of this shard in this vector step."""
         return self.shards.own(random.fold_in(state.key, state.iteration))
 
-    def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Metrics]:
+    def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Sums]:
         env, step = self.vector_env.step(state.env, action, key)
         normalizer, bounded = state.normalizer.update(
-            step.transition.observation, step.transition.reward, step.valid, hyper.reward_centering, self.shards.total
+            step.transition.observation,
+            step.transition.reward,
+            step.valid,
+            hyper["reward_centering"],
+            self.shards.total,
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
-        return state, self.shards.total(step.metrics) | {"bounded": bounded}
+        return state, self.shards.total(step.metrics) | Sums.of(Kind.COUNT, {"bounded": bounded})
 
-    def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Any:
+    def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Transition:
         centered = self.config.algorithm.reward_centering > 0
         offset = state.normalizer.reward_mean if centered else jnp.zeros(())
-        batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper.gamma, offset)
+        batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper["gamma"], offset)
         return batch.replace(
             observation=self._normalize(state, batch.observation),
             next_observation=self._normalize(state, batch.next_observation),
@@ -232,23 +216,24 @@ class Trainer:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation
 
 
-def _packed(metrics: Metrics) -> list[Array]:
+def _packed(sums: Sums) -> list[Array]:
     """Numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
-    return [jnp.stack([metrics[name] for name in names]) for names in _by_type(metrics)]
+    leaves = jax.tree.leaves(sums)
+    return [jnp.stack([leaves[place] for place in places]) for places in _by_type(leaves)]
 
 
-def _unpacked(packed: list[Array], like: Metrics) -> Metrics:
-    """The metrics again, in the order of `like`."""
-    values = {
-        name: value
-        for names, row in zip(_by_type(like), packed, strict=True)
-        for name, value in zip(names, row, strict=True)
-    }
-    return {name: values[name] for name in like}
+def _unpacked(packed: list[Array], like: Sums) -> Sums:
+    """The sums again."""
+    leaves, structure = jax.tree.flatten(like)
+    for places, row in zip(_by_type(leaves), packed, strict=True):
+        for place, value in zip(places, row, strict=True):
+            leaves[place] = value
+    return jax.tree.unflatten(structure, leaves)
 
 
-def _by_type(metrics: Metrics) -> list[list[str]]:
-    names: dict[Any, list[str]] = {}
-    for name in sorted(metrics):
-        names.setdefault(metrics[name].dtype, []).append(name)
-    return list(names.values())
+def _by_type(leaves: list[Array]) -> list[list[int]]:
+    """The places of each type's among them."""
+    places: dict[Any, list[int]] = {}
+    for place, leaf in enumerate(leaves):
+        places.setdefault(leaf.dtype, []).append(place)
+    return list(places.values())

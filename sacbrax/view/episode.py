@@ -11,6 +11,7 @@ import mujoco
 import numpy as np
 
 from sacbrax.config import ConfigError, EnvConfig
+from sacbrax.config.named import ENGINES as OURS
 from sacbrax.config.option import build
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.policy_file.files import task
@@ -30,7 +31,7 @@ GYMNASIUM_IDS = {
     "walker2d_v5": "Walker2d-v5",
 }
 SOLVER_LIMITS = {"solver_iterations", "ls_iterations"}  # options of a task that change no more than its accuracy
-ENGINES = ("gymnasium", "mjx", "fused")
+ENGINES = ("gymnasium", *reversed(OURS))
 
 
 @dataclasses.dataclass(frozen=True)

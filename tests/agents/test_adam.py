@@ -10,8 +10,7 @@ import pytest
 from tiny_config import make_tiny
 
 from sacbrax.agents import adam
-from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.bench import hlo, update
 
 RATES = {"a": jnp.float32(1e-2), "b": jnp.float32(3e-4)}
@@ -55,9 +54,9 @@ def test_a_step_not_applied_changes_nothing(before: int, bad: float) -> None:
 def test_the_update_moves_every_array_where_it_lies() -> None:
     """XLA once copied each parameter, moment and target in every update, 25 arrays of the size below."""
     config = make_tiny("network.hidden_sizes=[23,29]", "algorithm.name=sac_v2")
-    agent, hyper = make_agent(config, 5, 3), Hyper.create(config, 3)
+    agent, hyper = make_agent(config, 5, 3), make_hyper(config, 3)
     batch = update._random_batch(16, 5, 3)
-    state = jax.eval_shape(agent.init, jax.random.key(0))
+    state = jax.eval_shape(agent.init, jax.random.key(0), hyper)
 
     def loop(state, count):
         body = lambda i, s: agent.update(s, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]  # noqa: E731

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny_config import make_tiny
 
-from sacbrax.agents.hyperparameters import Hyper, create
+from sacbrax.agents.hyperparameters import at, create
+from sacbrax.agents.registry import make_hyper
 from sacbrax.config import ConfigError, from_mapping
 
 
@@ -50,13 +51,13 @@ def test_values_are_traced_and_map_over_a_sweep():
 def test_hyper_resolves_schedules_and_leaves_numbers_alone():
     linear = {"schedule": "linear", "values": [1, 2], "boundaries": [10]}
     config = from_mapping({"algorithm": {"reward_scale": linear, "actor_learning_rate": linear, "target_entropy": -3}})
-    plain = Hyper.create(config, action_size=2)
-    hyper = plain.at(jnp.asarray(5))
-    assert float(hyper.reward_scale) == 1.5
-    assert float(hyper.rates()["actor"]) == 1.5
-    assert hyper.rates()["critic"] is plain.learning_rate
-    assert hyper.target_entropy is plain.target_entropy
-    assert hyper.gamma is plain.gamma
+    plain = make_hyper(config, action_size=2)
+    hyper = at(plain, jnp.asarray(5))
+    assert float(hyper["reward_scale"]) == 1.5
+    assert float(hyper["actor_learning_rate"]) == 1.5
+    assert hyper["critic_learning_rate"] is None
+    assert hyper["target_entropy"] is plain["target_entropy"]
+    assert hyper["gamma"] is plain["gamma"]
 
 
 def test_schedule_survives_the_yaml_of_a_run():
@@ -90,10 +91,10 @@ def test_an_entropy_that_squashed_actions_cannot_have_is_refused(size):
     schedule = f"{{schedule: linear, values: [-1, {limit + 1}], boundaries: [10]}}"
     for wanted in (f"{limit + 1e-3}", "5e3", schedule):
         with pytest.raises(ConfigError, match=rf"^algorithm\.target_entropy: must be below {limit:.3f}"):
-            Hyper.create(make_tiny(f"algorithm.target_entropy={wanted}"), size)
+            make_hyper(make_tiny(f"algorithm.target_entropy={wanted}"), size)
     with pytest.raises(ConfigError, match="normal prior, got 0"):
-        Hyper.create(make_tiny("algorithm.target_entropy=0", "algorithm.action_prior=normal"), size)
+        make_hyper(make_tiny("algorithm.target_entropy=0", "algorithm.action_prior=normal"), size)
     for fine in ([f"algorithm.target_entropy={limit - 1e-3}"], ["algorithm.target_entropy=null"]):
-        Hyper.create(make_tiny(*fine), size)
+        make_hyper(make_tiny(*fine), size)
     for other in ("algorithm.name=sac_v1", "policy.squash=false"):
-        Hyper.create(make_tiny("algorithm.target_entropy=5e3", other), size)
+        make_hyper(make_tiny("algorithm.target_entropy=5e3", other), size)

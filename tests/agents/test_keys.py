@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from probes import Probe
 
-from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config
 from sacbrax.core.types import Transition
 from sacbrax.engines.upstream import State
@@ -59,7 +58,8 @@ def test_an_update_uses_each_key_once(tiny: Tiny, used: Used, algorithm: str, gr
     options = [f"algorithm.name={algorithm}", f"algorithm.policy_gradient={gradient}", f"policy.kind={kind}"]
     config = tiny(*options, "policy.candidates=2", "policy.coupling_layers=1")
     agent = make_agent(config, 3, 2)
-    state, hyper = agent.init(jax.random.key(0)), Hyper.create(config, 2)
+    hyper = make_hyper(config, 2)
+    state = agent.init(jax.random.key(0), hyper)
     seen = jnp.linspace(-1, 1, 12).reshape(4, 3)
     batch = Transition(seen, seen[:, :2], seen[:, 0], jnp.full(4, 0.9), seen + 0.1)
     used.clear()

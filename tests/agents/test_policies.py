@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sacbrax.agents import distributions, losses
-from sacbrax.agents.policies import POLICIES, make_policy
+from sacbrax.agents.policies import make_policy
 from sacbrax.config import from_mapping
+from sacbrax.config.named import POLICIES
 from sacbrax.policy_file.numpy_policy import spread_latents
 
 KINDS = sorted(POLICIES)

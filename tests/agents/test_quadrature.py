@@ -11,8 +11,7 @@ import reference
 import reference_update
 from reference_options import config_of, options_of, to_numpy
 
-from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
 
 B, O, KEYS = 3, 2, 20_000
@@ -100,7 +99,7 @@ def test_updates_are_right_on_average(case: tuple[str, ...]) -> None:
     def disturbed(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: np.float32(leaf + 0.4 * rng.normal(size=leaf.shape)), dict(tree))
 
-    state = agent.init(jax.random.key(0))
+    state = agent.init(jax.random.key(0), make_hyper(config, 1))
     params = disturbed(state.params)
     state = state.replace(params=params, target=disturbed({group: params[group] for group in state.target}))
     batch = {
@@ -110,7 +109,7 @@ def test_updates_are_right_on_average(case: tuple[str, ...]) -> None:
         "discount": np.array([0.9, 0.0, 0.9]),
         "next_observation": rng.normal(size=(B, O)),
     }
-    hyper, transition = Hyper.create(config, 1), Transition(**{key: np.float32(x) for key, x in batch.items()})
+    hyper, transition = make_hyper(config, 1), Transition(**{key: np.float32(x) for key, x in batch.items()})
 
     def gradient(key: Any) -> Any:  # the first of Adam's moments, which began at zero
         return jax.tree.map(lambda moment: 10.0 * moment, agent.update(state, transition, hyper, key)[0].optimizer.mu)

@@ -11,8 +11,7 @@ import pytest
 import reference_update
 from reference_options import config_of, options_of, to_numpy
 
-from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
 
 B, O, A = 12, 3, 2
@@ -95,7 +94,7 @@ def check(combination: dict[str, Any]) -> None:
     with jax.enable_x64(True):
         agent = make_agent(config, O, A)
         recorder = Recorder(agent.policy)
-        state = agent.init(jax.random.key(1))
+        state = agent.init(jax.random.key(1), make_hyper(config, A))
         params, moments = disturbed(state.params, 0.3), disturbed(state.optimizer.mu, 0.1)
         squares = jax.tree.map(lambda leaf: leaf**2, disturbed(state.optimizer.nu, 0.1))
         target = disturbed({group: params[group] for group in state.target}, 0.1)
@@ -117,7 +116,7 @@ def check(combination: dict[str, Any]) -> None:
                 "next_observation": rng.normal(size=(B, O)),
             }
             before = state.params["actor"]
-            state, _ = agent.update(state, Transition(**batch), Hyper.create(config, A), jax.random.key(step))
+            state, _ = agent.update(state, Transition(**batch), make_hyper(config, A), jax.random.key(step))
             draws = recorder.take(before, batch)
             ours = reference_update.UPDATES[config.algorithm.name](ours, batch, draws, options)
             assert int(state.gradient_steps) == ours.updates

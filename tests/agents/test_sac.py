@@ -12,8 +12,9 @@ import yaml
 
 from sacbrax import config as config_lib
 from sacbrax.agents import registry
-from sacbrax.agents.registry import make_agent
-from sacbrax.agents.soft_actor_critic import AgentState, Hyper
+from sacbrax.agents.agent import AgentState
+from sacbrax.agents.hyperparameters import Hyper
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config
 from sacbrax.core.types import Transition
 
@@ -24,14 +25,15 @@ O, A, B = 3, 2, 16
 
 @functools.cache
 def _make(text: str) -> tuple[Any, AgentState, Any]:
-    agent = make_agent(config_lib.from_mapping(yaml.safe_load(text)), O, A)
-    return agent, jax.jit(agent.init)(jax.random.key(0)), jax.jit(agent.update)
+    config = config_lib.from_mapping(yaml.safe_load(text))
+    agent = make_agent(config, O, A)
+    return agent, jax.jit(agent.init)(jax.random.key(0), make_hyper(config, A)), jax.jit(agent.update)
 
 
 def make(config: Config) -> tuple[Any, AgentState, Hyper, Any]:
     """Agent, its first state, hyperparameters, and the compiled update: one for equal configurations."""
     agent, state, update = _make(config.to_yaml())
-    return agent, state, Hyper.create(config, A), update
+    return agent, state, make_hyper(config, A), update
 
 
 def batch(**changes: Any) -> Transition:
@@ -128,9 +130,10 @@ def test_all_gradients_are_taken_before_any_step(tiny: Tiny, name: str) -> None:
 
 @pytest.mark.parametrize("name", ALGORITHMS)
 def test_the_target_starts_as_a_copy_with_memory_of_its_own(tiny: Tiny, name: str) -> None:
-    agent = make_agent(tiny(f"algorithm.name={name}"), O, A)
+    config = tiny(f"algorithm.name={name}")
+    agent = make_agent(config, O, A)
     for init in (agent.init, jax.jit(agent.init)):
-        state = init(jax.random.key(0))
+        state = init(jax.random.key(0), make_hyper(config, A))
         group = {"sac_v1": "value", "sac_v2": "critic"}[name]
         assert set(state.target) == {group}
         pairs = list(zip(jax.tree.leaves(state.target[group]), jax.tree.leaves(state.params[group]), strict=True))
@@ -143,7 +146,7 @@ def test_the_target_starts_as_a_copy_with_memory_of_its_own(tiny: Tiny, name: st
 def test_the_target_follows_the_stepped_parameters_at_its_interval(tiny: Tiny, name: str) -> None:
     config = tiny(f"algorithm.name={name}", "algorithm.target_update_interval=3", "algorithm.tau=0.25")
     agent, state, hyper, update = make(config)
-    group = agent.target_group
+    group = agent.targets[0]
     for step in range(1, 7):
         new, _ = update(state, batch(), hyper, jax.random.key(step))
         assert int(new.gradient_steps) == step
@@ -162,7 +165,7 @@ def test_rates_scale_steps_and_stay_traced(tiny: Tiny, name: str) -> None:
     update = jax.jit(agent.update)
     results = []
     for rate in (1e-3, 2e-3):
-        changed = hyper.replace(learning_rate=jnp.float32(rate), temperature_learning_rate=jnp.float32(0.0))
+        changed = hyper | {"learning_rate": jnp.float32(rate), "temperature_learning_rate": jnp.float32(0.0)}
         results.append(update(state, batch(), changed, jax.random.key(1))[0].params)
     assert update._cache_size() == 1
     for group in state.params:
@@ -206,8 +209,8 @@ def test_layer_norm_is_where_it_is_asked_for(tiny: Tiny, name: str, normed: str)
 
 
 def test_nulls_are_resolved(tiny: Tiny) -> None:
-    hyper = Hyper.create(tiny("algorithm.learning_rate=0.01"), A)
-    assert float(hyper.target_entropy) == -A
+    hyper = make_hyper(tiny("algorithm.learning_rate=0.01"), A)
+    assert float(hyper["target_entropy"]) == -A
     assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(hyper))
 
 

@@ -15,9 +15,8 @@ from probes import BraxCue
 from tiny_config import TINY, make_tiny
 
 from sacbrax import __main__ as overview
-from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.registry import make_agent
-from sacbrax.bench import brax_update, physics, products, roofline, tasks, update
+from sacbrax.agents.registry import make_agent, make_hyper
+from sacbrax.bench import brax_update, physics, products, roofline, tasks, update, work
 from sacbrax.bench.__main__ import BENCHMARKS, main
 
 FAST = ["--repeats", "2", "--seconds", "0.01"]
@@ -27,12 +26,13 @@ LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a
 @pytest.mark.parametrize("hidden", [(16,), (24, 8, 16)])
 @pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
 def test_the_count_is_that_of_the_program(algorithm: str, hidden: tuple[int, ...]) -> None:
-    config = make_tiny(f"algorithm.name={algorithm}", f"network.hidden_sizes={list(hidden)}")
-    agent, hyper = make_agent(config, 5, 3), Hyper.create(config, 3)
-    state = jax.eval_shape(agent.init, jax.random.key(0))
+    sizes = (f"network.hidden_sizes={list(hidden)}", "train.batch_size=32", "train.exploration_env_steps=32")
+    config = make_tiny(f"algorithm.name={algorithm}", *sizes)
+    agent, hyper = make_agent(config, 5, 3), make_hyper(config, 3)
+    state = jax.eval_shape(agent.init, jax.random.key(0), hyper)
     jaxpr = jax.make_jaxpr(agent.update)(state, update._random_batch(32, 5, 3), hyper, jax.random.key(0)).jaxpr
     counted = sum(times * products.operations(equation) for equation, times in products.equations(jaxpr))
-    assert update.update_flops(algorithm, 32, hidden, 5, 3) == counted
+    assert work.update_flops(config, 5, 3) == counted
 
 
 def test_the_products_of_a_program_by_themselves() -> None:

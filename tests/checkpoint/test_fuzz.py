@@ -234,8 +234,9 @@ def test_hostile_policy_files(policy_arrays: dict[str, np.ndarray], tmp_path: Pa
 def store(run_directory: Path) -> Store:
     """What a resumed run reads its checkpoints with."""
     config = configure(run_directory, "train.total_env_steps=120", "replay.capacity=64")
-    programs = Programs(Trainer(config))
-    state = jax.eval_shape(programs.init, programs.keys(0)[0])
+    trainer = Trainer(config)
+    programs = Programs(trainer)
+    state = jax.eval_shape(programs.init, programs.keys(0)[0], trainer.hyper())
     template = {"state": state, "sums": jax.eval_shape(programs.zero_sums, state)}
     return Store(config, RunDirectory(run_directory), template, Reporter(1, quiet=True))
 

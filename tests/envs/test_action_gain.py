@@ -33,7 +33,7 @@ def test_policy_file_gives_the_environment_its_action(tiny, tmp_path):
     config = tiny("policy.action_gain=1.5")
     trainer = Trainer(config)
     assert isinstance(trainer.env, ActionGain)
-    state = trainer.init(jax.random.key(0))
+    state = trainer.init(jax.random.key(0), trainer.hyper())
     sizes = (trainer.observation_size, trainer.action_size)
     path = tmp_path / "policy.npz"
     save(

@@ -251,7 +251,7 @@ def test_the_fused_engine_names_the_fields_it_varies() -> None:
 def test_defaults_leave_the_training_state_as_it_was() -> None:
     """No pool, no fields: the swimmer's state has the leaves that checkpoints of earlier releases have."""
     trainer = Trainer(make_tiny("env.name=swimmer"))
-    env = jax.eval_shape(trainer.init, jax.random.key(0)).env
+    env = jax.eval_shape(trainer.init, jax.random.key(0), trainer.hyper()).env
     leaves: Any = jax.tree_util.tree_leaves_with_path(env.state.pipeline_state)
     assert [path[0].name for path, _ in leaves] == ["qpos", "qvel"]
     assert env.pool is None

@@ -14,7 +14,7 @@ import pytest
 from tiny_config import make_tiny
 
 import sacbrax
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import ConfigError
 from sacbrax.engines.upstream import as_brax_needs
 from sacbrax.envs import make_env
@@ -77,8 +77,9 @@ def test_resets_are_fresh_and_the_last_observation_is_the_true_one(fake: None) -
     "kind", ["gaussian", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("gmm", "latent"))]
 )
 def test_the_policy_is_blind_to_what_is_privileged_and_the_critics_are_not(kind: str) -> None:
-    agent = make_agent(make_tiny(f"policy.kind={kind}"), 5, 2, actor_inputs=3)
-    state = jax.jit(agent.init)(jax.random.key(0))
+    config = make_tiny(f"policy.kind={kind}")
+    agent = make_agent(config, 5, 2, actor_inputs=3)
+    state = jax.jit(agent.init)(jax.random.key(0), make_hyper(config, 2))
     one = jnp.ones((4, 5))
     other = one.at[:, 3:].set(-2.0)
     seen = one.at[:, 2].set(-2.0)
@@ -128,7 +129,7 @@ def test_its_policy_file_everywhere(kind: str, fake: None, tmp_path: Path) -> No
 def test_any_task_may_observe_a_dictionary_of_two() -> None:
     trainer = Trainer(make_tiny("env.name=probes:Several", "env.action_repeat=2", "policy.action_gain=1.2"))
     assert (trainer.actor_inputs, trainer.observation_size) == (2, 5)
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    state = jax.eval_shape(trainer.init, jax.random.key(0), trainer.hyper())
     assert jax.tree.leaves(state.agent.params["actor"])[1].shape[0] == 2
     with pytest.raises(ConfigError, match=r"^env\.name: the task observes pixels, state; covered are one array, or"):
         Trainer(make_tiny("env.name=probes:Pixels"))

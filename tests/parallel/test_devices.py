@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
+from epochs import epoch
 from learners import SETTINGS
 
 from sacbrax.config import Config, ConfigError
@@ -79,7 +80,7 @@ def test_shards_learn_what_one_learns(tiny: Tiny) -> None:
     trainer = Trainer(config, plan.shards)
     programs = Programs(trainer, 1, plan)
     hyper = trainer.hyper()
-    state, metrics = programs.epoch(programs.prefill(programs.init(programs.keys(0)[0]), hyper), hyper)
+    state, metrics = epoch(config, programs, programs.prefill(programs.init(programs.keys(0)[0], hyper), hyper), hyper)
     seen = state.normalizer(np.stack([np.linspace(-1, 1, 9, dtype=np.float32), np.zeros(9, np.float32)], axis=1))
     np.testing.assert_allclose(trainer.agent.act_deterministic(state.agent, seen), 0.5, atol=0.12)
     # Every environment of every shard counts once, and shards see different starts.

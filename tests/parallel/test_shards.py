@@ -7,9 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.normalizer import Normalizer
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config
 from sacbrax.core.types import Transition
 from sacbrax.parallel.shards import DEVICE, LANE, Shards
@@ -62,8 +61,8 @@ def test_the_gradient_of_two_halves_is_the_gradient_of_the_whole(tiny: Tiny) -> 
         discount=jnp.full(size, 0.9),
         next_observation=jnp.asarray(rng.normal(size=(size, 3)), jnp.float32),
     )
-    agent, shard, hyper = make_agent(config, 3, 2), make_agent(config, 3, 2, TWO), Hyper.create(config, 2)
-    state, key = agent.init(jax.random.key(0)), jax.random.key(1)
+    agent, shard, hyper = make_agent(config, 3, 2), make_agent(config, 3, 2, TWO), make_hyper(config, 2)
+    state, key = agent.init(jax.random.key(0), hyper), jax.random.key(1)
     whole, metrics = jax.jit(agent.update)(state, batch, hyper, key)
     halves = jax.tree.map(lambda x: x.reshape(2, size // 2, *x.shape[1:]), batch)
     joint, joint_metrics = together(lambda half: shard.update(state, half, hyper, key), halves)

@@ -56,7 +56,7 @@ def test_every_export_acts_as_training_did(kind: str, gain: float, squash: bool,
 def test_evaluations_return_what_the_trainers_do(gain: float, squash: str, tmp_path: Path) -> None:
     config = make_tiny("env.name=probes:Mimic", f"policy.action_gain={gain}", f"policy.squash={squash}")
     trainer = Trainer(config)
-    state = trainer.init(jax.random.key(0))
+    state = trainer.init(jax.random.key(0), trainer.hyper())
     actor = jax.tree.map(lambda x: 5 * x, state.agent.params["actor"])
     agent = state.agent.replace(params=state.agent.params | {"actor": actor})
     policy_files.save(tmp_path / "p.npz", config, actor, state.normalizer, (O, A), {}, {})

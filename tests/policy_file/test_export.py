@@ -14,7 +14,7 @@ from sacbrax import config as config_lib
 from sacbrax import export
 from sacbrax.agents.networks import ACTIVATIONS
 from sacbrax.agents.normalizer import Normalizer
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file import files as policy_files
 from sacbrax.policy_file import numpy_policy, onnx_policy
@@ -62,7 +62,7 @@ def test_a_sound_latent_policy_is_not_refused(tmp_path: Path) -> None:
     """Rounding alone puts these fresh networks of the paper's size 1.2e-6 apart."""
     config = config_lib.load("paper/swimmer_rllab_latent")
     agent, path = make_agent(config, 13, 2), tmp_path / "policy.npz"
-    others = dict(jax.jit(agent.init)(jax.random.key(8)).params)
+    others = dict(jax.jit(agent.init)(jax.random.key(8), make_hyper(config, 2)).params)
     policy_files.save(path, config, others.pop("actor"), Normalizer.create(13), (13, 2), {}, others)
     assert export.export_onnx(load_policy(path), tmp_path / "policy.onnx") < 5e-6
 

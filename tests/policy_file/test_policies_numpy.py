@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from saved_policies import A, O, saved
 
-from sacbrax.agents.policies import POLICIES
+from sacbrax.agents.registry import make_hyper
+from sacbrax.config import from_mapping
+from sacbrax.config.named import POLICIES
 from sacbrax.policy_file import files as policy_files
 from sacbrax.policy_file.numpy_policy import PolicyFileError
 
@@ -48,7 +50,8 @@ def test_samples_follow_the_same_distribution(tmp_path, kind):
 @pytest.mark.parametrize("kind", sorted(POLICIES))
 def test_parameters_come_back_as_they_were(tmp_path, kind, algorithm):
     agent, params, _ = saved(tmp_path / "p.npz", kind, norm=True, algorithm=algorithm)
-    template = jax.eval_shape(agent.init, jax.random.key(0)).params
+    hyper = make_hyper(from_mapping({"algorithm": {"name": algorithm}}), A)
+    template = jax.eval_shape(agent.init, jax.random.key(0), hyper).params
     found = policy_files.parameters(policy_files.load_policy(tmp_path / "p.npz"), template)
     jax.tree.map(np.testing.assert_array_equal, found, params)
 

@@ -19,7 +19,7 @@ def test_the_normalizer_comes_along(tiny: Tiny, tmp_path: Path) -> None:
     """Mean, variance, mean reward and age; networks see the same numbers as in the source."""
     config, path = tiny(), tmp_path / "policy.npz"
     trainer = Trainer(config)
-    state = trainer.init(jax.random.key(0))
+    state = trainer.init(jax.random.key(0), trainer.hyper())
     source = state.normalizer.replace(
         mean=jnp.array([3.0, -1.0]),
         variance=jnp.array([4.0, 0.01]),
@@ -29,8 +29,8 @@ def test_the_normalizer_comes_along(tiny: Tiny, tmp_path: Path) -> None:
     params = dict(state.agent.params)
     policy_files.save(path, config, params.pop("actor"), source, (2, 2), {}, params)
     warm = tiny(f"init.from={path}")
-    loaded = warm_start.load(warm, jax.eval_shape(trainer.init, jax.random.key(1)))
-    normalizer = warm_start.apply(Trainer(warm).init(jax.random.key(1)), loaded).normalizer
+    loaded = warm_start.load(warm, jax.eval_shape(trainer.init, jax.random.key(1), trainer.hyper()))
+    normalizer = warm_start.apply(Trainer(warm).init(jax.random.key(1), Trainer(warm).hyper()), loaded).normalizer
     np.testing.assert_allclose(normalizer.mean, source.mean)
     np.testing.assert_allclose(normalizer.variance, source.variance, rtol=1e-3)
     assert (float(normalizer.reward_mean), int(normalizer.steps)) == (7.0, 50)

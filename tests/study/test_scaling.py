@@ -9,9 +9,10 @@ import pytest
 import yaml
 from PIL import Image
 from rich.console import Console
-from tiny_config import TINY
+from tiny_config import TINY, make_tiny
 
-from sacbrax.bench.roofline import bound, update_bytes
+from sacbrax.bench.roofline import bound
+from sacbrax.bench.work import update_bytes
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.study import report, scaling
@@ -41,7 +42,8 @@ SMALL = {"axes": AXES, "mark": 5, "mark_axes": {"env.num_envs": [4]}, "per_env":
     ],
 )
 def test_bytes_of_an_update_counted_by_hand(algorithm: str, numbers: int) -> None:
-    assert update_bytes(algorithm, 1, (2,), observation=1, action=1) == 4 * numbers
+    sizes = ("network.hidden_sizes=[2]", "train.batch_size=1")
+    assert update_bytes(make_tiny(f"algorithm.name={algorithm}", *sizes), observation=1, action=1) == 4 * numbers
 
 
 def test_a_point_is_under_the_lower_roof() -> None:

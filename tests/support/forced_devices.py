@@ -18,6 +18,7 @@ if "XDG_CACHE_HOME" in os.environ:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 import numpy as np  # noqa: E402
+from epochs import epoch  # noqa: E402
 from resumable import arrays, learning, train  # noqa: E402
 from tiny_config import make_tiny  # noqa: E402
 
@@ -49,7 +50,7 @@ def learn(*overrides: str) -> dict[str, Any]:
     programs = Programs(trainer, config.train.num_seeds, plan)
     train_keys, eval_keys = programs.keys(config.train.seed)
     hyper = trainer.hyper()
-    state, metrics = programs.epoch(programs.prefill(programs.init(train_keys), hyper), hyper)
+    state, metrics = epoch(config, programs, programs.prefill(programs.init(train_keys, hyper), hyper), hyper)
     return {
         "agent": state.agent,
         "replay": state.replay,

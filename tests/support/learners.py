@@ -5,6 +5,7 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
+from epochs import epoch
 
 from sacbrax.config import Config
 from sacbrax.training.programs import Programs
@@ -36,8 +37,8 @@ def learn(tiny: Tiny, algorithm: str, env: str, *overrides: str) -> tuple[Traine
     scale = f"algorithm.reward_scale={SCALE[algorithm]}"
     trainer = Trainer(tiny(*SETTINGS, f"algorithm.name={algorithm}", scale, f"env.name=probes:{env}", *overrides))
     programs = Programs(trainer)
-    state = programs.prefill(programs.init(programs.keys(0)[0]), trainer.hyper())
-    return trainer, programs.epoch(state, trainer.hyper())[0]
+    state = programs.prefill(programs.init(programs.keys(0)[0], trainer.hyper()), trainer.hyper())
+    return trainer, epoch(trainer.config, programs, state, trainer.hyper())[0]
 
 
 def mode(trainer: Trainer, state: Any, observation: Any) -> np.ndarray:

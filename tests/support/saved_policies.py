@@ -4,7 +4,7 @@ import jax
 import numpy as np
 
 from sacbrax.agents.normalizer import Normalizer
-from sacbrax.agents.registry import make_agent
+from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import from_mapping
 from sacbrax.policy_file import files as policy_files
 
@@ -28,9 +28,8 @@ def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algori
     )
     agent = make_agent(config, O, A)
     rng = np.random.default_rng(seed)
-    params = jax.tree.map(
-        lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), agent.init(jax.random.key(0)).params
-    )
+    fresh = agent.init(jax.random.key(0), make_hyper(config, A)).params
+    params = jax.tree.map(lambda p: p + 0.2 * rng.normal(size=p.shape).astype(np.float32), fresh)
     normalizer = Normalizer.create(O)
     normalizer = normalizer.replace(mean=normalizer.mean + 0.3, variance=normalizer.variance * 4.0, steps=np.int32(7))
     rest = {name: group for name, group in params.items() if name != "actor"} if others else None

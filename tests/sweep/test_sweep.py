@@ -76,10 +76,8 @@ def test_a_trial_among_others_equals_the_same_alone(tmp_path: Path) -> None:
 
 
 def after_training(population: Population) -> Any:
-    from sacbrax.run import warm_start
-
     programs = population.programs
-    state = warm_start.apply(programs.init(population.train_keys), population.initial)
+    state = programs.init(population.train_keys, population.hyper)
     state = programs.prefill(state, population.hyper)
     return programs.advance(state, programs.zero_sums(state), population.hyper, np.int32(10))[0]
 

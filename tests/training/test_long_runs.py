@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import soak
 
+from sacbrax.agents.hyperparameters import at
 from sacbrax.agents.normalizer import Normalizer
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config
@@ -38,10 +39,10 @@ def copies(tree: Any) -> Any:
 def test_training_goes_on_at_the_edge_of_its_counters(tiny: Tiny, algorithm: str) -> None:
     trainer = Trainer(tiny(f"algorithm.name={algorithm}", f"algorithm.reward_scale={SCHEDULE}", "env.num_envs=16"))
     programs, hyper, updates = Programs(trainer), trainer.hyper(), 2**31 - 1 - 60
-    state = programs.prefill(programs.init(programs.keys(0)[0]), hyper)
+    state = programs.prefill(programs.init(programs.keys(0)[0], hyper), hyper)
     state, _ = programs.advance(state, programs.zero_sums(state), hyper, np.int32(100))  # Adam's moments fill
     state = moved_to_the_edge(state, updates)
-    assert float(hyper.at(state.agent.gradient_steps).reward_scale) == 3
+    assert float(at(hyper, state.agent.gradient_steps)["reward_scale"]) == 3
     before = copies((state.agent.params, state.agent.target, state.normalizer.mean))
     state, sums = programs.advance(state, programs.zero_sums(state), hyper, np.int32(20))
     assert int(state.iteration) == int(state.normalizer.steps) == EDGE + 20
@@ -54,7 +55,7 @@ def test_training_goes_on_at_the_edge_of_its_counters(tiny: Tiny, algorithm: str
     np.testing.assert_allclose(after[2], before[2], atol=1e-6)
     rows = np.asarray(state.replay.rows)  # all of them written at the edge
     assert len(np.unique(rows[:, 2])) == len(rows), "no action of any step is drawn twice"
-    averages = trainer.averages(jax.device_get(sums))
+    averages = jax.device_get(sums).averages()
     assert all(np.isfinite(value).all() for value in averages.values())
 
 

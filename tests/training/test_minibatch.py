@@ -66,7 +66,7 @@ def test_minibatches_are_the_simulators(tiny: Tiny, case: str) -> None:
     trainer.agent.update = recorded
     trainer.agent.act = lambda agent, observation, key: policy(observation)
     step = jax.jit(lambda state: trainer.advance(state, trainer.zero_sums(state), trainer.hyper(), 1)[0])
-    state = trainer.init(jax.random.key(5))
+    state = trainer.init(jax.random.key(5), trainer.hyper())
     ours = Simulator(
         policy,
         np.asarray(state.env.state.obs),

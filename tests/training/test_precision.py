@@ -76,7 +76,7 @@ def test_physics_and_statistics_have_the_highest_precision(tiny: Tiny) -> None:
             self.env.step = multiply
 
     trainer = Products(tiny())
-    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0)), trainer.hyper()
+    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0), trainer.hyper()), trainer.hyper()
     with jax.default_matmul_precision("bfloat16"):
         found = products(trainer.prefill, state, hyper)
         evaluated = products(
@@ -97,7 +97,7 @@ def test_what_is_evaluated_is_what_is_kept(tiny: Tiny, tmp_path: Path, kind: str
     found, key = {}, jax.random.key(1)
     for dtype in ("float32", "bfloat16"):
         trainer = Trainer(tiny(*options, f"network.dtype={dtype}"))
-        state = trainer.init(jax.random.key(0))
+        state = trainer.init(jax.random.key(0), trainer.hyper())
         assert {kind for kind, _ in products(trainer.agent.act, state.agent, OBSERVATION[:, :2], key)} >= {dtype}
         found[dtype] = np.asarray(jax.jit(trainer.evaluate)(state, key)["return"])
         evaluated = products(trainer.evaluate, state, key)

@@ -33,7 +33,8 @@ def test_every_random_number_has_a_key_of_its_own(tiny: Tiny) -> None:
     trainer.agent.act = recorded(trainer.agent.act, 2)
     trainer.agent.update = recorded(trainer.agent.update, 3)
     trainer.vector_env.step = recorded(trainer.vector_env.step, 2)
-    jax.block_until_ready(jax.jit(lambda state: advance(trainer, state, 5)[0])(trainer.init(jax.random.key(0))))
+    state = trainer.init(jax.random.key(0), trainer.hyper())
+    jax.block_until_ready(jax.jit(lambda state: advance(trainer, state, 5)[0])(state))
     jax.effects_barrier()
     assert len(set(keys)) == len(keys) == 5 * (1 + 1 + 2)
 
@@ -41,7 +42,11 @@ def test_every_random_number_has_a_key_of_its_own(tiny: Tiny) -> None:
 def test_shards_act_apart(tiny: Tiny) -> None:
     trainer = Trainer(tiny("parallel.shards=2", "eval.episodes=2"), Shards(count=2))
     trainer.agent.act = lambda agent, observation, key: jax.random.uniform(key, (2, 2))  # whatever is seen
-    both = jax.jit(jax.vmap(lambda key: advance(trainer, trainer.init(key), 1)[0].replay.rows, axis_name=LANE))
+
+    def stored(key: Any) -> Any:
+        return advance(trainer, trainer.init(key, trainer.hyper()), 1)[0].replay.rows
+
+    both = jax.jit(jax.vmap(stored, axis_name=LANE))
     rows = np.asarray(both(jax.numpy.stack([jax.random.key(0)] * 2)))
     assert rows.shape == (2, 32, 9), "half of the replay each"
     actions = rows[:, :2, 2:4].reshape(-1)  # of two environments each
@@ -66,9 +71,9 @@ def test_sums_become_averages_per_step_episode_and_applied_update(tiny: Tiny) ->
         return agent, metrics
 
     trainer.agent.update = recorded
-    state, sums = jax.jit(lambda state: advance(trainer, state, 10))(trainer.init(jax.random.key(0)))
+    state, sums = jax.jit(lambda state: advance(trainer, state, 10))(trainer.init(jax.random.key(0), trainer.hyper()))
     jax.effects_barrier()
-    averages = trainer.averages(jax.device_get(sums))
+    averages = jax.device_get(sums).averages()
     assert len(losses) == 20
     assert int(state.agent.gradient_steps) == 20
     assert float(averages["critic_loss"]) == pytest.approx(np.mean(losses), rel=1e-5)

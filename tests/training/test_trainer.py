@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from epochs import epoch
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config
@@ -48,28 +49,24 @@ def test_hyperparameters_do_not_recompile(tiny: Tiny) -> None:
     programs = Programs(trainer)
     key, _ = programs.keys(0)
     hyper = trainer.hyper()
-    state = programs.prefill(programs.init(key), hyper)
-    state, _ = programs.epoch(state, hyper)
+    state = programs.prefill(programs.init(key, hyper), hyper)
+    state, _ = epoch(config, programs, state, hyper)
     changed = Trainer(tiny("algorithm.learning_rate=0.1", "algorithm.gamma=0.5", "algorithm.tau=0.5")).hyper()
-    assert float(changed.learning_rate) != float(hyper.learning_rate)
-    programs.epoch(state, changed)
-    assert programs.epoch._cache_size() == 1
+    assert float(changed["learning_rate"]) != float(hyper["learning_rate"])
+    epoch(config, programs, state, changed)
+    assert programs.advance._cache_size() == 1
 
 
 @pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
 def test_the_epoch_is_one_scan_without_callbacks(tiny: Tiny, algorithm: str) -> None:
     config = tiny(f"algorithm.name={algorithm}")
     trainer = Trainer(config)
-    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0)), trainer.hyper()
-    for function, length in (
-        (trainer.epoch, config.iterations_per_epoch),
-        (trainer.prefill, config.exploration_iterations),
-    ):
-        jaxpr = jax.make_jaxpr(function)(state, hyper).jaxpr
-        scans = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
-        assert [scan.params["length"] for scan in scans] == [length]
-        assert_stays_on_the_device(jaxpr)
-    # What a run calls: the same loop, of a length that the host chooses at each call.
+    state, hyper = jax.eval_shape(trainer.init, jax.random.key(0), trainer.hyper()), trainer.hyper()
+    jaxpr = jax.make_jaxpr(trainer.prefill)(state, hyper).jaxpr
+    scans = [equation for equation in jaxpr.eqns if equation.primitive.name == "scan"]
+    assert [scan.params["length"] for scan in scans] == [config.exploration_iterations]
+    assert_stays_on_the_device(jaxpr)
+    # One loop of a length that the host chooses at each call.
     jaxpr = jax.make_jaxpr(trainer.advance)(state, trainer.zero_sums(state), hyper, np.int32(3)).jaxpr
     assert [equation.primitive.name for equation in jaxpr.eqns].count("while") == 1
     assert_stays_on_the_device(jaxpr)
@@ -96,11 +93,11 @@ def test_the_state_is_donated(tiny: Tiny) -> None:
     trainer = Trainer(tiny())
     programs = Programs(trainer)
     key, _ = programs.keys(0)
-    empty = programs.init(key)
+    empty = programs.init(key, trainer.hyper())
     filled = programs.prefill(empty, trainer.hyper())
     assert empty.replay.rows.is_deleted()
     pointer = filled.replay.rows.unsafe_buffer_pointer()
-    trained, _ = programs.epoch(filled, trainer.hyper())
+    trained, _ = epoch(trainer.config, programs, filled, trainer.hyper())
     assert filled.replay.rows.is_deleted()
     assert trained.replay.rows.unsafe_buffer_pointer() == pointer, "the ring stays where it is"
 
@@ -109,7 +106,7 @@ def test_exploration_counts_exact_env_steps(tiny: Tiny) -> None:
     trainer = Trainer(tiny("train.exploration_env_steps=10"))
     own = 0.123
     trainer.agent.act = lambda agent, observation, key: jnp.full((observation.shape[0], 2), own)
-    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), trainer.hyper())
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0), trainer.hyper()), trainer.hyper())
     assert int(state.iteration) == 3
     assert int(state.replay.size) == 12
     actions = np.asarray(state.replay.rows[:12, 2:4])
@@ -126,7 +123,7 @@ def test_exploration_is_uniform_over_all_actions(tiny: Tiny) -> None:
             "env.num_envs=50", "train.exploration_env_steps=2000", "replay.capacity=2000", "train.total_env_steps=3000"
         )
     )
-    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), trainer.hyper())
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0), trainer.hyper()), trainer.hyper())
     actions = np.asarray(state.replay.rows[:, 2:4])
     assert len(actions) == int(state.replay.size) == 2000
     for column in actions.T:
@@ -158,7 +155,7 @@ def test_updates_at_every_third_vector_step(tiny: Tiny) -> None:
     options = ("train.update_interval=3", "algorithm.reward_centering=0.01")
     trainer = Trainer(tiny(*options))
     hyper = trainer.hyper()
-    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0)), hyper)
+    state = jax.jit(trainer.prefill)(trainer.init(jax.random.key(0), trainer.hyper()), hyper)
 
     assert_equal = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
 
@@ -168,7 +165,8 @@ def test_updates_at_every_third_vector_step(tiny: Tiny) -> None:
             agent = state.agent
             state, metrics = trainer.train_step(state, hyper)
             state = state if last else state.replace(agent=agent)
-            sums.update({name: x for name, x in metrics.items() if last or name in ("steps", "reward_sum", "faults")})
+            physics = ("steps", "reward_sum", "faults")
+            sums.update({name: x for name, x in metrics.values.items() if last or name in physics})
         return state, dict(sums)
 
     expected, metrics = jax.jit(by_hand)(state)
@@ -208,9 +206,9 @@ def test_absurd_numbers_spoil_their_minibatches_alone(tiny: Tiny, fault: str, va
     kwargs = f"env.kwargs={{nan_at: 3, nan_below: -0.9, fault: {fault}, value: {value}}}"
     trainer = Trainer(tiny(kwargs, "algorithm.reward_centering=0.01"))
     programs, hyper = Programs(trainer), trainer.hyper()
-    state = programs.prefill(programs.init(programs.keys(0)[0]), hyper)
+    state = programs.prefill(programs.init(programs.keys(0)[0], hyper), hyper)
     state, sums = programs.advance(state, programs.zero_sums(state), hyper, np.int32(200))
-    metrics = trainer.averages(sums)
+    metrics = sums.averages()
     # Of 160 episodes of 5 steps one in twenty has one such number, and a minibatch has 8 windows of 2 rows.
     assert 1 < float(metrics["bounded"]) < 40
     assert float(metrics["faults"]) == 0
@@ -221,11 +219,11 @@ def test_absurd_numbers_spoil_their_minibatches_alone(tiny: Tiny, fault: str, va
 
 def run_epochs(trainer: Trainer, epochs: int, seed: int = 0) -> tuple[Any, dict[str, np.ndarray]]:
     programs = Programs(trainer, trainer.config.train.num_seeds)
-    state, hyper = programs.init(programs.keys(seed)[0]), trainer.hyper()
-    state = programs.prefill(state, hyper)
+    hyper = trainer.hyper()
+    state = programs.prefill(programs.init(programs.keys(seed)[0], hyper), hyper)
     for _ in range(epochs):
-        state, metrics = programs.epoch(state, hyper)
-    return state, jax.device_get(metrics)
+        state, metrics = epoch(trainer.config, programs, state, hyper)
+    return state, metrics
 
 
 @pytest.mark.parametrize("algorithm", [pytest.param("sac_v1", marks=pytest.mark.slow), "sac_v2"])
@@ -247,13 +245,13 @@ def test_a_seed_among_others_equals_the_solo_run_bit_for_bit_until_it_learns(tin
     the same bits. Later the last bit of a parameter's step may differ: XLA fuses it with other neighbours."""
     together = Programs(Trainer(tiny("train.num_seeds=3")), 3)
     hyper = Trainer(tiny()).hyper()
-    state = together.init(together.keys(5)[0])
+    state = together.init(together.keys(5)[0], hyper)
     explored = jax.device_get(together.prefill(state, hyper).replace(key=None))
-    state = together.prefill(together.init(together.keys(5)[0]), hyper)
+    state = together.prefill(together.init(together.keys(5)[0], hyper), hyper)
     learnt = together.advance(state, together.zero_sums(state), hyper, np.int32(1))[0]
     solo = Programs(Trainer(tiny()))
     for i in range(3):
-        own = solo.prefill(solo.init(solo.keys(5 + i)[0]), hyper)
+        own = solo.prefill(solo.init(solo.keys(5 + i)[0], hyper), hyper)
         for a, b in zip(jax.tree.leaves(explored), jax.tree.leaves(own.replace(key=None)), strict=True):
             np.testing.assert_array_equal(a[i], b)
         own = solo.advance(own, solo.zero_sums(own), hyper, np.int32(1))[0]
@@ -272,7 +270,7 @@ def test_predicted_bytes_are_the_bytes(tiny: Tiny) -> None:
     trainer = Trainer(tiny())
     parts = predicted_bytes(trainer, num_seeds=3)
     assert parts["replay"] == 3 * (64 * (2 * 2 + 2 + 3) * 4 + 2 * 4)
-    state = jax.eval_shape(trainer.init, jax.random.key(0))
+    state = jax.eval_shape(trainer.init, jax.random.key(0), trainer.hyper())
     networks = sum(leaf.size * 4 for leaf in jax.tree.leaves(state.agent))
     assert parts["networks"] == 3 * networks
 

@@ -41,11 +41,11 @@ def main() -> None:
     trainer = Trainer(config)
     programs, hyper = Programs(trainer), trainer.hyper()
     key, evaluation_key = programs.keys(config.train.seed)
-    shapes = jax.eval_shape(programs.init, key)
+    shapes = jax.eval_shape(programs.init, key, hyper)
     sums = jax.eval_shape(programs.zero_sums, shapes)
-    wanted = {"init": (key,), "prefill": (shapes, hyper), "advance": (shapes, sums, hyper, np.int32(1))}
+    wanted = {"init": (key, hyper), "prefill": (shapes, hyper), "advance": (shapes, sums, hyper, np.int32(1))}
     compiled = programs.compile(wanted)
-    state = compiled["prefill"](compiled["init"](key), hyper)
+    state = compiled["prefill"](compiled["init"](key, hyper), hyper)
     sums = programs.zero_sums(state)
     num_envs, updates = config.env.num_envs, config.train.updates_per_step
     explored, iterations = config.exploration_iterations, job["chunk"] // updates
