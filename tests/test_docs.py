@@ -1,13 +1,16 @@
 """The documentation: it builds without a warning, its pages are current, and what it tells a reader to do works."""
 
+import contextlib
 import json
 import os
 import re
 import runpy
 import shutil
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -91,6 +94,10 @@ def train(root: Path, config: str, *words: str) -> Path:
     return out
 
 
+def rows_of(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+
+
 def test_own_task_policy_and_loss(extended: Path) -> None:
     out = train(extended, "reach.yaml", "policy.kind=laplace", "algorithm.huber_width=10")
     config = yaml.safe_load((out / "config.yaml").read_text())
@@ -99,6 +106,34 @@ def test_own_task_policy_and_loss(extended: Path) -> None:
     code = f"import sacbrax; print(sacbrax.load_policy({str(out)!r})([0.0] * 6).shape)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)
     assert printed.stdout == "(2,)\n", printed.stderr
+
+
+def test_own_algorithm_learns(extended: Path) -> None:
+    """The best action as a function of what is seen, and the values of a reward that comes later."""
+    code = """
+import jax, numpy as np
+from learners import learn, mode, q_values
+from tiny_config import make_tiny
+trainer, state = learn(make_tiny, "td3", "Mirror", "algorithm.target_update_interval=2")
+print(mode(trainer, state, np.array([[-0.8, 0.0], [0.8, 0.0]]))[:, 0].tolist())
+trainer, state = learn(make_tiny, "td3", "TwoStep", "algorithm.gamma=0.5")
+print(q_values(trainer, state, np.array([[0.3, 0.0], [0.3, 1.0]]), np.zeros((2, 1))).mean(axis=0).tolist())
+"""
+    env = os.environ | {"PYTHONPATH": os.pathsep.join([str(extended), str(ROOT / "tests/support")])}
+    done = subprocess.run([sys.executable, "-c", code], cwd=extended, env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    actions, values = (json.loads(line) for line in done.stdout.splitlines())
+    assert actions[0] < -0.7
+    assert actions[1] > 0.7
+    assert values == pytest.approx([0.5, 1.0], abs=0.06)
+
+
+def test_own_sink(extended: Path) -> None:
+    out = train(extended, "reach.yaml", "logging.sqlite=true", "algorithm.name=td3")
+    with contextlib.closing(sqlite3.connect(out.parent / "runs.db")) as base:
+        found = base.execute("SELECT env_steps, row FROM rows WHERE run = ?", (out.name,)).fetchall()
+    assert [json.loads(row) for _, row in found] == rows_of(out)
+    assert [env_steps for env_steps, _ in found] == [row["env_steps"] for row in rows_of(out)]
 
 
 @pytest.mark.slow
@@ -114,6 +149,6 @@ def test_own_task_is_learnt(extended: Path) -> None:
     words = [sys.executable, "-m", "sacbrax.train", "reach.yaml", f"run.dir={out}", "run.compilation_cache=false"]
     done = subprocess.run(words, cwd=extended, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = [yaml.safe_load(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    rows = rows_of(out)
     assert rows[-1]["eval/return_mean"] > rows[0]["eval/return_mean"] + 10
     assert rows[-1]["eval/length_mean"] < 50

@@ -16,8 +16,6 @@ from sacbrax.core.metrics import APPLIED_UPDATES, Kind, Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 
-NUM_CRITICS = 2
-
 
 class ActorCritic(Agent):
     """A policy and an ensemble of critics, in the parameter groups "actor" and "critic"."""
@@ -30,7 +28,7 @@ class ActorCritic(Agent):
         observation_size, action_size = sizes
         self._shards = shards
         self.policy = make_policy(config, action_size, actor_inputs)
-        self.critics = Critics(config.network, NUM_CRITICS)
+        self.critics = Critics(config.network, config.algorithm.num_critics)
         self._algorithm = config.algorithm
         self._max_bad_updates = config.train.max_bad_updates
         self._observation = jnp.zeros((1, observation_size))

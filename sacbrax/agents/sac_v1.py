@@ -5,15 +5,14 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import hyperparameters, losses
+from sacbrax.agents import losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.networks import Value
-from sacbrax.agents.soft_actor_critic import PASSES, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import PASSES, Fresh, SoftActorCritic
 from sacbrax.config import Config
-from sacbrax.core.metrics import Sums
-from sacbrax.core.types import Array, Key, Metrics, Params, Transition
+from sacbrax.core.types import Array, Key, Metrics, Params
 from sacbrax.parallel.shards import Shards
 
 
@@ -39,31 +38,19 @@ class SACv1(SoftActorCritic):
             }
         )
 
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
-        """One gradient step of all three losses from the same parameters and minibatch, then the target's."""
-        hyper = hyperparameters.at(hyper, agent.gradient_steps)
-        target = self._td_target(agent, batch, hyper, key)
+    def _keys(self, key: Key) -> tuple[Key, Key, Key]:
+        return key, key, key  # of which the actions alone need one
 
-        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            fresh = self._fresh(params, batch.observation, key)
-            q = self.critics(params["critic"], batch.observation, batch.action)
-            value = self.value(params["value"], batch.observation)
-            critic = losses.critic_loss(q, target)
-            state_value = losses.value_loss(value, jnp.min(fresh.q, axis=0), fresh.log_prob, fresh.log_prior)
-            actor = self._actor_loss(
-                params["actor"], batch.observation, fresh, jnp.ones(()), hyper, baseline=lambda: value
-            )
-            metrics = {
-                "critic_loss": critic,
-                "value_loss": state_value,
-                "actor_loss": actor,
-                "entropy": -jnp.mean(fresh.log_prob),
-                "q_mean": jnp.mean(q),
-            }
-            return critic + state_value + actor, metrics
-
-        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
-        return self._apply(agent, grads, metrics, hyper)
+    def _temperature(self, params: dict[str, Params]) -> Array:
+        return jnp.ones(())
 
     def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
         return self.value(params["value"], observation)
+
+    def _own_loss(
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+    ) -> tuple[Array, Metrics]:
+        """The state value's."""
+        value = self.value(params["value"], observation)
+        loss = losses.value_loss(value, jnp.min(fresh.q, axis=0), fresh.log_prob, fresh.log_prior)
+        return loss, {"value_loss": loss}

@@ -10,10 +10,9 @@ from sacbrax.agents import hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.soft_actor_critic import PASSES, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import PASSES, Fresh, SoftActorCritic
 from sacbrax.config import Config, ConfigError, ScheduleConfig
-from sacbrax.core.metrics import Sums
-from sacbrax.core.types import Array, Key, Metrics, Params, Transition
+from sacbrax.core.types import Array, Key, Metrics, Params
 from sacbrax.xla import random
 
 # Of one squashed action relative to a prior [nats]: the logarithm of the prior's measure of [-1, 1].
@@ -65,40 +64,26 @@ class SACv2(SoftActorCritic):
             }
         )
 
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
-        """One gradient step of all three losses from the same parameters and minibatch, then the targets'."""
-        hyper = hyperparameters.at(hyper, agent.gradient_steps)
-        next_key, key = random.split(key)
-        if self._algorithm.policy_gradient == "likelihood_ratio":
-            key, second_key = random.split(key)
-        temperature = jnp.exp(agent.params["log_temperature"])
-        target = self._td_target(agent, batch, hyper, next_key)
+    def _keys(self, key: Key) -> tuple[Key, Key, Key]:
+        next_key, action_key = random.split(key)
+        if not self._likelihood_ratio:
+            return next_key, action_key, action_key  # the baseline is not asked for
+        action_key, value_key = random.split(action_key)
+        return next_key, action_key, value_key
 
-        def baseline() -> Array:
-            # There is no V(s): an independent second action estimates it.
-            return self._state_value(agent, agent.params, batch.observation, second_key)
-
-        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            fresh = self._fresh(params, batch.observation, key)
-            q = self.critics(params["critic"], batch.observation, batch.action)
-            critic = losses.critic_loss(q, target)
-            actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, hyper, baseline)
-            relative = fresh.log_prob - fresh.log_prior
-            dual = losses.temperature_loss(params["log_temperature"], relative, hyper["target_entropy"])
-            metrics = {
-                "critic_loss": critic,
-                "actor_loss": actor,
-                "temperature": temperature,
-                "entropy": -jnp.mean(fresh.log_prob),
-                "q_mean": jnp.mean(q),
-            }
-            return critic + actor + dual, metrics
-
-        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
-        return self._apply(agent, grads, metrics, hyper)
+    def _temperature(self, params: dict[str, Params]) -> Array:
+        return jnp.exp(params["log_temperature"])
 
     def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
-        """One-sample estimate of E[min Q - alpha (log pi - log prior)]."""
+        """One-sample estimate of E[min Q - alpha (log pi - log prior)]: there is no V(s)."""
         action, log_prob, _ = self.policy.sample(agent.params["actor"], observation, key)
         q = jnp.min(self.critics(params["critic"], observation, action), axis=0)
-        return q - jnp.exp(agent.params["log_temperature"]) * (log_prob - self._log_prior(action))
+        return q - self._temperature(agent.params) * (log_prob - self._log_prior(action))
+
+    def _own_loss(
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+    ) -> tuple[Array, Metrics]:
+        """The temperature's."""
+        relative = fresh.log_prob - fresh.log_prior
+        loss = losses.temperature_loss(params["log_temperature"], relative, hyper["target_entropy"])
+        return loss, {"temperature": self._temperature(params)}

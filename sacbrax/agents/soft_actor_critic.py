@@ -1,11 +1,8 @@
-"""What both versions of soft actor-critic share: fresh actions with their entropy, and the actor's loss.
+"""What both versions of soft actor-critic share: the update, and fresh actions with their entropy."""
 
-The update itself stands in each version's file, in its order.
-"""
-
-from collections.abc import Callable
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from sacbrax.agents import hyperparameters, losses
@@ -14,6 +11,7 @@ from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.distributions import standard_normal_log_prob
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.config import Config
+from sacbrax.core.metrics import Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
@@ -32,11 +30,44 @@ class Fresh(NamedTuple):
 
 
 class SoftActorCritic(ActorCritic):
-    """What both versions share. Each has `init`, `update` and the state value that its targets are made of."""
+    """What both versions share. Each has `init`, and of the update what is its own: `_keys`, `_temperature`,
+    `_state_value` and `_own_loss`."""
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
         self._regularized = config.policy.regularization > 0
+        self._likelihood_ratio = config.algorithm.policy_gradient == "likelihood_ratio"
+
+    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
+        """One gradient step of all losses from the same parameters and minibatch, then the target's."""
+        hyper = hyperparameters.at(hyper, agent.gradient_steps)
+        next_key, action_key, value_key = self._keys(key)
+        temperature = self._temperature(agent.params)
+
+        # What the critics learn, and V(s) where the actor's gradient is the score function's.
+        target = self._td_target(agent, batch, hyper, next_key)
+        baseline = None
+        if self._likelihood_ratio:
+            baseline = self._state_value(agent, agent.params, batch.observation, value_key)
+
+        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
+            fresh = self._fresh(params, batch.observation, action_key)
+            q = self.critics(params["critic"], batch.observation, batch.action)
+            critic = losses.critic_loss(q, target)
+            actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
+            own, own_metrics = self._own_loss(params, batch.observation, fresh, hyper)
+            metrics = {
+                "critic_loss": critic,
+                "actor_loss": actor,
+                "entropy": -jnp.mean(fresh.log_prob),
+                "q_mean": jnp.mean(q),
+            }
+            return critic + actor + own, metrics | own_metrics
+
+        # Each loss has parameters of its own, and what it takes from other networks is constant in it: one gradient of
+        # their sum is each one's.
+        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
+        return self._apply(agent, grads, metrics, hyper)
 
     def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
         """Statistics of critics, state value and Bellman errors, then the policy's own."""
@@ -47,8 +78,22 @@ class SoftActorCritic(ActorCritic):
         own = {"vf_mean": jnp.mean(value), "vf_std": jnp.std(value), "policy_log_prob": jnp.mean(log_prob)}
         return self._critic_diagnostics(agent, batch, target) | own | self._policy_diagnostics(agent, batch)
 
+    def _keys(self, key: Key) -> tuple[Key, Key, Key]:
+        """Of an update: for V(s'), for the fresh actions, and for the baseline V(s)."""
+        raise NotImplementedError
+
+    def _temperature(self, params: dict[str, Params]) -> Array:
+        """The weight of the entropy, []."""
+        raise NotImplementedError
+
     def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
         """V(s) by the networks in `params`, the trained or the target ones. [B, O] -> [B]."""
+        raise NotImplementedError
+
+    def _own_loss(
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+    ) -> tuple[Array, Metrics]:
+        """The loss of what this version learns beside actor and critics, [], and its metrics."""
         raise NotImplementedError
 
     def _td_target(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Array:
@@ -60,28 +105,22 @@ class SoftActorCritic(ActorCritic):
         """Its gradient is a sample's, or with the likelihood ratio none at all: then the action is a constant, whose
         probability alone moves with the actor. Critics are constants here."""
         action, log_prob, pre_tanh = self.policy.sample(params["actor"], observation, key)
-        if self._algorithm.policy_gradient == "likelihood_ratio":
+        if self._likelihood_ratio:
             action, pre_tanh = losses.stop(action), losses.stop(pre_tanh)
             log_prob = self.policy.log_prob(params["actor"], observation, pre_tanh)
         q = self.critics(losses.stop(params["critic"]), observation, action)
         return Fresh(action, log_prob, self._log_prior(action), q)
 
     def _actor_loss(
-        self,
-        actor: Params,
-        observation: Array,
-        fresh: Fresh,
-        temperature: Array,
-        hyper: Hyper,
-        baseline: Callable[[], Array],
+        self, actor: Params, observation: Array, fresh: Fresh, temperature: Array, baseline: Array | None, hyper: Hyper
     ) -> Array:
         """By the gradient that is asked for, and with the policy's own term. baseline: V(s) [B], for the likelihood
         ratio alone."""
         q = fresh.q[0] if self._algorithm.policy_q == "first" else jnp.min(fresh.q, axis=0)  # that the actor climbs
-        if self._algorithm.policy_gradient == "reparameterized":
+        if baseline is None:
             loss = losses.actor_loss(q, fresh.log_prob, fresh.log_prior, temperature)
         else:
-            loss = losses.likelihood_ratio_loss(q, fresh.log_prob, fresh.log_prior, temperature, baseline())
+            loss = losses.likelihood_ratio_loss(q, fresh.log_prob, fresh.log_prior, temperature, baseline)
         if not self._regularized:
             return loss
         return loss + hyper["regularization"] * self.policy.regularization(actor, observation)

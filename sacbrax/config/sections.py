@@ -98,6 +98,9 @@ class AlgorithmConfig:
         traced=True,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
+    num_critics: int = option(
+        2, "critics, each with parameters and a loss of its own; targets have the smallest of their values", low=1
+    )
     policy_gradient: str = option(
         "reparameterized",
         "gradient of the actor: through the action, or by the score function (likelihood_ratio)",

@@ -65,7 +65,13 @@ def working_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
 KEYS = {
     "replay": ("replay.capacity",),
     "environments": ("env.num_envs", "env.reset_pool"),
-    "networks": ("network.hidden_sizes", "policy.components", "policy.coupling_layers", "policy.coupling_hidden_sizes"),
+    "networks": (
+        "network.hidden_sizes",
+        "algorithm.num_critics",
+        "policy.components",
+        "policy.coupling_layers",
+        "policy.coupling_hidden_sizes",
+    ),
     "minibatches": ("train.updates_per_step", "train.batch_size", "algorithm.n_step", "network.hidden_sizes"),
     "evaluation": ("eval.episodes", "env.episode_length", "policy.candidates", "network.hidden_sizes"),
 }

@@ -184,6 +184,26 @@ def test_a_terminated_row_does_not_look_ahead(tiny: Tiny, name: str) -> None:
     assert changed_groups(a, b) == set()
 
 
+@pytest.mark.parametrize(("name", "size"), [("sac_v1", 1), ("sac_v2", 3)])
+def test_there_may_be_any_number_of_critics(tiny: Tiny, name: str, size: int) -> None:
+    """Each with a loss of its own; the target has the smallest value of all."""
+    config = tiny(f"algorithm.name={name}", f"algorithm.num_critics={size}")
+    agent, state, hyper, update = make(config)
+    q = agent.critics(state.params["critic"], batch().observation, batch().action)
+    new, sums = update(state, batch(discount=jnp.zeros(B)), hyper, jax.random.key(1))  # the target is the reward
+    expected = 0.5 * np.sum(np.mean((np.asarray(q) - np.asarray(batch().reward)) ** 2, axis=1))
+    assert float(sums["critic_loss"]) == pytest.approx(float(expected), rel=1e-5)
+    for a, b in zip(*(jax.tree.leaves(s.params["critic"]) for s in (new, state)), strict=True):
+        assert len(a) == size
+        assert all(np.any(mine != theirs) for mine, theirs in zip(np.asarray(a), np.asarray(b), strict=True))
+    seen = agent.diagnostics(state, batch(), hyper, jax.random.key(2))
+    assert [name for name in seen if name.endswith("_mean") and name[:2] == "qf"] == [
+        f"qf{i + 1}_mean" for i in range(size)
+    ]
+    difference = np.mean(np.max(q, axis=0) - np.min(q, axis=0))
+    assert float(seen["mean_qf_diff"]) == pytest.approx(float(difference), abs=1e-6)
+
+
 def test_temperature_falls_when_entropy_is_above_its_target(tiny: Tiny) -> None:
     for entropy, falls in [("-10", True), ("1.38", False)]:
         _, state, hyper, update = make(tiny(f"algorithm.target_entropy={entropy}"))

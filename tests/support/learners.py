@@ -34,7 +34,7 @@ SETTINGS = (
 
 def learn(tiny: Tiny, algorithm: str, env: str, *overrides: str) -> tuple[Trainer, Any]:
     """Some 3,000 updates on a probe environment."""
-    scale = f"algorithm.reward_scale={SCALE[algorithm]}"
+    scale = f"algorithm.reward_scale={SCALE.get(algorithm, 1.0)}"
     trainer = Trainer(tiny(*SETTINGS, f"algorithm.name={algorithm}", scale, f"env.name=probes:{env}", *overrides))
     programs = Programs(trainer)
     state = programs.prefill(programs.init(programs.keys(0)[0], trainer.hyper()), trainer.hyper())
@@ -47,7 +47,7 @@ def mode(trainer: Trainer, state: Any, observation: Any) -> np.ndarray:
 
 
 def q_values(trainer: Trainer, state: Any, observation: Any, action: Any) -> np.ndarray:
-    """Both critics' values in units of reward, [2, B]."""
+    """The critics' values in units of reward, [E, B]."""
     observation = state.normalizer(jnp.asarray(observation))
     q = trainer.agent.critics(state.agent.params["critic"], observation, jnp.asarray(action))
-    return np.asarray(q) / SCALE[trainer.config.algorithm.name]
+    return np.asarray(q) / SCALE.get(trainer.config.algorithm.name, 1.0)
