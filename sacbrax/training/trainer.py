@@ -4,7 +4,6 @@ Functions here are pure and unjitted, so seeds, sweeps and devices (`programs`) 
 """
 
 import dataclasses
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +15,7 @@ from sacbrax.agents.normalizer import Normalizer
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import one_line
-from sacbrax.core.metrics import Kind, Sums
+from sacbrax.core.metrics import Kind, Sums, pack, unpack
 from sacbrax.core.types import Array, Key, Metrics, Transition
 from sacbrax.envs import from_config, randomized, vector_env
 from sacbrax.envs.action_gain import ActionGain
@@ -128,11 +127,11 @@ class Trainer:
             # By the loop's own count, which all seeds share: what differed between them would be computed for all.
             due = () if interval == 1 else ((i + 1) % interval == 0,)
             state, metrics = self._step(state, hyper, *due)
-            return state, jax.tree.map(jnp.add, packed, _packed(metrics))
+            return state, jax.tree.map(jnp.add, packed, pack(metrics))
 
         steps = rounds if interval == 1 else rounds * interval
-        state, packed = jax.lax.fori_loop(0, steps, body, (state, _packed(sums)))
-        return state, _unpacked(packed, sums)
+        state, packed = jax.lax.fori_loop(0, steps, body, (state, pack(sums)))
+        return state, unpack(packed, sums)
 
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
@@ -143,28 +142,30 @@ class Trainer:
     def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Sums]:
         """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool []."""
         act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
-        action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
-        state, env_metrics = self._collect(state, action, env_key, hyper)
 
-        def update(agent: AgentState, xs: tuple[Transition, Key]) -> tuple[AgentState, Sums]:
-            batch, key = xs
-            return self.agent.update(agent, batch, hyper, key)
+        # Act: the policy explores by its own randomness.
+        observation = self._normalize(state, state.env.state.obs)
+        action = self.agent.act(state.agent, observation, act_key)
 
+        # Step every environment, and remember what happened.
+        state, env_sums = self._collect(state, action, env_key, hyper)
+
+        # Learn: one gradient step after another, each from a minibatch of its own.
         def learn(agent: AgentState) -> tuple[AgentState, Sums]:
-            # One gather serves all updates of this vector step.
-            updates, batch_size = self.config.train.updates_per_step, self.batch_size
-            batch = self._sample(state, sample_key, updates * batch_size, hyper)
-            batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
-            agent, metrics = jax.lax.scan(update, agent, (batches, random.split(update_key, updates)))
-            return agent, jax.tree.map(lambda values: jnp.sum(values, axis=0), metrics)
+            batches = self._minibatches(state, sample_key, hyper)
+            keys = random.split(update_key, self.config.train.updates_per_step)
+            agent, sums = jax.lax.scan(
+                lambda agent, own: self.agent.update(agent, own[0], hyper, own[1]), agent, (batches, keys)
+            )
+            return agent, jax.tree.map(lambda values: jnp.sum(values, axis=0), sums)
 
         if due is None:
-            agent, metrics = learn(state.agent)
+            agent, update_sums = learn(state.agent)
         else:  # a loop of one pass or none
             none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state.agent)[1])
             times = due.astype(jnp.int32)
-            agent, metrics = jax.lax.fori_loop(0, times, lambda _, carry: learn(carry[0]), (state.agent, none))
-        return state.replace(agent=agent), env_metrics | metrics
+            agent, update_sums = jax.lax.fori_loop(0, times, lambda _, carry: learn(carry[0]), (state.agent, none))
+        return state.replace(agent=agent), env_sums | update_sums
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
         """Evaluation episodes on environments of their own: `return` and `length`, [episodes] each."""
@@ -191,19 +192,24 @@ class Trainer:
         return self.shards.own(random.fold_in(state.key, state.iteration))
 
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Sums]:
+        """One step of every environment, whose observations and transitions are taken in; actions [N, A]."""
         env, step = self.vector_env.step(state.env, action, key)
+        seen, reward = step.transition.observation, step.transition.reward
         normalizer, bounded = state.normalizer.update(
-            step.transition.observation,
-            step.transition.reward,
-            step.valid,
-            hyper["reward_centering"],
-            self.shards.total,
+            seen, reward, step.valid, hyper["reward_centering"], self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
         return state, self.shards.total(step.metrics) | Sums.of(Kind.COUNT, {"bounded": bounded})
 
+    def _minibatches(self, state: TrainState, key: Key, hyper: Hyper) -> Transition:
+        """Of all updates of a vector step, [updates, B, ...]: one gather serves them all."""
+        updates, batch_size = self.config.train.updates_per_step, self.batch_size
+        batch = self._sample(state, key, updates * batch_size, hyper)
+        return jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Transition:
+        """n-step transitions [B], normalized by the statistics of now and with the mean reward taken off."""
         centered = self.config.algorithm.reward_centering > 0
         offset = state.normalizer.reward_mean if centered else jnp.zeros(())
         batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper["gamma"], offset)
@@ -214,26 +220,3 @@ class Trainer:
 
     def _normalize(self, state: TrainState, observation: Array) -> Array:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation
-
-
-def _packed(sums: Sums) -> list[Array]:
-    """Numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
-    leaves = jax.tree.leaves(sums)
-    return [jnp.stack([leaves[place] for place in places]) for places in _by_type(leaves)]
-
-
-def _unpacked(packed: list[Array], like: Sums) -> Sums:
-    """The sums again."""
-    leaves, structure = jax.tree.flatten(like)
-    for places, row in zip(_by_type(leaves), packed, strict=True):
-        for place, value in zip(places, row, strict=True):
-            leaves[place] = value
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _by_type(leaves: list[Array]) -> list[list[int]]:
-    """The places of each type's among them."""
-    places: dict[Any, list[int]] = {}
-    for place, leaf in enumerate(leaves):
-        places.setdefault(leaf.dtype, []).append(place)
-    return list(places.values())
