@@ -24,7 +24,7 @@ from sacbrax.core.machine import host_bytes
 from sacbrax.core.numbers import sound_episodes
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy
-from sacbrax.view.episode import ENGINES, gymnasium_env, in_bounds
+from sacbrax.view.episode import ENGINES, gymnasium_env, in_bounds, step_gymnasium
 
 GYMNASIUM_BYTES = 2**20  # of an environment: 1.0 MiB of Swimmer-v5, 1.2 of Humanoid-v5, resident size over 50 of them
 
@@ -47,12 +47,10 @@ def evaluate_gymnasium(policy: NumpyPolicy, episodes: int, seed: int) -> dict[st
         actions = in_bounds(policy(observations), space)
         for i in list(running):
             length[i] += 1
-            for _ in range(config.action_repeat):
-                observations[i], reward, terminated, truncated, _ = envs[i].step(actions[i])
-                total[i] += reward
-                if terminated or truncated:
-                    running.remove(i)
-                    break
+            observations[i], reward, ended = step_gymnasium(envs[i], actions[i], config.action_repeat)
+            total[i] += reward
+            if ended:
+                running.remove(i)
     for env in envs:
         env.close()
     return {"return": total, "length": length}

@@ -21,7 +21,7 @@ from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file.files import find, load_policy, network_config, parameters
-from sacbrax.policy_file.numpy_policy import NumpyPolicy
+from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
 
 MARGIN = 20.0  # times the rounding that NumPy shows: other libraries add up and approximate tanh in other ways
 CHECKED = 1000  # observations
@@ -99,6 +99,7 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], np.ndarray]:
 
     from sacbrax.agents.networks import Critics
     from sacbrax.agents.policies import make_policy
+    from sacbrax.envs.action_gain import amplified
 
     config, size = network_config(policy), policy.action_size
     networks = make_policy(config, size, policy.header.get("actor_observation_size"))
@@ -117,13 +118,13 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], np.ndarray]:
     @jax.jit
     def run(x: Any) -> Any:
         if config.network.normalize_observations:
-            x = jnp.clip((x - mean) * scale, -10.0, 10.0)
+            x = jnp.clip((x - mean) * scale, -LIMIT, LIMIT)
 
         def q(x: Any, a: Any) -> Any:
             return jnp.min(critics(params["critic"], x, a), axis=0)
 
         action = jnp.clip(networks.mode(params["actor"], x, q), -1.0, 1.0)
-        return jnp.clip(config.policy.action_gain * action, -1.0, 1.0)
+        return amplified(action, config.policy.action_gain)
 
     def call(x: np.ndarray) -> np.ndarray:
         with jax.default_matmul_precision("highest"):

@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import struct
 
 from sacbrax.core.types import Array
+from sacbrax.policy_file.numpy_policy import LIMIT, VARIANCE_FLOOR
 
-LIMIT = 10.0  # standard deviations from the mean beyond which networks and statistics see the limit instead
 LARGEST = 1e15  # from the mean where there are no statistics yet; its square is finite
 
 
@@ -91,5 +91,5 @@ class Normalizer(struct.PyTreeNode):
     def __call__(self, observation: Array) -> Array:
         """Normalized observation, clipped to [-LIMIT, LIMIT]. [..., O] -> [..., O]."""
         shape = (1,) * (observation.ndim - 1) + self.mean.shape
-        scaled = (observation - self.mean.reshape(shape)) * jax.lax.rsqrt(self.variance + 1e-6).reshape(shape)
+        scaled = (observation - self.mean.reshape(shape)) * jax.lax.rsqrt(self.variance + VARIANCE_FLOOR).reshape(shape)
         return jnp.clip(scaled, -LIMIT, LIMIT)

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax.bench import physics_engines, timing
+from sacbrax.bench import timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Subject, Unavailable, chunk
-from sacbrax.core.machine import cpus
+from sacbrax.core.machine import cpus, installed
 
 TASKS = ("swimmer", "halfcheetah_v5", "walker2d_v5", "inverted_pendulum_v5")  # that both engines step
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
@@ -60,7 +60,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "links": subject.links,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "cores": cpus(),
-        "versions": physics_engines.versions(),
+        "versions": installed("jax", "mujoco", "mujoco-mjx", "mujoco-warp"),
     }
 
 

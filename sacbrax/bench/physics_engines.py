@@ -4,7 +4,6 @@ A call is a chunk of environment steps of all environments. Imports of engines s
 """
 
 import functools
-import importlib.metadata
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -173,15 +172,3 @@ ENGINES: dict[str, Callable[[str, int, Subject], tuple[Run, float]]] = {
     "mujoco": with_mujoco,
     "warp": with_warp,
 }
-PACKAGES = ("jax", "mujoco", "mujoco-mjx", "mujoco-warp")
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that take part, as far as they are installed."""
-    found = {}
-    for package in PACKAGES:
-        try:
-            found[package] = importlib.metadata.version(package)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found

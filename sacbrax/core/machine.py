@@ -1,9 +1,10 @@
 """The machine and the software of this process, as far as they tell: cores, processor, memory held, versions."""
 
+import contextlib
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -57,8 +58,17 @@ def address_space() -> int | None:
 
 def versions() -> dict[str, str]:
     """Of everything that the numbers depend on."""
-    names = ("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
-    return {"sacbrax": sacbrax.__version__, "python": platform.python_version()} | {n: version(n) for n in names}
+    ours = {"sacbrax": sacbrax.__version__, "python": platform.python_version()}
+    return ours | installed("jax", "jaxlib", "flax", "optax", "brax", "mujoco", "mujoco-mjx", "numpy")
+
+
+def installed(*packages: str) -> dict[str, str]:
+    """The version of each of these packages that is installed."""
+    found = {}
+    for package in packages:
+        with contextlib.suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found
 
 
 def hardware() -> dict[str, Any]:

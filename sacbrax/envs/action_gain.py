@@ -15,6 +15,11 @@ from sacbrax.engines.upstream import State
 from sacbrax.envs.wrappers import Wrapper
 
 
+def amplified(action: Array, gain: float) -> Array:
+    """What the environment gets of an action [..., A] in [-1, 1]."""
+    return jnp.clip(gain * action, -1.0, 1.0)
+
+
 class ActionGain(Wrapper):
     """`env` with `gain` times the action, clipped to [-1, 1]; everything else passes through."""
 
@@ -24,4 +29,4 @@ class ActionGain(Wrapper):
 
     def step(self, state: State, action: Array) -> State:
         """action [A] in [-1, 1], before the gain."""
-        return self.env.step(state, jnp.clip(self.gain * action, -1.0, 1.0))
+        return self.env.step(state, amplified(action, self.gain))

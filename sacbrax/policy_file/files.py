@@ -15,7 +15,7 @@ from sacbrax.config import Config, EnvConfig, from_mapping
 from sacbrax.config.option import build
 from sacbrax.core.errors import one_line
 from sacbrax.core.files import replacing
-from sacbrax.policy_file.numpy_policy import FORMAT_VERSION, NumpyPolicy, PolicyFileError, load
+from sacbrax.policy_file.numpy_policy import FORMAT_VERSION, VARIANCE_FLOOR, NumpyPolicy, PolicyFileError, load
 
 BEST = "best_policy.npz"
 SNAPSHOT = "snapshot_{:012d}.npz"  # by env steps
@@ -62,7 +62,7 @@ def save(
             reward_mean=np.asarray(normalizer.reward_mean, np.float32),
             reward_variance=np.asarray(normalizer.reward_variance, np.float32),
             normalizer_steps=np.asarray(normalizer.steps, np.float32),
-            observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + 1e-6), np.float32),
+            observation_scale=np.asarray(1.0 / np.sqrt(np.asarray(normalizer.variance) + VARIANCE_FLOOR), np.float32),
             **arrays,
         )
 

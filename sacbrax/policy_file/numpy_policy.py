@@ -19,6 +19,9 @@ import numpy as np
 FORMAT_VERSION = 2
 READABLE = (1, 2)  # 1 had neither the type of the networks in training nor the variance of the reward
 MAX_BYTES = 256 * 2**20  # a policy is small; a file that claims more is not one
+# How networks see an observation, which all that run a policy must do alike: less the mean, over the square root of the
+# variance and `VARIANCE_FLOOR`, cut at `LIMIT` standard deviations.
+LIMIT, VARIANCE_FLOOR = 10.0, 1e-6
 GAUSSIAN = {"kind": "gaussian", "squash": True, "log_sigma_min": -20.0, "log_sigma_max": 2.0}  # where a header has none
 
 
@@ -164,7 +167,7 @@ class NumpyPolicy:
             raise ValueError(f"expected observations of size {self.observation_size}, got shape {x.shape}")
         size = x.shape[-1]
         if self.header["normalize_observations"]:
-            x = np.clip((x - self._mean[:size]) * self._scale[:size], -10.0, 10.0)
+            x = np.clip((x - self._mean[:size]) * self._scale[:size], -LIMIT, LIMIT)
         return x.reshape(-1, size), x.shape[:-1]
 
     def _actor(self, x: np.ndarray) -> np.ndarray:

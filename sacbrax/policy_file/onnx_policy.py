@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sacbrax.policy_file.numpy_policy import NumpyPolicy, Shape, shapes, spread_latents
+from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy, Shape, shapes, spread_latents
 
 OPSET = 18  # onnxruntime 1.14 and later
 IR_VERSION = 8  # of the same time
@@ -50,7 +50,7 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
     x, size = "observation", policy.input_size
     if header["normalize_observations"]:
         centred = graph("Sub", x, arrays["observation_mean"][:size])
-        x = graph.clip(graph("Mul", centred, arrays["observation_scale"][:size]), -10.0, 10.0)
+        x = graph.clip(graph("Mul", centred, arrays["observation_scale"][:size]), -LIMIT, LIMIT)
     actions = [graph("Tanh", u) if options["squash"] else u for u in _candidates(graph, policy, networks, x)]
     action = actions[0] if len(actions) == 1 else _best(graph, policy, networks["critic"], x, actions)
     gain = options.get("action_gain", 1.0)

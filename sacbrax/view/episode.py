@@ -103,6 +103,17 @@ def in_bounds(action: np.ndarray, space: Any) -> np.ndarray:
     return space.low + (action + 1.0) * 0.5 * (space.high - space.low)
 
 
+def step_gymnasium(env: Any, action: np.ndarray, times: int) -> tuple[np.ndarray, float, bool]:
+    """The same action `times` times or until the episode is over: observation, sum of rewards, whether it is over."""
+    total = 0.0
+    for _ in range(times):
+        observation, reward, terminated, truncated, _ = env.step(action)
+        total += float(reward)
+        if terminated or truncated:
+            return observation, total, True
+    return observation, total, False
+
+
 def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episode:
     env = gymnasium_env(policy)
     repeat = build(EnvConfig, policy.header.get("env"), "env").action_repeat
@@ -111,13 +122,7 @@ def _play_gymnasium(policy: NumpyPolicy, seed: int, steps: int | None) -> Episod
     record = _Record(observation, inner.data.qpos)
     while not ended and (steps is None or len(record.reward) < steps):
         action = policy(record.observation[-1])
-        ctrl = in_bounds(action, space)
-        total = 0.0
-        for _ in range(repeat):
-            observation, reward, terminated, truncated, _ = env.step(ctrl)
-            total, ended = total + float(reward), terminated or truncated
-            if ended:
-                break
+        observation, total, ended = step_gymnasium(env, in_bounds(action, space), repeat)
         record.add(action, total, observation, inner.data.qpos)
     episode = record.episode(env.spec.id, "gymnasium", float(inner.dt) * repeat, inner.model)
     env.close()
