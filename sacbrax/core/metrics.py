@@ -51,12 +51,13 @@ class Sums:
     def averages(self) -> dict[str, Any]:
         """What the log calls each number -> the sum over what it is a sum of; NaN where nothing was summed up, but 0
         for steps of which none was sound. On the host."""
-        found = {}
-        for name, value in self.values.items():
-            label = self.labels.get(name, name)
-            if label is not None:
-                found[label] = self._average(value, self.kinds[name])
-        return found
+        labels = {name: self.labels.get(name, name) for name in self.values}
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return {
+                label: self._average(self.values[name], self.kinds[name])
+                for name, label in labels.items()
+                if label is not None
+            }
 
     def _average(self, value: Any, kind: Kind) -> Any:
         if kind is Kind.PER_STEP:

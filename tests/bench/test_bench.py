@@ -179,7 +179,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         (["upgrade"], "choose from physics, update, roofline, train, peers"),
         (["update", "--repeats", "0"], "positive whole number"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
-        (["update", "--algorithm", "ppo"], "algorithm.name"),
+        (["update", "--algorithm", "ppo"], "--algorithm"),
         (["update", "--algorithm", "sac_v1", "--beside-brax"], "--beside-brax"),
         (["train"], "config"),
         (["train", "swimmer", "--parts", "train.num_seeds=2"], "--parts"),

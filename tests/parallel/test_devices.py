@@ -107,5 +107,6 @@ def test_one_device_has_no_axis(tiny: Tiny) -> None:
     """The plain program: nothing is mapped, and no key is folded."""
     trainer = Trainer(tiny())
     assert trainer.shards.axes == ()
-    names = {equation.primitive.name for equation in jax.make_jaxpr(trainer.init)(jax.random.key(0)).jaxpr.eqns}
+    jaxpr = jax.make_jaxpr(trainer.init)(jax.random.key(0), trainer.hyper()).jaxpr
+    names = {equation.primitive.name for equation in jaxpr.eqns}
     assert "axis_index" not in names
