@@ -26,13 +26,13 @@ from sacbrax import config as config_lib
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.numbers import sound_episodes
-from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.sinks.doing import doing
 from sacbrax.view import curves
 from sacbrax.view import diagnostics as diagnostic_panels
 from sacbrax.view.episode import ENGINES, play
+from sacbrax.view.evaluation import evaluate_engine, evaluate_gymnasium
 from sacbrax.view.figures import check, load_matplotlib, save
 
 STYLE = """

@@ -5,7 +5,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 
-from sacbrax.evaluate import evaluate_gymnasium
+from sacbrax.view.evaluation import evaluate_gymnasium
 
 
 class Leaning:

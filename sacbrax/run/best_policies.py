@@ -22,7 +22,7 @@ class BestPolicies:
     """Writes the policies of one run below `directory`, each seed's own in its folder there."""
 
     def __init__(self, population: Population, directory: Path, reporter: Reporter):
-        self._cohort, self._directory, self._reporter = population, directory, reporter
+        self._population, self._directory, self._reporter = population, directory, reporter
 
     def keep(
         self, progress: Progress, returns: np.ndarray, networks: Callable[[], tuple[Any, Any]], also_now: bool
@@ -32,7 +32,7 @@ class BestPolicies:
         returns: mean of each seed, [S]. networks: parameters and normalizer on the host, fetched only if needed.
         also_now: this evaluation's policy in any case. Returns the path of that one, whether written or not.
         """
-        size, row = self._cohort.size, progress.rows[-1]
+        size, row = self._population.size, progress.rows[-1]
         returns = np.where(np.isfinite(returns), returns, -np.inf)
         best = int(np.argmax(returns))
         kept = {"": (best, progress.best_return)}  # folder: whose policies, and the return to beat
@@ -40,7 +40,7 @@ class BestPolicies:
             progress.best_by_seed = progress.best_by_seed or [-np.inf] * size
             kept |= {policy_files.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
         snapshot = policy_files.SNAPSHOT.format(row["env_steps"])
-        snapshots = [snapshot] * (self._cohort.config.checkpoint.snapshots or also_now)
+        snapshots = [snapshot] * (self._population.config.checkpoint.snapshots or also_now)
         better = {}
         for folder, (i, before) in kept.items():
             missing = not (self._directory / folder / policy_files.BEST).exists()  # new, or somebody removed it
@@ -51,7 +51,7 @@ class BestPolicies:
         params, normalizer = networks()
         for folder, (i, _) in kept.items():
             own, scale = jax.tree.map(lambda x, i=i: x[i] if size > 1 else x, (params, normalizer))
-            note = {"seed": self._cohort.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}
+            note = {"seed": self._population.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}
             note |= {key: row[key] for key in ("env_steps", "gradient_steps")}
             with self._reporter.tolerate("a policy"):
                 for name in snapshots + [policy_files.BEST] * better[folder]:
@@ -64,9 +64,9 @@ class BestPolicies:
 
     def _save(self, path: Path, params: dict[str, Any], normalizer: Any, note: dict[str, Any]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        trainer = self._cohort.trainer
+        trainer = self._population.trainer
         others = {key: value for key, value in params.items() if key != "actor"}
         sizes = (trainer.observation_size, trainer.action_size)
         if trainer.actor_inputs is not None:
             note = note | {"actor_observation_size": trainer.actor_inputs}
-        policy_files.save(path, self._cohort.config, params["actor"], normalizer, sizes, note, others)
+        policy_files.save(path, self._population.config, params["actor"], normalizer, sizes, note, others)

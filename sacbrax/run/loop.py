@@ -26,6 +26,7 @@ from sacbrax.policy_file import files as policy_files
 from sacbrax.run import metrics_row, warm_start
 from sacbrax.run.best_policies import BestPolicies
 from sacbrax.run.directory import RunDirectory
+from sacbrax.run.pace import Pace
 from sacbrax.run.resume import Store, stored_shards
 from sacbrax.sinks import Sinks
 from sacbrax.sinks.console import Reporter
@@ -34,9 +35,6 @@ from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import NUMBERS, fetch
 from sacbrax.training.trainer import TrainState
-
-CALL_SECONDS = 1.0  # of training between two looks at signals
-CALL_GROWTH = 8  # the first calls are short, until the speed is known
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +65,7 @@ def run(config: Config, *, quiet: bool = False, population: Population | None = 
             config = plan.resolved(config)
             population = Population(config, plan=plan)
         devices, seeds = population.programs.plan.devices, population.programs.plan.seeds_per_device(population.size)
-        check_memory(population.trainer, seeds, len(devices))
+        memory = check_memory(population.trainer, seeds, len(devices))
         with RunDirectory.of(config, processes.first()) as directory:
             reporter = Reporter(config.total_iterations * config.env.num_envs, quiet or not processes.first())
             try:
@@ -77,7 +75,7 @@ def run(config: Config, *, quiet: bool = False, population: Population | None = 
                         f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
                     )
                 reporter.say(f"run directory {directory.path}")
-                reporter.say(memory_line(population.trainer, seeds))
+                reporter.say(memory_line(memory, len(devices)))
                 return _Run(population, directory, reporter, interrupt, started).loop()
             finally:
                 reporter.close()
@@ -98,7 +96,7 @@ class _Run:
         self.store = Store(self.config, directory, template, reporter)
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
-        self.call_iterations = CALL_GROWTH
+        self.pace = Pace()
         self.warned_of_centering = False
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
@@ -185,7 +183,7 @@ class _Run:
         stop, interval = self._next_evaluation(), self.config.train.update_interval
         if (checkpoint := self.store.next_iteration) is not None:
             stop = min(stop, max(checkpoint, self.progress.iteration + interval))
-        rounds = max(1, min(self.call_iterations, stop - self.progress.iteration) // interval)
+        rounds = self.pace.rounds(stop - self.progress.iteration, interval)
         iterations = processes.agree(rounds * interval)
         begin = time.perf_counter()
         state, sums = jax.block_until_ready(
@@ -196,8 +194,7 @@ class _Run:
         self.progress.epoch_seconds += seconds
         self.progress.train_seconds += seconds
         self.reporter.progress(self.progress.iteration * self.config.env.num_envs, memory_in_use)
-        fitting = max(1, int(iterations * CALL_SECONDS / max(seconds, 1e-6)))
-        self.call_iterations = min(fitting, max(self.call_iterations, CALL_GROWTH * iterations))
+        self.pace.took(iterations, seconds)
         return state, sums
 
     def _next_evaluation(self) -> int:

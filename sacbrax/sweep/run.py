@@ -64,12 +64,11 @@ def _side_by_side(sweep: Sweep) -> bool:
 
 def _trials_per_program(sweep: Sweep, config: Config) -> int:
     """As many as the option says and nine tenths of the device's memory hold."""
-    from sacbrax.training.memory import check_memory, device_bytes, predicted_bytes, working_bytes
+    from sacbrax.training.memory import check_memory, device_bytes
     from sacbrax.training.trainer import Trainer
 
     trainer, seeds = Trainer(config), config.train.num_seeds
-    check_memory(trainer, seeds)
-    needed = sum((predicted_bytes(trainer, seeds) | working_bytes(trainer, seeds)).values())
+    needed = sum(check_memory(trainer, seeds).values())
     fitting = max(1, int(0.9 * device_bytes() / needed))
     return min(fitting, sweep.config.trials_per_program or fitting)
 

@@ -26,11 +26,10 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     }
 
 
-def memory_line(trainer: Trainer, seeds: int) -> str:
-    """What the training of `seeds` will take on each device, for the log."""
-    parts = predicted_bytes(trainer, seeds) | working_bytes(trainer, seeds)
+def memory_line(parts: Mapping[str, int], devices: int = 1) -> str:
+    """What training will take on each device, as `check_memory` says, for the log."""
     listed = ", ".join(f"{name} {size / 2**20:,.1f} MiB" for name, size in parts.items())
-    which = "each" if trainer.shards.devices > 1 else "the"
+    which = "each" if devices > 1 else "the"
     return f"memory on {which} device: {sum(parts.values()) / 2**20:,.1f} MiB ({listed})"
 
 
@@ -78,11 +77,15 @@ KEYS = {
 USUAL = flat(Config()) | {"env.reset_pool": 1024}
 
 
-def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:
-    """Raise `ConfigError`, before anything is compiled, if one of so many devices cannot hold the training of `seeds`,
-    or the host the copy of its state that a checkpoint is written from."""
+def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> dict[str, int]:
+    """Bytes by part that the training of `seeds` will take on each device: its state, and what it works with.
+
+    Raises `ConfigError`, before anything is compiled, if one of so many devices cannot hold them, or the host the copy
+    of the state that a checkpoint is written from.
+    """
     state = predicted_bytes(trainer, seeds)
-    _refuse(trainer.config, state | working_bytes(trainer, seeds), device_bytes(devices), devices)
+    parts = state | working_bytes(trainer, seeds)
+    _refuse(trainer.config, parts, device_bytes(devices), devices)
     if trainer.config.checkpoint.full and jax.process_count() == 1:
         explored = trainer.config.total_iterations * trainer.config.env.num_envs
         filled = min(1.0, explored / trainer.config.replay.capacity)
@@ -91,10 +94,11 @@ def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> None:
         if jax.devices()[0].platform == "cpu":
             room -= sum(state.values()) * devices
         _refuse(trainer.config, copy, room, 1, "the host has {} for the copy that a checkpoint is written from")
+    return parts
 
 
 def check_compiled(programs: Mapping[str, Any], trainer: Trainer, seeds: int, devices: int = 1) -> None:
-    """The same with what the compiler says that its programs need beside the state."""
+    """Raise `ConfigError` if a device cannot hold the state and what its programs need beside, as the compiler says."""
     state = predicted_bytes(trainer, seeds)
     for name, program in programs.items():
         if (found := program.memory_analysis()) is not None:  # None: this kind of device does not tell

@@ -46,7 +46,7 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     """Calls of any length, and checkpoints amid epochs, change no bit and no logged number."""
     plain, cut = tmp_path / "plain", tmp_path / "cut"
     train(plain, "train.total_env_steps=280")
-    monkeypatch.setattr("sacbrax.run.loop.CALL_SECONDS", 0.0)  # one vector step per call after the first
+    monkeypatch.setattr("sacbrax.run.pace.CALL_SECONDS", 0.0)  # one vector step per call after the first
     train(cut, "train.total_env_steps=280", "checkpoint.every_env_steps=60")
     assert_same_run(plain, cut)
 
@@ -56,7 +56,7 @@ def test_a_run_with_an_update_interval_resumes_bit_for_bit(tmp_path: Path, monke
     whole, halves = tmp_path / "whole", tmp_path / "halves"
     overrides = ("train.update_interval=3", "eval.every_env_steps=100", "checkpoint.every_env_steps=50")
     train(whole, *overrides, "train.total_env_steps=440")
-    monkeypatch.setattr("sacbrax.run.loop.CALL_SECONDS", 0.0)
+    monkeypatch.setattr("sacbrax.run.pace.CALL_SECONDS", 0.0)
     train(halves, *overrides, "train.total_env_steps=230")
     train(halves, *overrides, "train.total_env_steps=440")
     assert_same_run(whole, halves)

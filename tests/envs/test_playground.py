@@ -19,11 +19,11 @@ from sacbrax.config import ConfigError
 from sacbrax.engines.upstream import as_brax_needs
 from sacbrax.envs import make_env
 from sacbrax.envs.vector_env import VectorEnv
-from sacbrax.evaluate import evaluate_engine
 from sacbrax.export import export_onnx
 from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.run.loop import run
 from sacbrax.training.trainer import Trainer
+from sacbrax.view.evaluation import evaluate_engine
 
 TASK = "env.name=playground:Count"
 

@@ -14,7 +14,7 @@ from probes import Mimic
 from saved_policies import A, O, saved
 from tiny_config import make_tiny
 
-from sacbrax import evaluate, export
+from sacbrax import export
 from sacbrax.agents.policies import POLICIES
 from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import VectorEnv
@@ -66,6 +66,6 @@ def test_evaluations_return_what_the_trainers_do(gain: float, squash: str, tmp_p
 
     ours = evaluate_episodes(trainer.env, act, jax.random.key(3), 20, config.env.episode_length)
     policy = policy_files.load_policy(tmp_path / "p.npz")
-    _, theirs = evaluate.evaluate_engine(policy, None, 20, 3, imports=True)
+    _, theirs = evaluate_engine(policy, None, 20, 3, imports=True)
     assert np.std(theirs["return"]) > 0.01
     np.testing.assert_allclose(theirs["return"], ours["return"], atol=1e-4)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from sacbrax.evaluate import evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy
 from sacbrax.policy_file.numpy_policy import NumpyPolicy
+from sacbrax.view.evaluation import evaluate_gymnasium
 
 
 def test_swimmer_in_gymnasium() -> None:

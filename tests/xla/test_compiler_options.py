@@ -9,12 +9,12 @@ import pytest
 from tiny_config import make_tiny
 
 from sacbrax.envs import compiler_options, make_env
-from sacbrax.evaluate import evaluate_engine
 from sacbrax.gym import TaskEnv, TaskVectorEnv
 from sacbrax.policy_file.files import load_policy
 from sacbrax.training.programs import Programs
 from sacbrax.training.trainer import Trainer
 from sacbrax.view.episode import play
+from sacbrax.view.evaluation import evaluate_engine
 
 
 @pytest.mark.parametrize("name", ["pusher", "hopper_v5", "probes:Cue", "swimmer"])
