@@ -54,11 +54,21 @@ def range_words(metadata: Any) -> str:
     return ", ".join(words)
 
 
-def table(section: type) -> list[str]:
-    """One row for each option of a section."""
+def tables(section: type) -> list[str]:
+    """One row for each option of a section; those of a group below its heading."""
+    fields = dataclasses.fields(section)
+    lines = []
+    for group in dict.fromkeys(field.metadata["group"] for field in fields):
+        lines += [] if group is None else ["", f"{group}:", ""]
+        lines += table(section, [field for field in fields if field.metadata["group"] == group])
+    return lines
+
+
+def table(section: type, fields: list[Any]) -> list[str]:
+    """One row for each of these options of a section."""
     lines = ["| key | default | what it is | type | valid |", "|---|---|---|---|---|"]
     hints = typing.get_type_hints(section)
-    for field in dataclasses.fields(section):
+    for field in fields:
         default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
         cells = [f"`{field.name.rstrip('_')}`", f"`{json.dumps(plain(default))}`", field.metadata["help"]]
         cells += [type_words(hints[field.name]), range_words(field.metadata)]
@@ -70,8 +80,8 @@ def page() -> str:
     """The whole page."""
     lines = [HEAD]
     for section, cls in typing.get_type_hints(Config).items():
-        lines += [f"## {section}", "", *table(cls), ""]
-    lines += ["## Schedules", "", str(ScheduleConfig.__doc__).split("\n\n")[-1].strip(), "", *table(ScheduleConfig)]
+        lines += [f"## {section}", "", *tables(cls), ""]
+    lines += ["## Schedules", "", str(ScheduleConfig.__doc__).split("\n\n")[-1].strip(), "", *tables(ScheduleConfig)]
     return "\n".join(lines) + "\n"
 
 

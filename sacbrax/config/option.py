@@ -29,14 +29,16 @@ def option(
     above: float | None = None,
     wide: bool = False,
     traced: bool = False,
+    group: str | None = None,
 ) -> Any:
     """A config field: its default, one line of documentation and its valid range (low <= x <= high, x > above).
 
     A whole number has 32 bits, for devices count in those, unless it is `wide`: then only the host counts so far.
-    A `traced` number reaches compiled programs as an argument, so that a sweep over it compiles nothing anew.
+    A `traced` number reaches compiled programs as an argument, so that a sweep over it compiles nothing anew. Keys that
+    matter only together, in one choice of another key, say so by the same `group`, the heading over them.
     """
     metadata: dict[str, Any] = {"help": help, "choices": choices, "low": low, "high": high, "above": above}
-    metadata |= {"wide": wide, "traced": traced}
+    metadata |= {"wide": wide, "traced": traced, "group": group}
     if isinstance(default, dict):
         return dataclasses.field(default_factory=lambda: dict(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

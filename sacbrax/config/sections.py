@@ -9,6 +9,11 @@ from typing import Any, Literal
 from sacbrax.config.named import ALGORITHMS, ENGINES, POLICIES
 from sacbrax.config.option import ScheduleConfig, option
 
+# Headings over keys that matter in one case alone.
+SAC_V1, SAC_V2 = "Only with `algorithm.name: sac_v1`", "Only with `algorithm.name: sac_v2`"
+MIXTURE, LATENT = "Only with `policy.kind: gmm`", "Only with `policy.kind: latent`"
+LAUNCHER = "What a launcher tells each of several processes"
+
 PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
 
 
@@ -79,12 +84,6 @@ class AlgorithmConfig:
         above=0.0,
         traced=True,
     )
-    value_learning_rate: float | ScheduleConfig | None = option(
-        None,
-        "sac_v1: the value's own; learning_rate when null",
-        above=0.0,
-        traced=True,
-    )
     reward_scale: float | ScheduleConfig = option(
         1.0, "factor on every reward: a number or a schedule", above=0.0, traced=True
     )
@@ -114,17 +113,26 @@ class AlgorithmConfig:
         "what the policy's entropy is relative to: uniform, or standard normal",
         choices=("uniform", "normal"),
     )
-    initial_temperature: float = option(1.0, "sac_v2: temperature at the start", above=0.0, traced=True)
+    value_learning_rate: float | ScheduleConfig | None = option(
+        None,
+        "the value's own; learning_rate when null",
+        above=0.0,
+        traced=True,
+        group=SAC_V1,
+    )
+    initial_temperature: float = option(1.0, "temperature at the start", above=0.0, traced=True, group=SAC_V2)
     temperature_learning_rate: float | ScheduleConfig | None = option(
         None,
-        "sac_v2: Adam step size of log temperature; learning_rate when null",
+        "Adam step size of log temperature; learning_rate when null",
         low=0.0,
         traced=True,
+        group=SAC_V2,
     )
     target_entropy: float | ScheduleConfig | None = option(
         None,
-        "sac_v2: wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each",
+        "wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each",
         traced=True,
+        group=SAC_V2,
     )
 
 
@@ -147,13 +155,13 @@ class PolicyConfig:
     regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0, traced=True)
     log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
     log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")
-    components: int = option(2, "gmm: number of Gaussians", low=1)
-    coupling_layers: int = option(2, "latent: affine coupling layers", low=1)
-    coupling_hidden_sizes: tuple[int, ...] = option((64,), "latent: hidden layers of a coupling's network", low=1)
+    components: int = option(2, "number of Gaussians", low=1, group=MIXTURE)
+    coupling_layers: int = option(2, "affine coupling layers", low=1, group=LATENT)
+    coupling_hidden_sizes: tuple[int, ...] = option((64,), "hidden layers of a coupling's network", low=1, group=LATENT)
     feature_size: int | None = option(
-        None, "latent: outputs of the observation's network; twice the action size when null", low=1
+        None, "outputs of the observation's network; twice the action size when null", low=1, group=LATENT
     )
-    candidates: int = option(32, "latent: actions among which the deterministic one is the best by Q", low=1)
+    candidates: int = option(32, "actions among which the deterministic one is the best by Q", low=1, group=LATENT)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -237,10 +245,13 @@ class ParallelConfig:
         "processes that train one run together, each started with this configuration and its own parallel.process; "
         "cluster: as SLURM, Open MPI, GKE or a TPU pod says, by JAX's own detection",
         low=1,
+        group=LAUNCHER,
     )
-    process: int = option(0, "which of them this one is, from 0", low=0)
-    coordinator: str | None = option(None, "host:port at which process 0 can be reached")
-    join_seconds: int = option(300, "seconds that the processes wait for each other at the start", low=1)
+    process: int = option(0, "which of them this one is, from 0", low=0, group=LAUNCHER)
+    coordinator: str | None = option(None, "host:port at which process 0 can be reached", group=LAUNCHER)
+    join_seconds: int = option(
+        300, "seconds that the processes wait for each other at the start", low=1, group=LAUNCHER
+    )
 
 
 @dataclasses.dataclass(frozen=True)

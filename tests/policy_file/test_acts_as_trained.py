@@ -22,6 +22,7 @@ from sacbrax.envs.vector_env import evaluate as evaluate_episodes
 from sacbrax.policy_file import files as policy_files
 from sacbrax.policy_file import onnx_policy
 from sacbrax.training.trainer import Trainer
+from sacbrax.view.evaluation import evaluate_engine
 
 OBSERVATION = np.random.default_rng(2).normal(size=(32, O)).astype(np.float32) * 3
 
