@@ -17,6 +17,7 @@ from sacbrax.core.machine import cpus
 TASKS = ("swimmer", "halfcheetah_v5", "walker2d_v5", "inverted_pendulum_v5")  # that both engines step
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
+SHOWN_AS_MEASURED = True  # the whole table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +42,14 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     subject = Subject(args.task, args.links)
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
-    print(HEADER)
+    facts = {
+        "task": subject.task,
+        "links": subject.links,
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+        "cores": cpus(),
+        "versions": physics_engines.versions(),
+    }
+    print(heading(facts))
     for n in args.num_envs or NUM_ENVS:
         engines = [engine for engine in args.engines if engine not in skipped]
         if args.num_envs is None and jax.default_backend() == "cpu":
@@ -53,15 +61,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
             print(line(row, rows), flush=True)
     for engine, reason in skipped.items():
         print(f"{engine} skipped: {reason}")
-    return {
-        "physics": rows,
-        "skipped": skipped,
-        "task": subject.task,
-        "links": subject.links,
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "cores": cpus(),
-        "versions": physics_engines.versions(),
-    }
+    return {"physics": rows, "skipped": skipped} | facts
 
 
 def measure(
@@ -127,10 +127,14 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     )
 
 
+def heading(facts: dict[str, Any]) -> str:
+    """What was measured on what, and the names of the columns."""
+    links = f", {facts['links']} links" if facts["task"] == "swimmer" else ""
+    return f"{facts['task']}{links}; {facts['device']}, {facts['cores']} cores; {facts['versions']}\n{HEADER}"
+
+
 def print_table(result: dict[str, Any]) -> None:
-    """The whole table once more, on standard output."""
-    links = f", {result['links']} links" if result["task"] == "swimmer" else ""
-    print(f"{result['task']}{links}; {result['device']}, {result['cores']} cores; {result['versions']}")
-    print(HEADER)
+    """The whole table, for a standard output that is not where the rows were shown as they were measured."""
+    print(heading(result))
     for row in result["physics"]:
         print(line(row, result["physics"]))

@@ -67,15 +67,22 @@ class Programs:
         train, evaluate = (pairs[0 if self.num_seeds == 1 else slice(None), which] for which in range(2))
         return self.place(train, AGENT), self.place(evaluate, AGENT)
 
-    def compile(self, wanted: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    def compile(
+        self, wanted: Mapping[str, tuple[Any, ...]], done: Callable[[str], None] = lambda name: None
+    ) -> dict[str, Any]:
         """The functions named, for arguments like these: one is traced while XLA, outside Python's lock, compiles
-        others."""
+        others. `done` hears of each that is compiled, in a thread."""
+
+        def finish(name: str, program: Any) -> Any:
+            compiled = program.compile()
+            done(name)
+            return compiled
+
         pool = ThreadPoolExecutor()
         try:
             jobs = {}
             for name, arguments in wanted.items():
-                program = getattr(self, name).lower(*arguments)
-                jobs[name] = pool.submit(program.compile)
+                jobs[name] = pool.submit(finish, name, getattr(self, name).lower(*arguments))
             return {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler
