@@ -17,8 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacbrax.bench import timing
-from sacbrax.cli import cache_dir
+from sacbrax.cli import COUNT, cache_dir, duration
 from sacbrax.config import ConfigError
 from sacbrax.core.machine import cpus
 from sacbrax.core.signals import Interrupt
@@ -78,10 +77,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="A: 1 environment, 1 update per step; B: 64 and 64; shipped: sacbrax with configs/swimmer.yaml",
     )
     parser.add_argument(
-        "--cap", type=float, default=30.0, help="seconds of training after the first window (default 30)"
+        "--cap", type=duration, default=30.0, help="seconds of training after the first window (default 30)"
     )
-    parser.add_argument("--passes", type=timing.positive, default=2, help="runs of each, by turns (default 2)")
-    parser.add_argument("--chunk", type=timing.positive, default=256, help="updates in one timed window (default 256)")
+    parser.add_argument("--passes", type=COUNT, default=2, help="runs of each, by turns (default 2)")
+    parser.add_argument("--chunk", type=COUNT, default=256, help="updates in one timed window (default 256)")
     parser.add_argument("--prepare", action="store_true", help="only make the virtual environments")
 
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from sacbrax.bench import physics_engines, timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Subject, Unavailable, chunk
+from sacbrax.cli import COUNT, duration
 from sacbrax.core.machine import cpus
 
 TASKS = ("swimmer", "halfcheetah_v5", "walker2d_v5", "inverted_pendulum_v5")  # that both engines step
@@ -23,11 +24,11 @@ SHOWN_AS_MEASURED = True  # the whole table
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="what to measure")
-    parser.add_argument("--num-envs", nargs="+", type=timing.positive, help=f"batch sizes (default {NUM_ENVS})")
+    parser.add_argument("--num-envs", nargs="+", type=COUNT, help=f"batch sizes (default {NUM_ENVS})")
     parser.add_argument("--task", choices=TASKS, default="swimmer", help="what to step (default swimmer)")
-    parser.add_argument("--links", type=timing.positive, default=3, help="links of the swimmer (default 3)")
-    parser.add_argument("--repeats", type=timing.positive, default=5, help="measurements, of which the median counts")
-    parser.add_argument("--seconds", type=float, default=0.5, help="time to spend on one measurement (default 0.5)")
+    parser.add_argument("--links", type=COUNT, default=3, help="links of the swimmer (default 3)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="measurements, of which the median counts")
+    parser.add_argument("--seconds", type=duration, default=0.5, help="time to spend on one measurement (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:

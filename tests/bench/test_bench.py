@@ -178,7 +178,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ("arguments", "says"),
     [
         (["upgrade"], "choose from physics, update, roofline, train, peers"),
-        (["update", "--repeats", "0"], "positive whole number"),
+        (["update", "--repeats", "0"], "a whole number, positive"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "algorithm.name"),
         (["update", "--algorithm", "sac_v1", "--beside-brax"], "--beside-brax"),
