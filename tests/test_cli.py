@@ -41,10 +41,10 @@ def test_a_seed_is_one_of_numpys(text: str) -> None:
         SEED(text)
 
 
-@pytest.mark.parametrize("text", ["-1", "0", "x", "", "nan", "inf"])
+@pytest.mark.parametrize("text", ["-1", "x", "", "nan", "inf"])
 def test_a_duration_can_be_waited_for(text: str) -> None:
-    assert duration("0.5") == 0.5
-    with pytest.raises(argparse.ArgumentTypeError, match="a positive number of seconds, got '"):
+    assert (duration("0.5"), duration("0")) == (0.5, 0)
+    with pytest.raises(argparse.ArgumentTypeError, match="a number of seconds, not negative, got '"):
         duration(text)
 
 
@@ -57,7 +57,7 @@ def test_a_duration_can_be_waited_for(text: str) -> None:
         ("report run --episodes 0", "argument --episodes: expected"),
         ("render swimmer --out x.gif --steps 0", "argument --steps: expected"),
         ("plot run --out picture", "--out: picture must end in .png"),
-        ("bench physics --seconds nan", "argument --seconds: expected a positive number of seconds"),
+        ("bench physics --seconds nan", "argument --seconds: expected a number of seconds"),
         ("bench parity --states -2", "argument --states: expected"),
     ],
 )
