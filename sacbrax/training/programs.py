@@ -27,7 +27,7 @@ from sacbrax.parallel import processes
 from sacbrax.parallel.shards import DEVICE, LANE
 from sacbrax.training.plan import Plan
 from sacbrax.training.trainer import Trainer, TrainState
-from sacbrax.xla.compiler_options import quick
+from sacbrax.xla.compiler_options import one_graph, quick
 
 # What an argument or a result of the trainer is: a training state, another value of one agent, or the same for all.
 STATE, AGENT, COMMON = "state", "agent", "common"
@@ -50,6 +50,8 @@ class Programs:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
         self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
         self._options = compiler_options(trainer.env)
+        if trainer.config.run.gpu_graph and self.plan.devices[0].platform == "gpu":
+            self._options = self._options | one_graph()
         compiled = self._compiled
         brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
         self.init = compiled(trainer.init, (AGENT,), STATE, brief=True)

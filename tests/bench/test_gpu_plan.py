@@ -149,3 +149,10 @@ def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys:
     parts = programs["advance"]["kernels_by_part"]
     assert {"physics", "acting", "replay", "losses", "Adam", "draws"} <= set(parts)
     assert result["kernels_per_further_update"] <= 87
+
+
+@pytest.mark.slow
+def test_as_one_graph_no_loop_meets_the_host(capsys: pytest.CaptureFixture[str]) -> None:
+    programs = plan(capsys, "swimmer", "run.gpu_graph=true")["programs"]
+    for name, row in programs.items():
+        assert (row["graphs"], row["host_loops"], row["outside_graphs"]) == (1, 0, 0), name
