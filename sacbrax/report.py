@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from sacbrax import config as config_lib
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import COUNT, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.numbers import sound_episodes
 from sacbrax.policy_file.files import load_policy, task
@@ -65,13 +65,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--out", type=Path, help="page to write (report.html in the run directory)")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=ENGINES, help="where to evaluate (all)")
-    parser.add_argument("--episodes", type=int, default=20, help="episodes of each evaluation (20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (0)")
+    parser.add_argument("--episodes", type=COUNT, default=20, help="episodes of each evaluation (20)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of the first episode (0)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
-    args = parser.parse_args(argv)
-    if args.episodes < 1 or args.seed < 0:
-        parser.error("--episodes must be at least 1 and --seed at least 0")
-    return args
+    return parser.parse_args(argv)
 
 
 def page(args: argparse.Namespace) -> str:

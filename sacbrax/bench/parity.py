@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sacbrax.bench import timing
+from sacbrax.cli import COUNT
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.view.episode import GYMNASIUM_IDS
 
@@ -18,9 +19,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     names = [name for name in GYMNASIUM_IDS if name != "swimmer"]
     parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="which tasks")
-    parser.add_argument("--states", type=int, default=32, help="states per task")
-    parser.add_argument("--solver-iterations", type=int, default=None, help="cap of the solver; the model's if absent")
-    parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the model's if absent")
+    parser.add_argument("--states", type=COUNT, default=32, help="states per task")
+    parser.add_argument("--solver-iterations", type=COUNT, help="cap of the solver; the model's if absent")
+    parser.add_argument("--ls-iterations", type=COUNT, help="cap of its line search; the model's if absent")
 
 
 def prepare(args: argparse.Namespace) -> None:

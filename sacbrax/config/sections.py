@@ -319,3 +319,6 @@ class RunConfig:
         True,
         "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
     )
+    gpu_graph: bool = option(
+        False, "a GPU runs a program's loop as one CUDA graph, without the host in between; not tried on a GPU yet"
+    )
