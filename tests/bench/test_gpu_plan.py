@@ -15,13 +15,13 @@ FileNames
 1 "/here/sacbrax/training/trainer.py"
 2 "/here/sacbrax/xla/random.py"
 3 "/there/flax/linen/linear.py"
-4 "/here/sacbrax/agents/soft_actor_critic.py"
+4 "/here/sacbrax/agents/actor_critic.py"
 
 FunctionNames
 1 "Trainer.advance"
 2 "normal"
 3 "Dense.__call__"
-4 "SoftActorCritic.act"
+4 "ActorCritic.act"
 
 FileLocations
 1 {file_name_id=1 function_name_id=1 line=1 end_line=1 column=1 end_column=2}
