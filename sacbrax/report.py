@@ -6,7 +6,6 @@ to watch, the configuration, versions and hardware, and how to train it again.
 
 import argparse
 import html
-import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
@@ -20,18 +19,11 @@ from sacbrax.config import Config, ConfigError, flat
 from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
-from sacbrax.view import curves
+from sacbrax.view import curves, tables
 from sacbrax.view.episode import ENGINES, play
-from sacbrax.view.figures import load_matplotlib, save
+from sacbrax.view.figures import load_matplotlib, save, svg
+from sacbrax.view.metrics import RETURN, read_metrics
 
-STYLE = """
-body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; overflow-x: auto; }
-svg { max-width: 100%; height: auto; } .headline { font-size: 1.2rem; }
-"""
 ENGINE_NAMES = {
     "gymnasium": "Gymnasium's own task in C MuJoCo",
     "mjx": "MJX, MuJoCo in JAX",
@@ -63,7 +55,7 @@ def page(args: argparse.Namespace) -> str:
     from sacbrax.view import episode_page
 
     run, summary = args.run, read_summary(args.run)
-    rows, policy = curves.read_metrics(run), load_policy(run)
+    rows, policy = read_metrics(run), load_policy(run)
     sections = {
         "Learning": learning(run),
         "Final policy": evaluations(policy, args),
@@ -75,12 +67,12 @@ def page(args: argparse.Namespace) -> str:
         "Configuration": configuration(run),
     }
     name = html.escape(run.resolve().name)
-    best = max(row[curves.RETURN] for row in rows)
+    best = max(row[RETURN] for row in rows)
     task = html.escape(str(policy.header.get("env", {}).get("name")))
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{episode_page.STYLE}</style></head>
+<title>{name}</title><link rel="icon" href="data:,"><style>{tables.STYLE}{episode_page.STYLE}</style></head>
 <body><h1>{name}</h1>
 <p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return <b>{best:.1f}</b> after at most
 <b>{rows[-1]["env_steps"]:,}</b> environment steps.</p>
@@ -124,15 +116,6 @@ def diagnostics(rows: list[dict[str, Any]]) -> str:
     for axis in axes.flat[len(names) :]:
         axis.set_visible(False)
     return svg(plt, figure) + "<p>Against environment steps.</p>"
-
-
-def svg(plt: Any, figure: Any) -> str:
-    """A figure as an element of the page."""
-    text = io.StringIO()
-    with plt.rc_context({"svg.hashsalt": f"figure {figure.number}"}):  # names inside differ from other figures'
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:

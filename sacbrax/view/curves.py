@@ -4,7 +4,6 @@ Needs nothing of a run but metrics.jsonl and config.yaml. Knows no JAX.
 """
 
 import dataclasses
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,8 +14,8 @@ import numpy as np
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat
 from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
+from sacbrax.view.metrics import RETURN, read_metrics
 
-RETURN = "eval/return_mean"
 UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
 AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
 MARKED = 40  # up to so many evaluations each is a dot
@@ -39,32 +38,28 @@ class Curve:
     def band(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Ends [T] of the interval around the centre: 95 % for the mean over seeds, by bootstrap; of a single seed one
         standard deviation over episodes."""
-        seeds = len(self.values)
-        if seeds > 1:
-            drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
-            tail = (1 - CONFIDENCE) / 2
-            low, high = np.quantile(self.values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
-            return low, high
+        if len(self.values) > 1:
+            return interval(self.values)
         return None if self.spread is None else (self.values[0] - self.spread, self.values[0] + self.spread)
 
 
-def read_metrics(run: str | Path) -> list[dict[str, Any]]:
-    """Every evaluation of a run, oldest first. Raises ConfigError where there is none."""
-    path = Path(run) / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{run}: no run directory with a metrics.jsonl") from None
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue  # the line a running process is writing
-    rows = [row for row in rows if isinstance(row, dict) and row.get(RETURN) is not None]
-    if not rows:
-        raise ConfigError(f"{run}: no evaluation in metrics.jsonl yet")
-    return rows
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs whose configurations differ in nothing but the seed."""
+
+    runs: list[str]
+    label: str  # what sets the configuration apart from the other groups'
+    task: str
+    settings: dict[str, Any]  # {"section.key": value} of the first run
+
+
+def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [...] of the 95 % interval for the mean over seeds of values [S, ...], by bootstrap."""
+    seeds = len(values)
+    drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def read_settings(run: str | Path) -> dict[str, Any]:
@@ -77,6 +72,11 @@ def read_settings(run: str | Path) -> dict[str, Any]:
 
 def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
     """Curves of runs; those whose configurations differ in nothing but the seed become one. Raises ConfigError."""
+    return [curve_of(group, metric) for group in group_runs(runs)]
+
+
+def group_runs(runs: Sequence[str | Path]) -> list[Group]:
+    """Runs by configuration; a seed that comes again is a group of its own."""
     settings = {str(run): read_settings(run) for run in runs}
     groups: dict[str, list[str]] = {}
     for run in settings:
@@ -92,46 +92,58 @@ def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
     for task in dict.fromkeys(tasks):
         same = [group for group, other in zip(found, tasks, strict=True) if other == task]
         labels |= zip((members[0] for members, _ in same), _labels(same), strict=True)
-    return [_curve(members, labels[members[0]], metric, task) for (members, _), task in zip(found, tasks, strict=True)]
+    return [
+        Group(members, labels[members[0]], task, mapping) for (members, mapping), task in zip(found, tasks, strict=True)
+    ]
+
+
+def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Keys in which configurations differ, but for what a run does not learn from; an empty one is not known."""
+    keys = dict.fromkeys(key for each in settings for key in each if not key.startswith(UNRELATED))
+    return [key for key in keys if len({repr(each.get(key)) for each in settings if each}) > 1]
 
 
 def _labels(groups: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
     """What sets each group's configuration apart from the others'; the directory's name where that is nothing."""
-    keys = dict.fromkeys(key for _, settings in groups for key in settings if not key.startswith(UNRELATED))
-    differing = [key for key in keys if len({repr(settings.get(key)) for _, settings in groups if settings}) > 1]
+    differing = differing_keys([settings for _, settings in groups])
     short = {key: key.rpartition(".")[2] for key in differing}
     for key, name in short.items():
         if list(short.values()).count(name) > 1:
             short = short | {key: key}
     labels = []
     for members, settings in groups:
-        parts = [f"{short[key]}={_show(settings[key])}" for key in differing if key in settings]
+        parts = [f"{short[key]}={show(settings[key])}" for key in differing if key in settings]
         labels.append(", ".join(parts) or Path(members[0]).name or members[0])
     return labels
 
 
-def _show(value: Any) -> str:
+def show(value: Any) -> str:
+    """A setting for a reader."""
     if isinstance(value, dict) and {"values", "boundaries"} <= set(value):  # a schedule
         turns = ["", *(f" to {boundary:,}: " for boundary in value["boundaries"])]
-        return "".join(turn + _show(number) for turn, number in zip(turns, value["values"], strict=True))
+        return "".join(turn + show(number) for turn, number in zip(turns, value["values"], strict=True))
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
-    """The seeds of some runs at the environment steps where all of them have a value."""
+def seed_names(rows: Sequence[dict[str, Any]], metric: str) -> list[str]:
+    """The keys under which the seeds of a run have their own values of a metric; the metric itself of one seed."""
+    return sorted({key for row in rows for key in row if _seed_key(key, metric)}, key=_seed_number) or [metric]
+
+
+def curve_of(group: Group, metric: str = RETURN) -> Curve:
+    """The seeds of some runs at the environment steps where all of them have a value. Raises ConfigError."""
     seeds, tables = [], []
-    for run in members:
+    for run in group.runs:
         table = {row["env_steps"]: row for row in read_metrics(run) if row.get(metric) is not None}
         if not table:
             raise ConfigError(f"--metric: {run} has no {metric!r}")
         tables.append(table)
-        names = sorted({key for row in table.values() for key in row if _seed_key(key, metric)}) or [metric]
-        seeds += [(table, name) for name in names]
+        seeds += [(table, name) for name in seed_names(list(table.values()), metric)]
     steps = sorted(set.intersection(*(set(table) for table in tables)))
     if not steps:
-        raise ConfigError(f"{', '.join(members)}: no environment step at which all were evaluated")
+        raise ConfigError(f"{', '.join(group.runs)}: no environment step at which all were evaluated")
 
     def column(table: dict[int, dict[str, Any]], name: str) -> list[float]:
         return [math.nan if (value := table[step].get(name)) is None else value for step in steps]
@@ -140,7 +152,12 @@ def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
     values = np.array([column(table, name) for table, name in seeds], np.float64)
     single = len(values) == 1 and metric == RETURN
     spread = np.nan_to_num(np.array(column(tables[0], "eval/return_std"))) if single else None
-    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, task)
+    label = group.label if len(values) == 1 else f"{group.label} ({len(values)} seeds)"
+    return Curve(label, x, values, spread, group.task)
+
+
+def _seed_number(key: str) -> int:
+    return int(key.partition("/")[0].removeprefix("seed_"))
 
 
 def _seed_key(key: str, metric: str) -> bool:

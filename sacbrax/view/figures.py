@@ -1,5 +1,6 @@
 """What all pictures share: matplotlib without a display, and files written or refused in one line."""
 
+import io
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,15 @@ def load_matplotlib() -> Any:
     import matplotlib.pyplot as plt
 
     return plt
+
+
+def svg(plt: Any, figure: Any) -> str:
+    """A figure as an element of a page; it is closed."""
+    text = io.StringIO()
+    with plt.rc_context({"svg.hashsalt": f"figure {figure.number}"}):  # names inside differ from other figures'
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def save(out: Path, write: Callable[[], Any]) -> None:
