@@ -16,6 +16,7 @@ COMMANDS = {
     "evaluate": "evaluate a run's policy: RUN [--engine gymnasium|mjx|fused] [--episodes N] [--seed S] [--json]",
     "render": "draw a video of a run's policy: RUN --out FILE.(mp4|gif|html)",
     "plot": "draw learning curves: RUN... --out FILE.png",
+    "watch": "show runs in a browser while they grow: [RUN|DIR] [--port N]",
     "compare": "compare runs in a table: RUN... [--mark R] [--out FILE.(txt|csv|html)]",
     "list": "say what there is: [tasks|configs|policies|runs] [DIR]",
     "report": "gather a run in one page: RUN --out report.html",
@@ -29,6 +30,7 @@ EXAMPLES = """
 examples:
   sacbrax list configs
   sacbrax train swimmer run.dir=runs/first
+  sacbrax watch runs
   sacbrax compare runs/* --mark 345.6
 """
 
