@@ -13,7 +13,6 @@ import argparse
 import base64
 import dataclasses
 import html
-import io
 import json
 import shlex
 from collections.abc import Iterable, Sequence
@@ -30,23 +29,12 @@ from sacbrax.evaluate import evaluate_engine, evaluate_gymnasium
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.sinks.doing import doing
-from sacbrax.view import curves
+from sacbrax.view import curves, tables
 from sacbrax.view import diagnostics as diagnostic_panels
 from sacbrax.view.episode import ENGINES, play
-from sacbrax.view.figures import check, load_matplotlib, save
+from sacbrax.view.figures import check, load_matplotlib, save, svg
+from sacbrax.view.metrics import RETURN, read_metrics
 
-STYLE = """
-body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
-h1, .settings td { overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-@media (max-width: 500px) { th, td { padding-right: 0.6rem; } }
-.wide { overflow-x: auto; }
-pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
-.panels { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
-.panels.large { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
-figure { margin: 0; } svg { width: 100%; height: auto; } .headline { font-size: 1.2rem; }
-"""
 UNREADABLE = "<p>The run directory has no config.yaml that this release can read.</p>"
 ENGINE_NAMES = {
     "gymnasium": "Gymnasium's own task in C MuJoCo",
@@ -79,7 +67,7 @@ def page(args: argparse.Namespace) -> str:
     from sacbrax.view import episode_page
 
     run, summary = args.run, read_summary(args.run)
-    rows, policy = curves.read_metrics(run), load_policy(run)
+    rows, policy = read_metrics(run), load_policy(run)
     with doing("drawing the curves"):
         sections = {"Learning": learning(run)}
     sections |= {"The best policy": evaluations(policy, args), "An episode": episode(policy, args)}
@@ -95,7 +83,7 @@ def page(args: argparse.Namespace) -> str:
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{episode_page.STYLE}</style></head>
+<title>{name}</title><link rel="icon" href="data:,"><style>{tables.STYLE}{episode_page.STYLE}</style></head>
 <body><h1>{name}</h1>
 {headline(policy, rows, summary)}
 {body}
@@ -105,12 +93,12 @@ def page(args: argparse.Namespace) -> str:
 
 def headline(policy: NumpyPolicy, rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
     """What was trained, and what came of it."""
-    best = max(rows, key=lambda row: row[curves.RETURN])
+    best = max(rows, key=lambda row: row[RETURN])
     task = html.escape(str(policy.header.get("env", {}).get("name")))
     seeds = " over the seeds" if any(key.startswith("seed_0/") for key in best) else ""
     ended = "; the training was interrupted there and goes on with the same command" if summary["interrupted"] else ""
     return f"""<p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return{seeds}
-<b>{best[curves.RETURN]:.1f}</b>, after {best["env_steps"]:,} of {rows[-1]["env_steps"]:,} environment
+<b>{best[RETURN]:.1f}</b>, after {best["env_steps"]:,} of {rows[-1]["env_steps"]:,} environment
 steps{ended}.</p>"""
 
 
@@ -144,15 +132,6 @@ def diagnostics(rows: list[dict[str, Any]]) -> str:
     absent = diagnostic_panels.never(rows)
     news = f" There were no {' and no '.join(absent)}." if absent else ""
     return f'<p>Against environment steps.{news}</p><div class="panels">{"".join(pictures)}</div>'
-
-
-def svg(plt: Any, figure: Any) -> str:
-    """A figure as an element of the page, its text as text."""
-    text = io.StringIO()
-    with plt.rc_context({"svg.hashsalt": "sacbrax", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
