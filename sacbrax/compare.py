@@ -13,6 +13,7 @@ from sacbrax.cli import Parser, guarded, leave
 from sacbrax.view import comparison, curves
 from sacbrax.view.figures import load_matplotlib, save, svg
 
+POINTS = 500  # of a curve on the page
 FORMATS = ("text", "csv", "html")
 SUFFIXES = {".txt": "text", ".csv": "csv", ".html": "html"}
 
@@ -44,8 +45,8 @@ def content(args: argparse.Namespace) -> str:
         return comparison.csv(entries)
     if args.format == "text":
         return comparison.text(entries, args.mark)
-    plt = load_matplotlib()
-    return comparison.page(entries, args.mark, svg(plt, curves.draw(plt, list(map(curves.curve_of, groups)))))
+    plt, found = load_matplotlib(), [curves.curve_of(group).thinned(POINTS) for group in groups]
+    return comparison.page(entries, args.mark, svg(plt, curves.draw(plt, found)))
 
 
 @guarded

@@ -48,6 +48,16 @@ class Curve:
             return interval(self.values)
         return None if self.spread is None else (self.values[0] - self.spread, self.values[0] + self.spread)
 
+    def thinned(self, most: int) -> "Curve":
+        """The same at `most` evaluations, evenly chosen, the first and the last among them."""
+        count = self.values.shape[1]
+        if count <= most:
+            return self
+        kept = np.linspace(0, count - 1, most).round().astype(int)
+        spread = None if self.spread is None else self.spread[kept]
+        x = {name: column[kept] for name, column in self.x.items()}
+        return dataclasses.replace(self, x=x, values=self.values[:, kept], spread=spread)
+
 
 @dataclasses.dataclass(frozen=True)
 class Group:

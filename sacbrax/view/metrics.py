@@ -8,7 +8,7 @@ import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 
@@ -25,7 +25,8 @@ Row = dict[str, float | None]
 def read_metrics(run: str | Path, most: int | None = None) -> list[dict[str, Any]]:
     """Every evaluation of a run, oldest first; of more than `most`, that many, evenly spread, the first and the last
     among them. Raises ConfigError where there is none."""
-    lines = _content(run).splitlines()
+    with _open(run) as file:
+        lines = list(file)
     if most is not None and len(lines) > most:
         last = len(lines) - 1
         lines = [lines[round(i * last / (most - 1))] for i in range(most)]
@@ -41,8 +42,9 @@ def read_columns(run: str | Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
     Raises ConfigError where there is no evaluation.
     """
     wanted = list(dict.fromkeys([STEPS, RETURN, *keys]))
-    marks = [json.dumps(key).encode() + b": " for key in wanted]
-    rows = [row for line in _content(run).splitlines() if (row := _values(line, wanted, marks)) is not None]
+    marks = [f"{json.dumps(key)}: " for key in wanted]
+    with _open(run) as file:
+        rows = [values for line in file if (values := _numbers(line, marks) or _parsed(line, wanted)) is not None]
     if not rows:
         raise ConfigError(f"{run}: no evaluation in metrics.jsonl yet")
     return dict(zip(wanted, np.array(rows, np.float64).T, strict=True))
@@ -51,23 +53,22 @@ def read_columns(run: str | Path, keys: Sequence[str]) -> dict[str, np.ndarray]:
 def last_row(run: str | Path) -> dict[str, Any] | None:
     """The newest evaluation, at a cost that does not grow with the file; None where there is none yet."""
     try:
-        lines = _content(run, TAIL_BYTES).splitlines()
-    except ConfigError:
+        with (Path(run) / "metrics.jsonl").open("rb") as file:
+            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
+            lines = file.read().decode(errors="replace").split("\n")
+    except OSError:
         return None
     return next((row for row in map(_row, reversed(lines)) if row is not None), None)
 
 
-def _content(run: str | Path, tail: int | None = None) -> bytes:
+def _open(run: str | Path) -> TextIO:
     try:
-        with (Path(run) / "metrics.jsonl").open("rb") as file:
-            if tail is not None:
-                file.seek(max(0, file.seek(0, 2) - tail))
-            return file.read()
+        return (Path(run) / "metrics.jsonl").open(encoding="utf-8", errors="replace", newline="\n")
     except OSError:
         raise ConfigError(f"{run}: no run directory with a metrics.jsonl") from None
 
 
-def _row(line: bytes) -> Row | None:
+def _row(line: str) -> Row | None:
     """The row in a line; None for one that is half written, or without a step and a return."""
     try:
         row = json.loads(line)
@@ -85,26 +86,29 @@ def _drawable(value: Any) -> float | None:
     return value if number and abs(value) <= LARGEST else None
 
 
-def _values(line: bytes, keys: Sequence[str], marks: Sequence[bytes]) -> list[float] | None:
-    """The values in a line under `keys`, which are looked for as text; what is not as a run writes it is parsed.
-
-    Without a second brace and an escape, a key between quotes with a colon behind it is nothing but a key of the row.
-    """
-    if line.endswith(b"}") and line.count(b"{") == 1 and b"\\" not in line:
-        values = []
-        for mark in marks:
-            start = line.rfind(mark) + len(mark)
-            if start < len(mark):
-                break
-            end = line.find(b",", start)
-            try:
-                value = float(line[start : end if end >= 0 else -1])
-            except ValueError:  # null
-                break
-            if not abs(value) <= LARGEST:
-                break
-            values.append(value)
-        else:
-            return values
+def _parsed(line: str, keys: Sequence[str]) -> list[float] | None:
     row = _row(line)
-    return None if row is None else [math.nan if (found := row.get(key)) is None else found for key in keys]
+    return None if row is None else [math.nan if (value := row.get(key)) is None else value for key in keys]
+
+
+def _numbers(line: str, marks: Sequence[str]) -> list[float] | None:
+    """The numbers behind `marks` in a line, looked for as text; None where one is not as a run writes numbers.
+
+    Without an escape and a second brace, a key between quotes with a colon behind it is a key of the row.
+    """
+    if not line.endswith("}\n") or line.count("{") != 1 or "\\" in line:
+        return None
+    values = []
+    for mark in marks:
+        start = line.find(mark) + len(mark)
+        if start < len(mark):
+            return None
+        comma = line.find(",", start)
+        try:
+            value = float(line[start : comma if comma >= 0 else -2])
+        except ValueError:  # null
+            return None
+        if not abs(value) <= LARGEST:
+            return None
+        values.append(value)
+    return values

@@ -138,7 +138,6 @@ def test_rows_are_numbers(tmp_path: Path) -> None:
         '{"env_steps": 500, "eval/return_mean": 7.5, "train/x": "3.0"}',
         '{"env_steps": 500, "eval/return_mean": 7.5, "a": {"train/x": 3.0}}',
         r'{"env_steps": 500, "eval/return_mean": 7.5, "a\"train/x": 3.0}',
-        '{"env_steps": 500, "eval/return_mean": 7.5, "train/x": 2.0, "train/x": 3.0}',
         '{"env_steps": 500, "eval/return_mean": 7.5, "a": "train/x", "train/xx": 3.0}',
         '{"env_steps": 500, "eval/return_mean": 7.5, "train/x": 3.0',
         '["env_steps", 500]',
