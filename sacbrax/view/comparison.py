@@ -204,7 +204,7 @@ def page(entries: Sequence[Entry], mark: float | None, picture: str) -> str:
 <body><h1>{title}</h1>
 {result_table(entries, mark).html()}<p>{INTERVALS}{marked}</p>
 <h2>Learning</h2>
-{picture}
+<div class="wide">{picture}</div>
 <h2>Settings that differ</h2>
 {differing}
 </body></html>

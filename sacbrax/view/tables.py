@@ -8,12 +8,15 @@ from collections.abc import Iterable, Sequence
 
 STYLE = """
 body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
-h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
+h1, .settings td { overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
 table { border-collapse: collapse; } th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; vertical-align: top; }
-th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; }
-.wide td { white-space: nowrap; } .wide { overflow-x: auto; }
-pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; overflow-x: auto; }
-svg { max-width: 100%; height: auto; } .headline { font-size: 1.2rem; }
+th.number, td.number { text-align: right; font-variant-numeric: tabular-nums; } td.number { white-space: nowrap; }
+@media (max-width: 500px) { th, td { padding-right: 0.6rem; } }
+.wide { overflow-x: auto; } .wide svg { min-width: 45rem; }
+pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
+.panels { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
+.panels.large { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
+figure { margin: 0; } svg { width: 100%; height: auto; } .headline { font-size: 1.2rem; }
 """
 
 

@@ -160,7 +160,10 @@ def tab(folder: Path, width: int = 1000, height: int = 800) -> Iterator[Tab]:
     os.close(theirs)
     os.close(their_writes)
     try:
-        yield Tab(writes, reads)
+        page = Tab(writes, reads)
+        size = {"width": width, "height": height}  # also narrower than a window can be
+        page.call("Emulation.setDeviceMetricsOverride", **size, deviceScaleFactor=1, mobile=False)
+        yield page
     finally:
         os.close(writes)
         os.close(reads)
