@@ -22,6 +22,7 @@ COMMANDS = {
     "list": "say what there is: [tasks|configs|policies|runs] [DIR]",
     "report": "gather a run in one page: RUN --out report.html",
     "export": "write a policy for other programs: RUN --out policy.onnx",
+    "hub": "share a run on Hugging Face: push RUN OWNER/NAME | pull OWNER/NAME --out DIR",
     "sweep": "train over many settings, or measure scaling: configs/sweeps/NAME.yaml | configs/scaling.yaml",
     "bench": "measure speed: physics, update, roofline, train, peers, tasks or parity [--json]",
 }

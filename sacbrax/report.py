@@ -11,7 +11,6 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
 
 import argparse
 import base64
-import dataclasses
 import html
 import json
 import shlex
@@ -21,7 +20,6 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax import config as config_lib
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.numbers import sound_episodes
@@ -34,6 +32,7 @@ from sacbrax.view import diagnostics as diagnostic_panels
 from sacbrax.view.episode import ENGINES, play
 from sacbrax.view.figures import check, load_matplotlib, save, svg
 from sacbrax.view.metrics import RETURN, read_metrics
+from sacbrax.view.runs import portable_config
 
 UNREADABLE = "<p>The run directory has no config.yaml that this release can read.</p>"
 ENGINE_NAMES = {
@@ -210,7 +209,7 @@ def origins(summary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def reproduce(run: Path, summary: dict[str, Any]) -> str:
     """The configuration to save, and commands that train the same again."""
-    if (text := config_text(run)) is None:
+    if (text := portable_config(run)) is None:
         return UNREADABLE
     saved = base64.b64encode(text.encode()).decode()
     revision = summary.get("git_revision")
@@ -223,21 +222,12 @@ def reproduce(run: Path, summary: dict[str, Any]) -> str:
 
 def configuration(run: Path) -> str:
     """What was set, and the whole file."""
-    if (text := config_text(run)) is None:
+    if (text := portable_config(run)) is None:
         return UNREADABLE
     settings, defaults = curves.read_settings(run), flat(Config())
     chosen = [(key, value) for key, value in settings.items() if key != "run.dir" and value != defaults.get(key)]
     everything = f"<details><summary>config.yaml, complete</summary><pre>{html.escape(text)}</pre></details>"
     return "<p>Other than the defaults:</p>" + table(chosen) + everything
-
-
-def config_text(run: Path) -> str | None:
-    """config.yaml without the place of this run, which is nobody else's; None where there is none to read."""
-    try:
-        config = config_lib.load(run / "config.yaml")
-    except ConfigError:
-        return None
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None)).to_yaml()
 
 
 def table(lines: Iterable[tuple[str, Any]]) -> str:

@@ -8,6 +8,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from sacbrax import config as config_lib
+from sacbrax.config import ConfigError
 from sacbrax.view.curves import read_settings
 from sacbrax.view.metrics import RETURN, last_row
 
@@ -95,6 +97,15 @@ def read_sweep(path: Path, directory: Path) -> Sweep:
             trials.append(row)
     name = path.relative_to(directory).as_posix() if path != directory else path.resolve().name
     return Sweep(path, name, trials)
+
+
+def portable_config(run: Path) -> str | None:
+    """config.yaml without the place of this run, which is nobody else's; None where there is none to read."""
+    try:
+        config = config_lib.load(run / "config.yaml")
+    except ConfigError:
+        return None
+    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None)).to_yaml()
 
 
 def age(run: Run) -> str:
