@@ -244,6 +244,9 @@ class CheckpointConfig:
     keep: int = option(2, "newest checkpoints kept", low=1)
     full: bool = option(True, "keep the whole state, replay included, to resume from")
     snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
+    mirror: str | None = option(
+        None, "URL, such as gs://bucket/runs, below which finished checkpoints are copied, by fsspec; nowhere when null"
+    )
 
 
 @dataclasses.dataclass(frozen=True)

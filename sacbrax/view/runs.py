@@ -100,12 +100,14 @@ def read_sweep(path: Path, directory: Path) -> Sweep:
 
 
 def portable_config(run: Path) -> str | None:
-    """config.yaml without the place of this run, which is nobody else's; None where there is none to read."""
+    """config.yaml without the places of this run, which are nobody else's; None where there is none to read."""
     try:
         config = config_lib.load(run / "config.yaml")
     except ConfigError:
         return None
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None)).to_yaml()
+    run_config = dataclasses.replace(config.run, dir=None)
+    checkpoint = dataclasses.replace(config.checkpoint, mirror=None)
+    return dataclasses.replace(config, run=run_config, checkpoint=checkpoint).to_yaml()
 
 
 def age(run: Run) -> str:
