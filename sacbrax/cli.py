@@ -11,8 +11,9 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from sacbrax import complete
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import Interrupted, RunError, one_line
 from sacbrax.core.machine import address_space, cpus
@@ -28,6 +29,18 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse does, unless a shell asks how the line could go on."""
+        if complete.wanted():
+            complete.answer(self)
+        return super().parse_args(*args, **kwargs)
+
+    def parse_intermixed_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse does, unless a shell asks how the line could go on."""
+        if complete.wanted():
+            complete.answer(self)
+        return super().parse_intermixed_args(*args, **kwargs)
 
 
 def whole(lowest: int = 0, highest: int | None = None) -> Callable[[str], int]:

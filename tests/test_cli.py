@@ -29,7 +29,7 @@ def test_help_has_an_example(command: str, arguments: list[str], capsys: pytest.
 
 
 def test_every_command_is_here() -> None:
-    expected = {"train", "evaluate", "render", "plot", "report", "export", "bench"}
+    expected = {"train", "evaluate", "render", "plot", "watch", "compare", "list", "report", "export", "bench"}
     assert expected <= set(overview.available()) <= set(overview.COMMANDS)
 
 

@@ -15,7 +15,7 @@ from sacbrax import config as config_lib
 from sacbrax.core.errors import RunError
 from sacbrax.core.machine import git_revision
 from sacbrax.policy_file.files import BEST, PRETRAINED
-from sacbrax.view.curves import RETURN, read_metrics
+from sacbrax.view.metrics import RETURN, read_metrics
 from sacbrax.zoo.records import Record, Seed, write
 
 EPISODES = 100
