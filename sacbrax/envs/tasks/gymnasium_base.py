@@ -17,7 +17,7 @@ from flax import struct
 
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.engine import DerivingEngine, MakeEngine
-from sacbrax.engines.mjx import Mjx
+from sacbrax.engines.mjx import Mjx, refuse_caps
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
@@ -88,11 +88,10 @@ class GymnasiumTask(MujocoTask):
         model = load_model(self.asset)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        caps = {"solver_iterations": solver_iterations, "ls_iterations": ls_iterations}
         if engine is Mjx:
             engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
-        elif capped := [name for name, cap in caps.items() if cap is not None]:
-            raise ValueError(f"env.kwargs: {capped[0]} caps MJX's solver; it needs env.engine=mjx")
+        else:
+            refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(model, engine)
         self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
 
