@@ -7,7 +7,7 @@ the process ends. What an argument may be goes by its name, which all commands s
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from sacbrax.config import Config, ConfigError, flat, shipped_configs
@@ -36,10 +36,19 @@ def command(commands: Iterable[str]) -> str:
 def answer(parser: argparse.ArgumentParser) -> None:
     """Complete the arguments of one command and end the process."""
     argcomplete = _argcomplete()
-    for action in parser._actions:
+    for action in _actions(parser):
         if action.dest in COMPLETERS:
             action.completer = COMPLETERS[action.dest]  # type: ignore[attr-defined]
     argcomplete.autocomplete(parser, always_complete_options="long")
+
+
+def _actions(parser: argparse.ArgumentParser) -> Iterator[argparse.Action]:
+    """Of a parser and those of its own commands."""
+    for action in parser._actions:
+        yield action
+        if isinstance(action, argparse._SubParsersAction):
+            for inner in action.choices.values():
+                yield from _actions(inner)
 
 
 def _argcomplete() -> Any:

@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "what they are; or fetch one. The token is the one of `hf auth login` or HF_TOKEN. A policy that is there is "
         "used everywhere by the name hf:OWNER/NAME.",
         epilog="example: python -m sacbrax.hub push runs/swimmer/2026-01-31_12-00-00 me/swimmer --private; "
-        "python -m sacbrax.hub pull me/swimmer --out runs/shared",
+        "python -m sacbrax.hub pull me/swimmer --out runs/fetched",
     )
     commands = parser.add_subparsers(dest="command", required=True, metavar="push|pull")
     push_parser = commands.add_parser("push", help="send a run", description="Send a run.")

@@ -29,6 +29,8 @@ def completions(line: str, directory: Path) -> list[str]:
         ("sacbrax train swimmer checkpoint.full=t", ["checkpoint.full=true"]),
         ("sacbrax evaluate --engine g", ["gymnasium"]),
         ("sacbrax compare my", ["my_runs/"]),
+        ("sacbrax hub pu", ["push", "pull"]),
+        ("sacbrax hub push my", ["my_runs/"]),
     ],
 )
 def test_completions(line: str, expected: list[str], tmp_path: Path) -> None:

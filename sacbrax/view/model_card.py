@@ -59,8 +59,8 @@ action = policy(observation)  # [O] or [B, O], NumPy in and out
 ## Train it again
 
 ```sh
-python -m sacbrax.hub pull {name} --out shared
-python -m sacbrax.train shared/config.yaml run.dir=again
+python -m sacbrax.hub pull {name} --out fetched
+python -m sacbrax.train fetched/config.yaml run.dir=again
 ```
 
 <details><summary>config.yaml</summary>

@@ -236,22 +236,14 @@ def test_mlflow_has_one_run_with_each_step_once(
 
 
 TRACKIO_TEST = """
-import sys, trackio
+import sys
 from pathlib import Path
-sys.path.insert(0, {support!r})
+sys.path[:0] = {paths!r}
+from test_sinks import ROWS, follow, other
 from tiny_config import make_tiny
-from sacbrax.sinks.trackio import Trackio
-rows, directory = {rows!r}, Path({directory!r})
-config = make_tiny("logging.trackio=true", "train.seed=3")
-first = Trackio(config, directory, [])
-for row in rows[:2]:
-    first.row(row)
-first.finish({{}})
-second = Trackio(config, directory, rows[:1])
-for row in (rows[1] | {{"wall_seconds": 100.0}}, rows[2]):
-    second.row(row)
-second.video(Path({gif!r}), 200)
-second.finish({{}})
+config, directory = make_tiny("logging.trackio=true", "train.seed=3"), Path({directory!r})
+follow(config, directory, ROWS[:2])
+follow(config, directory, [other(ROWS[1]), ROWS[2]], before=ROWS[:1], video=Path({gif!r}))
 """
 
 
@@ -261,12 +253,12 @@ def test_trackio_has_one_run_with_each_step_once(tmp_path: Path, monkeypatch: py
     pytest.importorskip("trackio")
     directory = tmp_path / "run"
     directory.mkdir()
-    support = str(Path(__file__).parents[1] / "support")
-    script = TRACKIO_TEST.format(support=support, rows=ROWS, directory=str(directory), gif=str(gif))
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+    script = TRACKIO_TEST.format(paths=paths, directory=str(directory), gif=str(gif))
     monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     (database,) = (tmp_path / "trackio").glob("sacbrax*.db")
     with contextlib.closing(sqlite3.connect(database)) as connection:
         stored = connection.execute("select run_name, step, metrics from metrics order by step, id").fetchall()
