@@ -24,6 +24,7 @@ from sacbrax.envs.vector_env import EnvState, VectorEnv
 from sacbrax.parallel.shards import Shards
 from sacbrax.training import replay as replay_lib
 from sacbrax.training.replay import ReplayState
+from sacbrax.training.side_by_side import SideBySide
 from sacbrax.xla import random
 
 
@@ -131,16 +132,16 @@ class Trainer:
 
         interval = self.config.train.update_interval
 
-        def body(i: Array, carry: tuple[TrainState, list[Array]]) -> tuple[TrainState, list[Array]]:
-            state, packed = carry
+        def body(i: Array, carry: tuple[TrainState, SideBySide]) -> tuple[TrainState, SideBySide]:
+            state, added = carry
             # By the loop's own count, which all seeds share: what differed between them would be computed for all.
             due = () if interval == 1 else ((i + 1) % interval == 0,)
             state, metrics = self._step(state, hyper, *due)
-            return state, jax.tree.map(jnp.add, packed, _packed(metrics))
+            return state, jax.tree.map(jnp.add, added, SideBySide.of(metrics))
 
         steps = rounds if interval == 1 else rounds * interval
-        state, packed = jax.lax.fori_loop(0, steps, body, (state, _packed(sums)))
-        return state, _unpacked(packed, sums)
+        state, added = jax.lax.fori_loop(0, steps, body, (state, SideBySide.of(sums)))
+        return state, added.apart()
 
     def zero_sums(self, state: TrainState) -> Metrics:
         """Sums at the start of an epoch; of the state only the shape counts."""
@@ -166,17 +167,21 @@ class Trainer:
         action = self.agent.act(state.agent, self._normalize(state, state.env.state.obs), act_key)
         state, env_metrics = self._collect(state, action, env_key, hyper)
 
-        def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, Metrics]:
+        def update(agent: AgentState, xs: tuple[Any, Key]) -> tuple[AgentState, SideBySide]:
             batch, key = xs
-            return self.agent.update(agent, batch, hyper, key)
+            agent, metrics = self.agent.update(agent, batch, hyper, key)
+            return agent, SideBySide.of(metrics)
 
         def learn(agent: AgentState) -> tuple[AgentState, Metrics]:
             # One gather serves all updates of this vector step.
             updates, batch_size = self.config.train.updates_per_step, self.batch_size
             batch = self._sample(state, sample_key, updates * batch_size, hyper)
+            keys = random.split(update_key, updates)
+            if updates == 1:
+                return self.agent.update(agent, batch, hyper, keys[0])
             batches = jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
-            agent, metrics = jax.lax.scan(update, agent, (batches, random.split(update_key, updates)))
-            return agent, {name: jnp.sum(values, axis=0) for name, values in metrics.items()}
+            agent, metrics = jax.lax.scan(update, agent, (batches, keys))
+            return agent, jax.tree.map(lambda row: jnp.sum(row, axis=0), metrics).apart()
 
         if due is None:
             agent, metrics = learn(state.agent)
@@ -230,25 +235,3 @@ class Trainer:
 
     def _normalize(self, state: TrainState, observation: Array) -> Array:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation
-
-
-def _packed(metrics: Metrics) -> list[Array]:
-    """Numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
-    return [jnp.stack([metrics[name] for name in names]) for names in _by_type(metrics)]
-
-
-def _unpacked(packed: list[Array], like: Metrics) -> Metrics:
-    """The metrics again, in the order of `like`."""
-    values = {
-        name: value
-        for names, row in zip(_by_type(like), packed, strict=True)
-        for name, value in zip(names, row, strict=True)
-    }
-    return {name: values[name] for name in like}
-
-
-def _by_type(metrics: Metrics) -> list[list[str]]:
-    names: dict[Any, list[str]] = {}
-    for name in sorted(metrics):
-        names.setdefault(metrics[name].dtype, []).append(name)
-    return list(names.values())
