@@ -25,6 +25,7 @@ exclude_patterns = ["examples"]
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]
 python_use_unqualified_type_names = True
+autodoc_mock_imports = ["mlflow", "tensorboardX", "trackio", "wandb"]  # their sinks are read without them
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
 autodoc_default_options = {"members": True, "ignore-module-all": True, "exclude-members": "replace"}

@@ -5,13 +5,15 @@ Settings are made here, in the doors, and never on import of the library.
 
 import argparse
 import functools
+import math
 import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from sacbrax import complete
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import Interrupted, RunError, one_line
 from sacbrax.core.machine import address_space, cpus
@@ -27,6 +29,44 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse does, unless a shell asks how the line could go on."""
+        if complete.wanted():
+            complete.answer(self)
+        return super().parse_args(*args, **kwargs)
+
+    def parse_intermixed_args(self, *args: Any, **kwargs: Any) -> Any:
+        """As argparse does, unless a shell asks how the line could go on."""
+        if complete.wanted():
+            complete.answer(self)
+        return super().parse_intermixed_args(*args, **kwargs)
+
+
+def whole(lowest: int = 0, highest: int | None = None) -> Callable[[str], int]:
+    """The type of an argument that is a whole number from `lowest` to `highest`."""
+    limits = {0: "not negative", 1: "positive"}[lowest] if highest is None else f"from {lowest} to {highest}"
+
+    def number(text: str) -> int:
+        if not (text.isascii() and text.isdigit() and lowest <= int(text) <= (highest or int(text))):
+            raise argparse.ArgumentTypeError(f"expected a whole number, {limits}, got {text!r}")
+        return int(text)
+
+    return number
+
+
+def duration(text: str) -> float:
+    """The type of an argument that is a length of time."""
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not 0 <= number < math.inf:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds, not negative, got {text!r}")
+    return number
+
+
+NATURAL, COUNT, SEED = whole(), whole(1), whole(0, 2**32 - 1)
 
 
 def file_first(file: str | None, overrides: Sequence[str]) -> tuple[str | None, list[str]]:

@@ -13,7 +13,7 @@ import argparse
 import json
 from collections.abc import Sequence
 
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import COUNT, NATURAL, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.config import EnvConfig
 from sacbrax.config.option import build
 from sacbrax.core.errors import RunError
@@ -34,15 +34,12 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--engine", choices=ENGINES, help="where to step the task (default: the engine it was trained on)"
     )
-    parser.add_argument("--episodes", type=int, default=100, help="number of episodes (default: 100)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (default: 0)")
-    parser.add_argument("--seed-index", type=int, metavar="I", help="of a run of several seeds, which (default: best)")
+    parser.add_argument("--episodes", type=COUNT, default=100, help="number of episodes (default: 100)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of the first episode (default: 0)")
+    parser.add_argument("--seed-index", type=NATURAL, metavar="I", help="of a run of several seeds (default: best)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    args = parser.parse_args(argv)
-    if args.episodes < 1 or args.seed < 0:
-        parser.error("--episodes must be at least 1 and --seed at least 0")
-    return args
+    return parser.parse_args(argv)
 
 
 @guarded

@@ -19,7 +19,7 @@ import numpy as np
 
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
-from sacbrax.core.errors import RunError
+from sacbrax.core.errors import RunError, one_line
 from sacbrax.policy_file.files import find, load_policy, network_config, parameters
 from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
 
@@ -148,7 +148,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             difference = export_onnx(policy, args.out)
             print(f"{args.out}: within {difference:.1e} of JAX in float32 on {CHECKED:,} observations")
     except (OSError, shutil.SameFileError) as error:
-        raise ConfigError(f"--out: cannot write {args.out}: {error}") from None
+        raise ConfigError(f"--out: cannot write {args.out}: {one_line(error)}") from None
     return 0
 
 

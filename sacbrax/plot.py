@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import NATURAL, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.view import curves
 from sacbrax.view.figures import load_matplotlib, save
 
@@ -34,16 +34,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--x", nargs="+", choices=axes, default=axes, help="curves: against what (all of these)")
     surface = parser.add_argument_group("q_surface; a name that ends in .gif is animated over the run's snapshots")
     surface.add_argument("--dims", type=int, nargs=2, default=None, metavar=("I", "J"), help="action dimensions (0 1)")
-    surface.add_argument("--steps", type=int, nargs="+", default=[0, 50, 200], help="steps of an episode to look at")
+    surface.add_argument("--steps", type=NATURAL, nargs="+", default=[0, 50, 200], help="steps to look at (0 50 200)")
     surface.add_argument("--observations", type=Path, help=".npy of observations [N, O] to look at instead")
-    surface.add_argument("--samples", type=int, default=100, help="actions drawn from the policy (100)")
-    surface.add_argument("--seed", type=int, default=0, help="seed of the episode and the samples (0)")
+    surface.add_argument("--samples", type=NATURAL, default=100, help="actions drawn from the policy (100)")
+    surface.add_argument("--seed", type=SEED, default=0, help="seed of the episode and the samples (0)")
     surface.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)
     if args.kind == "q_surface" and len(args.runs) != 1:
         parser.error("q_surface takes one run")
-    if min(args.steps) < 0 or args.samples < 0 or args.seed < 0:
-        parser.error("--steps, --samples and --seed must not be negative")
+    if args.out is not None and not args.out.suffix:
+        parser.error(f"--out: {args.out} must end in .png, .svg, .pdf or another format of pictures")
     return args
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import COUNT, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.sinks.doing import doing
 
 FORMATS = (".mp4", ".gif", ".html")
@@ -36,20 +36,16 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--engine", choices=("gymnasium", "mjx", "fused"), help="where to step the task (that of training)"
     )
-    parser.add_argument("--seed", type=int, default=0, help="seed of the episode (0)")
-    parser.add_argument("--steps", type=int, help="longest episode, in environment steps (the task's; gif: 20 s)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of the episode (0)")
+    parser.add_argument("--steps", type=COUNT, help="longest episode, in environment steps (the task's; gif: 20 s)")
     parser.add_argument("--camera", default="auto", help="camera of the model (its first; swimmers: track, above)")
-    parser.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), help="pixels (640 480; gif: 320 240)")
-    parser.add_argument("--every", type=int, help="draw each EVERY-th step (mp4: 1, gif: about 8 pictures a second)")
+    parser.add_argument("--size", type=COUNT, nargs=2, metavar=("W", "H"), help="pixels (640 480; gif: 320 240)")
+    parser.add_argument("--every", type=COUNT, help="draw each EVERY-th step (mp4: 1, gif: about 8 pictures a second)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)
     for out in args.out:
         if out.suffix.lower() not in FORMATS:
             parser.error(f"--out: {out} must end in one of {', '.join(FORMATS)}")
-    if args.seed < 0 or any(
-        number is not None and number < 1 for number in (args.steps, args.every, *(args.size or ()))
-    ):
-        parser.error("--seed must not be negative, --steps, --every and --size must be positive")
     if any(side % 2 or side > 4096 for side in args.size or ()):
         parser.error("--size: two even numbers up to 4096")
     return args

@@ -11,9 +11,7 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
 
 import argparse
 import base64
-import dataclasses
 import html
-import io
 import json
 import shlex
 from collections.abc import Iterable, Sequence
@@ -22,31 +20,20 @@ from typing import Any
 
 import numpy as np
 
-from sacbrax import config as config_lib
-from sacbrax.cli import Parser, guarded, leave, prepare_jax
+from sacbrax.cli import COUNT, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.numbers import sound_episodes
 from sacbrax.policy_file.files import load_policy, task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.sinks.doing import doing
-from sacbrax.view import curves
+from sacbrax.view import curves, tables
 from sacbrax.view import diagnostics as diagnostic_panels
 from sacbrax.view.episode import ENGINES, play
 from sacbrax.view.evaluation import evaluate_engine, evaluate_gymnasium
-from sacbrax.view.figures import check, load_matplotlib, save
+from sacbrax.view.figures import check, load_matplotlib, save, svg
+from sacbrax.view.metrics import RETURN, read_metrics
+from sacbrax.view.runs import portable_config
 
-STYLE = """
-body { font-family: system-ui, sans-serif; max-width: 1080px; margin: 2rem auto; padding: 0 1rem; line-height: 1.45; }
-h1, .settings td { overflow-wrap: anywhere; } h2 { margin-top: 2.5rem; border-bottom: 1px solid #ccc; }
-table { border-collapse: collapse; } th, td { text-align: left; padding: 0.2rem 1.2rem 0.2rem 0; vertical-align: top; }
-td.number { text-align: right; font-variant-numeric: tabular-nums; }
-@media (max-width: 500px) { th, td { padding-right: 0.6rem; } }
-.wide { overflow-x: auto; }
-pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; white-space: pre-wrap; overflow-wrap: anywhere; }
-.panels { display: grid; gap: 0.8rem; grid-template-columns: repeat(auto-fill, minmax(min(250px, 100%), 1fr)); }
-.panels.large { grid-template-columns: repeat(auto-fit, minmax(min(320px, 100%), 1fr)); }
-figure { margin: 0; } svg { width: 100%; height: auto; } .headline { font-size: 1.2rem; }
-"""
 UNREADABLE = "<p>The run directory has no config.yaml that this release can read.</p>"
 ENGINE_NAMES = {
     "gymnasium": "Gymnasium's own task in C MuJoCo",
@@ -65,13 +52,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--out", type=Path, help="page to write (report.html in the run directory)")
     parser.add_argument("--engines", nargs="*", choices=ENGINES, default=ENGINES, help="where to evaluate (all)")
-    parser.add_argument("--episodes", type=int, default=20, help="episodes of each evaluation (20)")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first episode (0)")
+    parser.add_argument("--episodes", type=COUNT, default=20, help="episodes of each evaluation (20)")
+    parser.add_argument("--seed", type=SEED, default=0, help="seed of the first episode (0)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
-    args = parser.parse_args(argv)
-    if args.episodes < 1 or args.seed < 0:
-        parser.error("--episodes must be at least 1 and --seed at least 0")
-    return args
+    return parser.parse_args(argv)
 
 
 def page(args: argparse.Namespace) -> str:
@@ -79,7 +63,7 @@ def page(args: argparse.Namespace) -> str:
     from sacbrax.view import episode_page
 
     run, summary = args.run, read_summary(args.run)
-    rows, policy = curves.read_metrics(run), load_policy(run)
+    rows, policy = read_metrics(run), load_policy(run)
     with doing("drawing the curves"):
         sections = {"Learning": learning(run)}
     sections |= {"The best policy": evaluations(policy, args), "An episode": episode(policy, args)}
@@ -95,7 +79,7 @@ def page(args: argparse.Namespace) -> str:
     body = "\n".join(f"<h2>{title}</h2>\n{content}" for title, content in sections.items())
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{name}</title><link rel="icon" href="data:,"><style>{STYLE}{episode_page.STYLE}</style></head>
+<title>{name}</title><link rel="icon" href="data:,"><style>{tables.STYLE}{episode_page.STYLE}</style></head>
 <body><h1>{name}</h1>
 {headline(policy, rows, summary)}
 {body}
@@ -105,12 +89,12 @@ def page(args: argparse.Namespace) -> str:
 
 def headline(policy: NumpyPolicy, rows: Sequence[dict[str, Any]], summary: dict[str, Any]) -> str:
     """What was trained, and what came of it."""
-    best = max(rows, key=lambda row: row[curves.RETURN])
+    best = max(rows, key=lambda row: row[RETURN])
     task = html.escape(str(policy.header.get("env", {}).get("name")))
     seeds = " over the seeds" if any(key.startswith("seed_0/") for key in best) else ""
     ended = "; the training was interrupted there and goes on with the same command" if summary["interrupted"] else ""
     return f"""<p class="headline">Soft Actor-Critic on <b>{task}</b>: best mean return{seeds}
-<b>{best[curves.RETURN]:.1f}</b>, after {best["env_steps"]:,} of {rows[-1]["env_steps"]:,} environment
+<b>{best[RETURN]:.1f}</b>, after {best["env_steps"]:,} of {rows[-1]["env_steps"]:,} environment
 steps{ended}.</p>"""
 
 
@@ -144,15 +128,6 @@ def diagnostics(rows: list[dict[str, Any]]) -> str:
     absent = diagnostic_panels.never(rows)
     news = f" There were no {' and no '.join(absent)}." if absent else ""
     return f'<p>Against environment steps.{news}</p><div class="panels">{"".join(pictures)}</div>'
-
-
-def svg(plt: Any, figure: Any) -> str:
-    """A figure as an element of the page, its text as text."""
-    text = io.StringIO()
-    with plt.rc_context({"svg.hashsalt": "sacbrax", "svg.fonttype": "none"}):
-        figure.savefig(text, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def evaluations(policy: NumpyPolicy, args: argparse.Namespace) -> str:
@@ -231,7 +206,7 @@ def origins(summary: dict[str, Any]) -> Iterable[tuple[str, Any]]:
 
 def reproduce(run: Path, summary: dict[str, Any]) -> str:
     """The configuration to save, and commands that train the same again."""
-    if (text := config_text(run)) is None:
+    if (text := portable_config(run)) is None:
         return UNREADABLE
     saved = base64.b64encode(text.encode()).decode()
     revision = summary.get("git_revision")
@@ -244,21 +219,12 @@ def reproduce(run: Path, summary: dict[str, Any]) -> str:
 
 def configuration(run: Path) -> str:
     """What was set, and the whole file."""
-    if (text := config_text(run)) is None:
+    if (text := portable_config(run)) is None:
         return UNREADABLE
     settings, defaults = curves.read_settings(run), flat(Config())
     chosen = [(key, value) for key, value in settings.items() if key != "run.dir" and value != defaults.get(key)]
     everything = f"<details><summary>config.yaml, complete</summary><pre>{html.escape(text)}</pre></details>"
     return "<p>Other than the defaults:</p>" + table(chosen) + everything
-
-
-def config_text(run: Path) -> str | None:
-    """config.yaml without the place of this run, which is nobody else's; None where there is none to read."""
-    try:
-        config = config_lib.load(run / "config.yaml")
-    except ConfigError:
-        return None
-    return dataclasses.replace(config, run=dataclasses.replace(config.run, dir=None)).to_yaml()
 
 
 def table(lines: Iterable[tuple[str, Any]]) -> str:

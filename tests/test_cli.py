@@ -1,5 +1,6 @@
-"""Every command's --help, as a newcomer reads it."""
+"""Every command's --help, as a newcomer reads it, and the numbers that its options take."""
 
+import argparse
 import contextlib
 import importlib
 import importlib.util
@@ -8,6 +9,7 @@ import pytest
 
 from sacbrax import __main__ as overview
 from sacbrax.bench.__main__ import BENCHMARKS
+from sacbrax.cli import COUNT, SEED, duration
 
 HELPS = [(name, []) for name in overview.available()] + [("bench", [name]) for name in BENCHMARKS]
 
@@ -27,5 +29,43 @@ def test_help_has_an_example(command: str, arguments: list[str], capsys: pytest.
 
 
 def test_every_command_is_here() -> None:
-    expected = {"train", "evaluate", "render", "plot", "report", "export", "bench"}
+    expected = {"train", "evaluate", "render", "plot", "watch", "compare", "list", "report", "export", "bench"}
     assert expected <= set(overview.available()) <= set(overview.COMMANDS)
+
+
+@pytest.mark.parametrize("text", ["-1", "1.5", "x", "", "4294967296", "9" * 40, "²", "nan"])
+def test_a_seed_is_one_of_numpys(text: str) -> None:
+    assert SEED("4294967295") == 2**32 - 1
+    assert COUNT("4294967296") == 2**32
+    with pytest.raises(argparse.ArgumentTypeError, match="a whole number, from 0 to 4294967295, got '"):
+        SEED(text)
+
+
+@pytest.mark.parametrize("text", ["-1", "x", "", "nan", "inf"])
+def test_a_duration_can_be_waited_for(text: str) -> None:
+    assert (duration("0.5"), duration("0")) == (0.5, 0)
+    with pytest.raises(argparse.ArgumentTypeError, match="a number of seconds, not negative, got '"):
+        duration(text)
+
+
+@pytest.mark.parametrize(
+    ("command", "line"),
+    [
+        ("evaluate swimmer --seed 99999999999999999999", "argument --seed: expected a whole number"),
+        ("evaluate swimmer --episodes 0", "argument --episodes: expected a whole number, positive"),
+        ("evaluate swimmer --seed-index -1", "argument --seed-index: expected a whole number, not negative"),
+        ("report run --episodes 0", "argument --episodes: expected"),
+        ("render swimmer --out x.gif --steps 0", "argument --steps: expected"),
+        ("plot run --out picture", "--out: picture must end in .png"),
+        ("bench physics --seconds nan", "argument --seconds: expected a number of seconds"),
+        ("bench parity --states -2", "argument --states: expected"),
+    ],
+)
+def test_numbers_that_cannot_be_are_one_line(command: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    name, *arguments = command.split()
+    module = importlib.import_module(f"sacbrax.{name}" + (".__main__" if name == "bench" else ""))
+    assert module.main(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith(f"error: {line}")
+    assert err.count("\n") == 1

@@ -41,6 +41,8 @@ ELSEWHERE = {
     "python tests/support/make_data.py": "writes the data that test_compatibility reads",
     "python docs/make_configuration.py": "test_docs compares its page",
     "python docs/make_learning_curve.py": "test_docs draws another run",
+    "python docs/make_release_notes.py": "test_docs, for other versions",
+    'python -c "import fsspec': "test_mirror, with another file system",
 }
 SHRUNK = ["env.num_envs=4", "env.episode_length=6", "replay.capacity=512", "network.hidden_sizes=[8]"]
 SHRUNK += ["train.batch_size=8", "train.exploration_env_steps=16", "train.total_env_steps=32", "eval.episodes=2"]
@@ -113,6 +115,8 @@ def settled(words: list[str], run: Path, out: Path) -> list[str]:
             word = str(out / Path(word).name)
         elif word.startswith("run.dir="):
             word = f"run.dir={out / 'new'}"
+        elif word.startswith("checkpoint.mirror="):
+            word = f"checkpoint.mirror={out / 'mirror'}"
         elif word == "RUN" or word.startswith("runs/"):
             word = str(run)
         settled.append(word)
@@ -210,6 +214,10 @@ def test_command_runs(command: str, run: Path, tmp_path: Path, monkeypatch: pyte
         pytest.skip("minutes of measurement; test_scaling runs a small study")
     if "parallel.processes" in command:
         pytest.skip("waits for other machines; test_hosts starts two processes")
+    if module.__name__ == "sacbrax.watch":
+        pytest.skip("serves until Ctrl-C; test_watch starts it")
+    if module.__name__ == "sacbrax.hub" or "hf:" in command:
+        pytest.skip("asks Hugging Face; test_hub asks another server")
     if "playground" in command:
         pytest.importorskip("mujoco_playground", reason="needs pip install 'sacbrax[playground]'")
     # These set what JAX cannot change once it is in use, or would leave to the next test: devices, flags, precision.

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 from logs import rows
+from PIL import Image
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -46,6 +47,46 @@ def test_the_learning_curve_draws_every_seed(tmp_path: Path) -> None:
     code = runpy.run_path(str(ROOT / "docs/make_learning_curve.py"))
     code["draw"](tmp_path, tmp_path / "curve.png")
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+CHANGES = """# Changes
+
+## 0.2.0 (2026-12-01)
+
+* New: **bold**.
+
+  ## no heading
+
+## 0.1.0 (not released yet)
+
+* Old.
+"""
+
+
+def test_release_notes_are_the_versions_changes() -> None:
+    notes = runpy.run_path(str(ROOT / "docs/make_release_notes.py"))["notes"]
+    assert notes("v0.2.0", CHANGES, "0.2.0") == "* New: **bold**.\n\n  ## no heading\n"
+    for tag, version, why in (
+        ("v0.2.0", "0.3.0", "the tag is v0.2.0, .* has 0.3.0"),
+        ("v0.1.0", "0.1.0", "not released"),
+        ("v0.3.0", "0.3.0", "no section 0.3.0"),
+    ):
+        with pytest.raises(ValueError, match=why):
+            notes(tag, CHANGES, version)
+    done = [sys.executable, str(ROOT / "docs/make_release_notes.py"), "v9.9.9"]
+    assert "the tag is v9.9.9" in subprocess.run(done, capture_output=True, text=True).stderr
+
+
+def test_pictures_of_the_first_screen_move_and_are_small() -> None:
+    """As `sacbrax.render` draws them; a reader on a telephone waits for them."""
+    text = re.sub(r"<!--.*?-->", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.DOTALL)
+    shown = re.findall(r"docs/static/\w+\.gif", text)
+    assert "docs/static/swimmer.gif" in shown
+    for name in shown:
+        assert (ROOT / name).stat().st_size < 1_000_000
+        with Image.open(ROOT / name) as picture:
+            assert picture.n_frames > 20
+            assert picture.info["loop"] == 0
 
 
 @pytest.mark.slow

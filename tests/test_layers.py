@@ -24,6 +24,7 @@ FLOORS = (
     "bench",
     "sweep",
     "study",
+    "zoo",
 )
 ROOT_DOORS = {"sweep.__main__": "study"}  # one command for both: a study is a sweep that is measured
 

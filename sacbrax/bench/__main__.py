@@ -15,6 +15,7 @@ from typing import Any
 
 from sacbrax.cli import Parser, guarded, leave
 from sacbrax.config import ConfigError
+from sacbrax.core.streams import one_place
 
 BENCHMARKS = {
     "physics": "env steps per second of each engine",
@@ -23,11 +24,12 @@ BENCHMARKS = {
     "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
     "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
     "tasks": "env steps per second of whole tasks with their resets, beside Brax's own wrappers",
+    "gpu-plan": "kernels, graphs, registers and memory of a GPU's program, without a GPU",
     "parity": "differences of the *_v5 tasks from Gymnasium's own, step by step",
 }
 USAGE = (
     "usage: python -m sacbrax.bench BENCHMARK [--json] [options]; BENCHMARK --help lists its options\n"
-    + "".join(f"\n  {name:8} {text}" for name, text in BENCHMARKS.items())
+    + "".join(f"\n  {name:9} {text}" for name, text in BENCHMARKS.items())
     + "\n\nexample: python -m sacbrax.bench update --json"
 )
 
@@ -37,7 +39,7 @@ def parse(argv: Sequence[str]) -> tuple[Any, argparse.Namespace]:
     name, *rest = argv
     if name not in BENCHMARKS:
         raise ConfigError(f"{name}: unknown benchmark; choose from {', '.join(BENCHMARKS)}")
-    benchmark = importlib.import_module(f"sacbrax.bench.{name}")
+    benchmark = importlib.import_module(f"sacbrax.bench.{name.replace('-', '_')}")
     parser = Parser(
         prog=f"python -m sacbrax.bench {name}",
         description=BENCHMARKS[name],
@@ -61,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         result = benchmark.main(args)
     if args.json:
         print(json.dumps(result))
-    else:
+    elif not (getattr(benchmark, "SHOWN_AS_MEASURED", False) and one_place()):
         benchmark.print_table(result)
     return 0
 

@@ -5,6 +5,7 @@ bodies of inner loops count as often as they run.
 """
 
 import re
+from collections.abc import Iterable
 
 FREE = {
     "after-all",
@@ -25,9 +26,14 @@ _TRIPS = re.compile(r'"known_trip_count":\{"n":"(\d+)"')
 
 def kernels_per_iteration(text: str) -> int:
     """Kernels in one pass of the program's main loop, the largest `while` of its entry."""
+    return sum(times for _, times in kernels(text))
+
+
+def kernels(text: str) -> list[tuple[str, int]]:
+    """The instructions that are kernels in one pass of the main loop, and how often each runs."""
     computations, entry = _parse(text)
     bodies = [_CALLED.search(line) for opcode, line in computations[entry] if opcode == "while"]
-    return max(_count(computations, body.group(1)) for body in bodies if body)
+    return max((_kernels(computations, body.group(1), 1) for body in bodies if body), key=_total)
 
 
 def _parse(text: str) -> tuple[dict[str, list[tuple[str, str]]], str]:
@@ -54,17 +60,22 @@ def _opcode(right: str) -> str:
     return ""
 
 
-def _count(computations: dict[str, list[tuple[str, str]]], name: str) -> int:
-    total = 0
+def _kernels(computations: dict[str, list[tuple[str, str]]], name: str, times: int) -> list[tuple[str, int]]:
+    found = []
     for opcode, line in computations[name]:
         if 'xla_cpu_small_call="true"' in line:  # one native function
-            total += 1
+            found.append((line, times))
         elif opcode in CALLS:
             called = _CALLED.findall(line)
             if branches := _BRANCHES.search(line):
                 called += [branch.strip().lstrip("%") for branch in branches.group(1).split(",")]
             trips = _TRIPS.search(line) if opcode == "while" else None
-            total += max(_count(computations, c) for c in called) * (int(trips.group(1)) if trips else 1)
+            passes = times * (int(trips.group(1)) if trips else 1)
+            found += max((_kernels(computations, callee, passes) for callee in called), key=_total)
         elif opcode not in FREE and not opcode.endswith("-done"):
-            total += 1
-    return total
+            found.append((line, times))
+    return found
+
+
+def _total(found: Iterable[tuple[str, int]]) -> int:
+    return sum(times for _, times in found)

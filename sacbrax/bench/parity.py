@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from sacbrax.bench import timing
+from sacbrax.cli import COUNT
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.view.episode import GYMNASIUM_IDS
 
@@ -18,9 +19,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     names = [name for name in GYMNASIUM_IDS if name != "swimmer"]
     parser.add_argument("--tasks", nargs="+", choices=names, default=names, help="which tasks")
-    parser.add_argument("--states", type=int, default=32, help="states per task")
-    parser.add_argument("--solver-iterations", type=int, default=None, help="cap of the solver; the model's if absent")
-    parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the model's if absent")
+    parser.add_argument("--engines", nargs="+", help="which engines; all that cover a task if absent")
+    parser.add_argument("--states", type=COUNT, default=32, help="states per task")
+    parser.add_argument("--solver-iterations", type=COUNT, help="cap of MJX's solver; the model's if absent")
+    parser.add_argument("--ls-iterations", type=COUNT, help="cap of its line search; the model's if absent")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -37,16 +39,44 @@ def prepare(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> dict[str, Any]:
     """The rows of the table."""
     limits = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
-    return {"parity": [compare(name, args.states, **limits) for name in args.tasks]}
+    rows = []
+    for name in args.tasks:
+        for engine in args.engines or engines(name):
+            rows.append(compare(name, args.states, engine=engine, **(limits if engine == "mjx" else {})))
+    return {"parity": rows}
+
+
+def engines(name: str) -> list[str]:
+    """Those that step a task: its own, and MJX."""
+    from sacbrax.config import EnvConfig
+    from sacbrax.envs.registry import engine_of
+
+    return list(dict.fromkeys([engine_of(EnvConfig(name=name)), "mjx"]))
 
 
 def print_table(result: dict[str, Any]) -> None:
     """One line per row."""
-    columns = ("task", "states", "in_contact", "ends", "ends_differ", "start", "physics", "observation", "reward")
-    print("  ".join(f"{column:>12}" for column in columns).replace(f"{'task':>12}", f"{'task':27}"))
+    columns = (
+        "task",
+        "engine",
+        "states",
+        "in_contact",
+        "ends",
+        "ends_differ",
+        "start",
+        "physics",
+        "observation",
+        "reward",
+    )
+    widths = [27, 6, 6, *(12 for _ in columns[3:])]
+    print("  ".join(f"{c:{'<' if c == 'task' else '>'}{w}}" for c, w in zip(columns, widths, strict=True)))
     for row in result["parity"]:
-        cells = [f"{row[c]:12.1e}" if isinstance(row[c], float) else f"{row[c]:12}" for c in columns[1:]]
-        print("  ".join([f"{row['task']:27}", *cells]))
+        cells = [f"{row[c]:.1e}" if isinstance(row[c], float) else str(row[c]) for c in columns]
+        print(
+            "  ".join(
+                f"{cell:{'<' if i == 0 else '>'}{w}}" for i, (cell, w) in enumerate(zip(cells, widths, strict=True))
+            )
+        )
 
 
 def compare(name: str, states: int, seed: int = 0, **options: Any) -> dict[str, Any]:
@@ -67,6 +97,7 @@ def compare(name: str, states: int, seed: int = 0, **options: Any) -> dict[str, 
     start, after = jax.device_get(step(theirs["qpos"], theirs["qvel"], theirs["action"]))
     return {
         "task": name,
+        "engine": env.backend,
         "states": states,
         "in_contact": int(theirs["in_contact"].sum()),
         "ends": int(theirs["terminated"].sum()),

@@ -6,22 +6,19 @@ the same harness, once with the peers' settings and once with those of its shipp
 """
 
 import argparse
-import hashlib
 import json
 import os
 import statistics
-import subprocess
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sacbrax.bench import timing
-from sacbrax.cli import cache_dir
+from sacbrax.bench import virtual_environments
+from sacbrax.cli import COUNT, duration
 from sacbrax.config import ConfigError
 from sacbrax.core.machine import cpus
-from sacbrax.core.signals import Interrupt
 
 DRIVERS = Path(__file__).parent / "peer_drivers"
 ROOT = DRIVERS.parent.parent.parent
@@ -78,10 +75,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="A: 1 environment, 1 update per step; B: 64 and 64; shipped: sacbrax with configs/swimmer.yaml",
     )
     parser.add_argument(
-        "--cap", type=float, default=30.0, help="seconds of training after the first window (default 30)"
+        "--cap", type=duration, default=30.0, help="seconds of training after the first window (default 30)"
     )
-    parser.add_argument("--passes", type=timing.positive, default=2, help="runs of each, by turns (default 2)")
-    parser.add_argument("--chunk", type=timing.positive, default=256, help="updates in one timed window (default 256)")
+    parser.add_argument("--passes", type=COUNT, default=2, help="runs of each, by turns (default 2)")
+    parser.add_argument("--chunk", type=COUNT, default=256, help="updates in one timed window (default 256)")
     parser.add_argument("--prepare", action="store_true", help="only make the virtual environments")
 
 
@@ -132,22 +129,15 @@ def environment(peer: Peer) -> str:
     if peer.own:
         return sys.executable
     requirements = peer.directory / f"{peer.driver}.txt"
-    tag = hashlib.sha256(f"{sys.version}\n{requirements.read_text()}".encode()).hexdigest()[:12]
-    home = cache_dir() / "peers" / f"{peer.driver}-{tag}"
-    python = home / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if not (home / "ready").exists():
-        print(f"installing {peer.driver} into {home}", flush=True)
-        _command([sys.executable, "-m", "venv", "--clear", str(home)])
-        _command([str(python), "-m", "pip", "install", "--quiet", "-r", str(requirements)])
-        (home / "ready").touch()
-    return str(python)
+    arguments = ["-r", str(requirements)]
+    return virtual_environments.environment(f"peers/{peer.driver}", requirements.read_text(), arguments)
 
 
 def run(python: str, peer: Peer, job: dict[str, Any]) -> dict[str, Any]:
     """What the driver measured. RuntimeError with the last line of its complaint if it fails."""
     path = os.pathsep.join(filter(None, [str(ROOT) if peer.own else "", os.environ.get("PYTHONPATH", "")]))
     script = str(peer.directory / f"{peer.driver}.py")
-    output = _command(
+    output = virtual_environments.command(
         [python, script, json.dumps(job)], timeout=job["cap"] + GRACE, env={**os.environ, "PYTHONPATH": path}
     )
     return parse(output)
@@ -163,22 +153,6 @@ def parse(output: str) -> dict[str, Any]:
     except (IndexError, ValueError, KeyError, TypeError):
         raise RuntimeError(f"the driver printed no result but {lines[-1:]}") from None
     return result
-
-
-def _command(command: list[str], timeout: float | None = None, env: dict[str, str] | None = None) -> str:
-    reads, writes = os.pipe()  # its far end closes with this process, however that ends; the recorder watches it
-    try:
-        with Interrupt(raises=True):  # a signal becomes an exception, on whose way out the driver is killed
-            done = subprocess.run(command, stdin=reads, capture_output=True, text=True, timeout=timeout, env=env)
-    except subprocess.TimeoutExpired:
-        raise RuntimeError(f"no end after {timeout:.0f} s") from None
-    finally:
-        os.close(reads)
-        os.close(writes)
-    if done.returncode:
-        complaint = [line for line in done.stderr.strip().splitlines() if line.strip()]
-        raise RuntimeError(complaint[-1] if complaint else f"exit status {done.returncode}")
-    return done.stdout
 
 
 def summarize(peer: str, scenario: str, results: list[dict[str, Any]]) -> dict[str, Any]:

@@ -12,21 +12,23 @@ import numpy as np
 
 from sacbrax.bench import timing
 from sacbrax.bench.physics_engines import ENGINES, Run, Subject, Unavailable, chunk
+from sacbrax.cli import COUNT, duration
 from sacbrax.core.machine import cpus, installed
 
 TASKS = ("swimmer", "halfcheetah_v5", "walker2d_v5", "inverted_pendulum_v5")  # that both engines step
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
+SHOWN_AS_MEASURED = True  # the whole table
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--engines", nargs="+", choices=list(ENGINES), default=list(ENGINES), help="what to measure")
-    parser.add_argument("--num-envs", nargs="+", type=timing.positive, help=f"batch sizes (default {NUM_ENVS})")
+    parser.add_argument("--num-envs", nargs="+", type=COUNT, help=f"batch sizes (default {NUM_ENVS})")
     parser.add_argument("--task", choices=TASKS, default="swimmer", help="what to step (default swimmer)")
-    parser.add_argument("--links", type=timing.positive, default=3, help="links of the swimmer (default 3)")
-    parser.add_argument("--repeats", type=timing.positive, default=5, help="measurements, of which the median counts")
-    parser.add_argument("--seconds", type=float, default=0.5, help="time to spend on one measurement (default 0.5)")
+    parser.add_argument("--links", type=COUNT, default=3, help="links of the swimmer (default 3)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="measurements, of which the median counts")
+    parser.add_argument("--seconds", type=duration, default=0.5, help="time to spend on one measurement (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:
@@ -41,7 +43,14 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     subject = Subject(args.task, args.links)
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
-    print(HEADER)
+    facts = {
+        "task": subject.task,
+        "links": subject.links,
+        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
+        "cores": cpus(),
+        "versions": installed("jax", "mujoco", "mujoco-mjx", "mujoco-warp"),
+    }
+    print(heading(facts))
     for n in args.num_envs or NUM_ENVS:
         engines = [engine for engine in args.engines if engine not in skipped]
         if args.num_envs is None and jax.default_backend() == "cpu":
@@ -53,15 +62,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
             print(line(row, rows), flush=True)
     for engine, reason in skipped.items():
         print(f"{engine} skipped: {reason}")
-    return {
-        "physics": rows,
-        "skipped": skipped,
-        "task": subject.task,
-        "links": subject.links,
-        "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
-        "cores": cpus(),
-        "versions": installed("jax", "mujoco", "mujoco-mjx", "mujoco-warp"),
-    }
+    return {"physics": rows, "skipped": skipped} | facts
 
 
 def measure(
@@ -127,10 +128,14 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
     )
 
 
+def heading(facts: dict[str, Any]) -> str:
+    """What was measured on what, and the names of the columns."""
+    links = f", {facts['links']} links" if facts["task"] == "swimmer" else ""
+    return f"{facts['task']}{links}; {facts['device']}, {facts['cores']} cores; {facts['versions']}\n{HEADER}"
+
+
 def print_table(result: dict[str, Any]) -> None:
-    """The whole table once more, on standard output."""
-    links = f", {result['links']} links" if result["task"] == "swimmer" else ""
-    print(f"{result['task']}{links}; {result['device']}, {result['cores']} cores; {result['versions']}")
-    print(HEADER)
+    """The whole table, for a standard output that is not where the rows were shown as they were measured."""
+    print(heading(result))
     for row in result["physics"]:
         print(line(row, result["physics"]))

@@ -12,7 +12,7 @@ from typing import Any
 
 from sacbrax.bench import timing
 from sacbrax.bench.update import LARGE_MATMUL_SIZES, MATMUL_SIZES, matmul
-from sacbrax.cli import prepare_jax
+from sacbrax.cli import COUNT, duration, prepare_jax
 
 FLOAT = 4  # bytes
 TRIAD_BYTES = {"memory": 2**28, "cache": 2**19}  # of the two arrays together
@@ -20,8 +20,8 @@ TRIAD_BYTES = {"memory": 2**28, "cache": 2**19}  # of the two arrays together
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Options of this benchmark."""
-    parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of a timed call (default 0.5)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="timed calls (default 5)")
+    parser.add_argument("--seconds", type=duration, default=0.5, help="length of a timed call (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from sacbrax.cli import COUNT
+
 TASKS = ("inverted_pendulum", "halfcheetah", "hopper", "ant")
 SIDES = ("pool", "no pool", "brax")
 
@@ -19,12 +21,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--tasks", nargs="+", default=list(TASKS), help="names of tasks; Brax's own side for its own")
     parser.add_argument("--sides", nargs="+", choices=SIDES, default=list(SIDES), help="what to measure")
-    parser.add_argument("--num-envs", type=int, default=64, help="environments")
-    parser.add_argument("--steps", type=int, default=20, help="vector steps per compiled call")
-    parser.add_argument("--episode-length", type=int, default=1000, help="time limit")
-    parser.add_argument("--repeats", type=int, default=5, help="measurements, of which the median counts")
-    parser.add_argument("--solver-iterations", type=int, default=None, help="cap of our solver; the task's if absent")
-    parser.add_argument("--ls-iterations", type=int, default=None, help="cap of its line search; the task's if absent")
+    parser.add_argument("--num-envs", type=COUNT, default=64, help="environments")
+    parser.add_argument("--steps", type=COUNT, default=20, help="vector steps per compiled call")
+    parser.add_argument("--episode-length", type=COUNT, default=1000, help="time limit")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="measurements, of which the median counts")
+    parser.add_argument("--engine", help="physics engine of our sides; the task's if absent")
+    parser.add_argument("--solver-iterations", type=COUNT, help="cap of MJX's solver; the task's if absent")
+    parser.add_argument("--ls-iterations", type=COUNT, help="cap of its line search; the task's if absent")
     parser.add_argument("--xla-defaults", action="store_true", help="without the compiler options that training has")
 
 
@@ -56,7 +59,7 @@ def bench(name: str, args: argparse.Namespace) -> list[dict[str, Any]]:
     from sacbrax.envs.tasks.brax import BraxTask
 
     limits: dict[str, Any] = {"solver_iterations": args.solver_iterations, "ls_iterations": args.ls_iterations}
-    ours: Any = make_env(name, **{key: limit for key, limit in limits.items() if limit is not None})
+    ours: Any = make_env(name, args.engine, **{key: limit for key, limit in limits.items() if limit is not None})
     options = {} if args.xla_defaults else compiler_options(ours)
     rows, calls = [], []
     for side in args.sides:

@@ -3,7 +3,6 @@
 Knows no algorithm and no environment.
 """
 
-import argparse
 import functools
 import os
 import statistics
@@ -13,13 +12,6 @@ from typing import Any
 
 from sacbrax.core.machine import cpus
 from sacbrax.xla.compiler_options import quick
-
-
-def positive(text: str) -> int:
-    """A command-line count."""
-    if not text.isdigit() or int(text) == 0:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number, got {text!r}")
-    return int(text)
 
 
 def add_xla_flag(flag: str) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.bench import parts, timing, update
-from sacbrax.cli import prepare_jax
+from sacbrax.cli import COUNT, duration, prepare_jax
 from sacbrax.core.machine import peak_rss_bytes
 
 
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parts", action="store_true", help="also time physics, replay and update apart, each beside its floor"
     )
-    parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
-    parser.add_argument("--seconds", type=float, default=1.0, help="length of a timed call (default 1)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="timed calls (default 5)")
+    parser.add_argument("--seconds", type=duration, default=1.0, help="length of a timed call (default 1)")
 
 
 def prepare(args: argparse.Namespace) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from sacbrax import config as config_lib
 from sacbrax.bench import products, timing
 from sacbrax.bench.hlo import kernels_per_iteration
-from sacbrax.cli import prepare_jax
+from sacbrax.cli import COUNT, duration, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.config.named import ALGORITHMS
 
@@ -25,13 +25,13 @@ LARGE_MATMUL_SIZES = (2048, 4096, 8192)
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
     parser.add_argument("--algorithm", default="sac_v2", choices=ALGORITHMS, help="default sac_v2")
-    parser.add_argument("--batch-size", type=timing.positive, default=256, help="rows of a minibatch (default 256)")
+    parser.add_argument("--batch-size", type=COUNT, default=256, help="rows of a minibatch (default 256)")
     parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
-    parser.add_argument("--observation-size", type=timing.positive, default=8, help="default 8, the swimmer's")
-    parser.add_argument("--action-size", type=timing.positive, default=2, help="default 2, the swimmer's")
+    parser.add_argument("--observation-size", type=COUNT, default=8, help="default 8, the swimmer's")
+    parser.add_argument("--action-size", type=COUNT, default=2, help="default 2, the swimmer's")
     parser.add_argument("--beside-brax", action="store_true", help="time Brax's gradient step too, by turns with ours")
-    parser.add_argument("--repeats", type=timing.positive, default=5, help="timed calls (default 5)")
-    parser.add_argument("--seconds", type=float, default=0.5, help="length of a timed call (default 0.5)")
+    parser.add_argument("--repeats", type=COUNT, default=5, help="timed calls (default 5)")
+    parser.add_argument("--seconds", type=duration, default=0.5, help="length of a timed call (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:

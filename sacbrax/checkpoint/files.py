@@ -165,13 +165,13 @@ def _restore_args(keys: Mapping[str, Any], shardings: Mapping[str, Any] | None) 
 
 
 class Writer:
-    """Writes checkpoints in a thread, one at a time, while training goes on."""
+    """Writes checkpoints in a thread, one at a time, while training goes on; `then` is told, there, of each."""
 
-    def __init__(self, directory: Path, keep: int):
-        self._directory, self._keep = directory, keep
+    def __init__(self, directory: Path, keep: int, then: Callable[[str], None] = lambda name: None):
+        self._directory, self._keep, self._then = directory, keep, then
         self._thread: threading.Thread | None = None
         self.error: CheckpointError | None = None  # of the last write, if it failed
-        self.seconds = 0.0  # that the last write took
+        self.seconds = 0.0  # that the last write took, and what came then
 
     @property
     def busy(self) -> bool:
@@ -195,6 +195,7 @@ class Writer:
         begin = time.perf_counter()
         try:
             write(self._directory, name, arrays, notes, self._keep)
+            self._then(name)
         except CheckpointError as error:
             self.error = error
         self.seconds = time.perf_counter() - begin

@@ -276,6 +276,9 @@ class CheckpointConfig:
     keep: int = option(2, "newest checkpoints kept", low=1)
     full: bool = option(True, "keep the whole state, replay included, to resume from")
     snapshots: bool = option(False, "keep a light snapshot (networks, normalizer) of every evaluation")
+    mirror: str | None = option(
+        None, "URL, such as gs://bucket/runs, below which finished checkpoints are copied, by fsspec; nowhere when null"
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -289,6 +292,10 @@ class LoggingConfig:
         choices=("off", "offline", "online"),
     )
     wandb_project: str = option("sacbrax", "project there")
+    mlflow: bool = option(False, "MLflow: send to the store or the server that MLFLOW_TRACKING_URI names")
+    mlflow_experiment: str = option("sacbrax", "experiment there")
+    trackio: bool = option(False, "Trackio: keep in its local database, or send where TRACKIO_SPACE_ID says")
+    trackio_project: str = option("sacbrax", "project there")
     video_every_evaluations: int = option(
         0, "evaluations between two videos of the policy, drawn beside the training; 0 is none", low=0
     )
@@ -318,4 +325,7 @@ class RunConfig:
     compilation_cache: bool = option(
         True,
         "keep compiled programs for the next run, in the user's cache directory or in JAX_COMPILATION_CACHE_DIR",
+    )
+    gpu_graph: bool = option(
+        False, "a GPU runs a program's loop as one CUDA graph, without the host in between; not tried on a GPU yet"
     )

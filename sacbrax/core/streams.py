@@ -33,3 +33,11 @@ class Patient:
 def standard_error() -> TextIO:
     """Standard error as it is now, patient."""
     return cast(TextIO, Patient(sys.stderr))
+
+
+def one_place() -> bool:
+    """Whether standard output and standard error go to the same terminal, file or pipe."""
+    try:
+        return os.path.samestat(os.fstat(sys.stdout.fileno()), os.fstat(sys.stderr.fileno()))
+    except (OSError, ValueError, AttributeError):  # one is closed, or no file
+        return False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Protocol
+from typing import Any, Protocol
 
 import mujoco
 
@@ -21,6 +21,27 @@ class Engine(Protocol):
 
         `fields` replace fields of the model by their MuJoCo names, such as "opt.density".
         """
+        ...
+
+
+class DerivingEngine(Engine, Protocol):
+    """One that also tells what MuJoCo derives of a state, in fields named as in `mjData`: qpos, qvel, xpos and so on.
+    Those after a step belong, as in MuJoCo, to the last evaluation of the dynamics, a little before its end."""
+
+    def start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> Any:
+        """Of a state without controls."""
+        ...
+
+    def advance(
+        self,
+        qpos: Array,
+        qvel: Array,
+        warmstart: Array,
+        ctrl: Array,
+        fields: Mapping[str, Array] = MappingProxyType({}),
+    ) -> Any:
+        """After `frame_skip` time steps; `warmstart` is the `qacc_warmstart` of the data before, for engines that have
+        one."""
         ...
 
 

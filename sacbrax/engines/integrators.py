@@ -12,50 +12,50 @@ from sacbrax.engines.batched import Once
 RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
 RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
 Rows = list[Any]
-# Positions [nq], velocities [nv], motor forces and a guess -> accelerations [nv] and the guess for the next ones. A
-# mechanism that needs no guess has an empty one.
+# Positions [nq], velocities [nv], motor forces and a memory -> accelerations [nv] and the memory of this evaluation. A
+# mechanism that need not remember the evaluation before has an empty one.
 Acceleration = Callable[[Rows, Rows, Rows, Rows], tuple[Rows, Rows]]
 
 
 def euler(
-    acceleration: Acceleration, timestep: float, steps: int, q: Rows, v: Rows, forces: Rows, guess: Rows, once: Once
-) -> tuple[Rows, Rows]:
-    """`steps` semi-implicit Euler steps; `once` wraps the arithmetic of each for the compiler."""
+    acceleration: Acceleration, timestep: float, steps: int, q: Rows, v: Rows, forces: Rows, memory: Rows, once: Once
+) -> tuple[Rows, Rows, Rows]:
+    """`steps` semi-implicit Euler steps -> positions, velocities and the last memory; `once` wraps the arithmetic of
+    each step for the compiler."""
 
     @once
-    def step(q: Rows, v: Rows, guess: Rows, forces: Rows) -> tuple[Rows, Rows, Rows]:
-        a, guess = acceleration(q, v, forces, guess)
+    def step(q: Rows, v: Rows, memory: Rows, forces: Rows) -> tuple[Rows, Rows, Rows]:
+        a, memory = acceleration(q, v, forces, memory)
         v = [x + timestep * y for x, y in zip(v, a, strict=True)]
-        return [x + timestep * y for x, y in zip(q, v, strict=True)], v, guess
+        return [x + timestep * y for x, y in zip(q, v, strict=True)], v, memory
 
-    q, v, _ = jax.lax.fori_loop(0, steps, lambda _, state: step(*state, forces), (q, v, guess))
-    return q, v
+    return jax.lax.fori_loop(0, steps, lambda _, state: step(*state, forces), (q, v, memory))
 
 
 def rk4(
-    acceleration: Acceleration, timestep: float, steps: int, q: Rows, v: Rows, forces: Rows, guess: Rows, once: Once
-) -> tuple[Rows, Rows]:
-    """`steps` classical Runge-Kutta steps, all stages as one loop: a quarter of the code to compile."""
+    acceleration: Acceleration, timestep: float, steps: int, q: Rows, v: Rows, forces: Rows, memory: Rows, once: Once
+) -> tuple[Rows, Rows, Rows]:
+    """The same with `steps` classical Runge-Kutta steps, all stages as one loop: a quarter of the code to compile."""
     offsets, weights = (timestep * jnp.asarray(c, q[0].dtype) for c in (RK4_OFFSET, RK4_WEIGHT))
     n = len(q)
 
     @once
     def stage(
-        offset: Array, weight: Array, last: Array, forces: Rows, start: Rows, total: Rows, now: Rows, guess: Rows
+        offset: Array, weight: Array, last: Array, forces: Rows, start: Rows, total: Rows, now: Rows, memory: Rows
     ) -> tuple[Rows, Rows, Rows, Rows]:
         """Rows of `start` [nq + nv] of this time step, of the weighted sum so far, and of the stage's own state."""
         q, v = now[:n], now[n:]
-        a, guess = acceleration(q, v, forces, guess)
+        a, memory = acceleration(q, v, forces, memory)
         rate = [*v, *a]
         total = [x + weight * y for x, y in zip(total, rate, strict=True)]
         now = [jnp.where(last, z, x + offset * y) for x, y, z in zip(start, rate, total, strict=True)]
         start = [jnp.where(last, z, x) for x, z in zip(start, total, strict=True)]
-        return start, total, now, guess
+        return start, total, now, memory
 
     def body(i: Array, state: tuple[Rows, Rows, Rows, Rows]) -> tuple[Rows, Rows, Rows, Rows]:
         k = i % 4
         return stage(offsets[k], weights[k], k == 3, forces, *state)
 
     begin = [*q, *v]
-    start, *_ = jax.lax.fori_loop(0, 4 * steps, body, (begin, begin, begin, guess))
-    return start[:n], start[n:]
+    start, *_, memory = jax.lax.fori_loop(0, 4 * steps, body, (begin, begin, begin, memory))
+    return start[:n], start[n:], memory

@@ -25,10 +25,11 @@ def quiet() -> Iterator[None]:
 
 with quiet():
     from brax import envs as brax_envs
+    from brax.base import Motion, Transform
     from brax.envs.base import Env, State
     from mujoco import mjx
 
-__all__ = ["Env", "State", "as_brax_needs", "brax_envs", "mjx", "quiet"]
+__all__ = ["Env", "Motion", "State", "Transform", "as_brax_needs", "brax_envs", "mjx", "quiet"]
 
 
 @contextlib.contextmanager

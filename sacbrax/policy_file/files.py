@@ -15,6 +15,7 @@ from sacbrax.config import Config, EnvConfig, from_mapping
 from sacbrax.config.option import build
 from sacbrax.core.errors import one_line
 from sacbrax.core.files import replacing
+from sacbrax.policy_file import hub
 from sacbrax.policy_file.numpy_policy import FORMAT_VERSION, VARIANCE_FLOOR, NumpyPolicy, PolicyFileError, load
 
 BEST = "best_policy.npz"
@@ -103,7 +104,7 @@ def _name(path: Sequence[Any]) -> str:
 
 
 def find(source: str | Path, seed_index: int | None = None) -> Path:
-    """The policy file of a run directory, a file, or the name of a pretrained policy.
+    """The policy file of a run directory, a file, the name of a pretrained policy, or `hf:owner/name` on Hugging Face.
 
     seed_index: of a run with several seeds, which; the best by evaluation when None.
     """
@@ -114,6 +115,8 @@ def find(source: str | Path, seed_index: int | None = None) -> Path:
         raise PolicyFileError(f"{source}: a seed index chooses among the seeds of a run directory, which this is not")
     if path.is_file():
         return path
+    if str(source).startswith(hub.PREFIX):
+        return hub.fetch(str(source))
     named = PRETRAINED / f"{source}.npz"
     if named.is_file() and named.parent == PRETRAINED:
         return named
@@ -130,7 +133,8 @@ def _folder(run: Path, seed_index: int) -> str:
 
 
 def load_policy(source: str | Path, seed_index: int | None = None) -> NumpyPolicy:
-    """policy(observation [O] or [B, O]) -> action, from a run directory, a policy file or a pretrained name.
+    """policy(observation [O] or [B, O]) -> action, from a run directory, a policy file, a pretrained name or
+    `hf:owner/name` on Hugging Face.
 
     Deterministic, NumPy in and out. seed_index: of a run with several seeds, which (0, 1, ...); the best when None.
     Raises `PolicyFileError` with one line when there is no such policy.

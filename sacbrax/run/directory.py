@@ -52,6 +52,11 @@ class RunDirectory:
 
         One of several processes owns it; the others share its checkpoints, and log to a directory that goes with them.
         """
+        if "://" in (config.run.dir or ""):
+            raise ConfigError(
+                f"run.dir: {config.run.dir} is no directory of this machine; choose one that is, and let "
+                "checkpoint.mirror=URL copy finished checkpoints there"
+            )
         default = Path("runs") / (config.run.name or "run") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
         return cls(Path(config.run.dir or default), owner)
 

@@ -125,6 +125,7 @@ class _Run:
     def _train(self, tree: Mapping[str, Any] | None, initial: dict[str, Any]) -> None:
         compiled = self._compile(fresh=tree is None)
         if tree is None:
+            self.reporter.at("exploring")
             state = compiled["init"](self.train_keys, self.hyper)
             if initial:
                 self.reporter.say(warm_start.line(self.config, initial))
@@ -171,6 +172,7 @@ class _Run:
             stop = min(stop, max(checkpoint, self.progress.iteration + interval))
         rounds = self.pace.rounds(stop - self.progress.iteration, interval)
         iterations = processes.agree(rounds * interval)
+        self.reporter.at("training")
         begin = time.perf_counter()
         state, sums = jax.block_until_ready(
             compiled["advance"](state, sums, self.hyper, np.int32(iterations // interval))
@@ -225,7 +227,9 @@ class _Run:
         }
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys, self.hyper)}
-        compiled |= programs.compile({name: a for name, a in wanted.items() if name not in compiled})
+        wanted = {name: arguments for name, arguments in wanted.items() if name not in compiled}
+        with self.reporter.compiling(list(wanted)) as done:
+            compiled |= programs.compile(wanted, done)
         devices = programs.plan.devices
         check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
         self.compile_seconds = time.perf_counter() - begin
@@ -234,6 +238,7 @@ class _Run:
 
     def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> None:
         """Evaluate, log one line, and keep the policy if it is the best so far."""
+        self.reporter.at("evaluating")
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
         self.health.check_centering(episodes["length"])
@@ -285,5 +290,13 @@ class _Run:
             self.sinks.finish(content)
         except OSError as error:
             raise RunError(f"the last lines of the log could not be written: {error.strerror}") from None
-        self.reporter.say(f"best return {self.progress.best_return:.1f}; everything is in {self.directory}")
+        self.reporter.say(self._last_word())
         return Result(self.directory, self.progress.rows, content, self.interrupt.signal)
+
+    def _last_word(self) -> str:
+        if self._finished():
+            return f"best return {self.progress.best_return:.1f}; everything is in {self.directory}"
+        steps = f"interrupted at {self.progress.iteration * self.config.env.num_envs:,} env steps"
+        if not self.config.checkpoint.full:
+            return f"{steps}; not saved, for checkpoint.full is false; what was logged is in {self.directory}"
+        return f"{steps}, saved in {self.directory}; the same command goes on"

@@ -13,6 +13,7 @@ from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.checkpoint import state_arrays
 from sacbrax.checkpoint.manifest import CheckpointError, DamagedError
+from sacbrax.checkpoint.mirror import Mirror, MirrorError
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.machine import versions
 from sacbrax.parallel import processes
@@ -44,7 +45,8 @@ class Store:
         self.newest: str | None = None  # complete checkpoint
         self._config, self._reporter = config, reporter
         self._run, self._directory = directory.path, directory.checkpoints
-        self._writer = checkpoint_files.Writer(self._directory, config.checkpoint.keep)
+        self._writer = checkpoint_files.Writer(self._directory, config.checkpoint.keep, self._copy)
+        self._mirror = self._open_mirror()
         self._writing: str | None = None
         self._last_iteration: int | None = None  # of the last save
         self._last_time, self._copy_seconds = 0.0, 0.0
@@ -125,6 +127,7 @@ class Store:
             keep = self._config.checkpoint.keep
             checkpoint_files.write(self._directory, name, arrays, notes, keep, processes.first(), processes.wait)
             self.newest = name
+            self._copy(name)
         else:
             self._writing = name
             self._writer.start(name, arrays, notes)
@@ -144,6 +147,25 @@ class Store:
         """Wait for the last write, whatever becomes of it."""
         self._writer.wait()
         self._collect()
+
+    def _open_mirror(self) -> Mirror | None:
+        url = self._config.checkpoint.mirror
+        if url is None or not processes.first():
+            return None
+        mirror = Mirror(url, self._run, self._config.checkpoint.keep)
+        try:
+            mirror.refuse_foreign()
+        except MirrorError as error:
+            self._reporter.warn(f"{error}; training goes on")
+        return mirror
+
+    def _copy(self, name: str) -> None:
+        """Copy a checkpoint that is written. One that fails is a warning: the next one tries again."""
+        if self._mirror is not None:
+            try:
+                self._mirror.copy(name)
+            except MirrorError as error:
+                self._reporter.warn(f"{error}; training goes on")
 
     def _collect(self) -> None:
         self._writer.wait()

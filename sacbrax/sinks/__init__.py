@@ -23,6 +23,8 @@ Row = Mapping[str, Any]
 SERVICES = {
     "tensorboard": ("tensorboard:TensorBoard", "tensorboardX", "tensorboard"),
     "wandb": ("wandb:WeightsAndBiases", "wandb", "wandb"),
+    "mlflow": ("mlflow:MLflow", "mlflow", "mlflow"),
+    "trackio": ("trackio:Trackio", "trackio", "trackio"),
     "videos": ("videos:Videos", "PIL", "video"),
 }
 PATIENCE = {"videos": 600.0}  # seconds that the end of a run waits for a service

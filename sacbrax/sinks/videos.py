@@ -15,6 +15,23 @@ from sacbrax.core.errors import RunError, last_line
 from sacbrax.sinks import Row, Service
 
 
+def start_drawing(policy: Path, outs: Sequence[Path], *, imports: bool) -> subprocess.Popen[str]:
+    """Start the program that draws a policy file's episode into `outs`; what it says is on its standard error.
+
+    imports: whether it may import a class outside the package that the file names.
+    """
+    command = [sys.executable, "-m", "sacbrax.render", str(policy), *(["--import"] * imports), "--out", *map(str, outs)]
+    # Our modules and the user's as this process finds them; the accelerator is training's.
+    environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
+    return subprocess.Popen(
+        ["nice", *command] if os.name == "posix" else command,
+        env=environment,
+        text=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
 class Videos(Service):
     """Draws what it is given; `announce` hears of each file that is done."""
 
@@ -25,16 +42,7 @@ class Videos(Service):
 
     def policy(self, path: Path, env_steps: int) -> None:
         outs = [self._directory / f"{env_steps:012d}.{kind}" for kind in self._formats]
-        command = [sys.executable, "-m", "sacbrax.render", str(path), "--import", "--out", *map(str, outs)]
-        # Our modules and the user's as this process finds them; the accelerator is training's.
-        environment = os.environ | {"JAX_PLATFORMS": "cpu", "PYTHONPATH": os.pathsep.join(sys.path)}
-        self._process = subprocess.Popen(
-            ["nice", *command] if os.name == "posix" else command,
-            env=environment,
-            text=True,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-        )
+        self._process = start_drawing(path, outs, imports=True)
         _, errors = self._process.communicate()
         if self._process.returncode:
             last = last_line(errors, f"exit status {self._process.returncode}")

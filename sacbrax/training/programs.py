@@ -28,7 +28,7 @@ from sacbrax.parallel import processes
 from sacbrax.parallel.shards import DEVICE, LANE
 from sacbrax.training.plan import Plan
 from sacbrax.training.trainer import Trainer, TrainState
-from sacbrax.xla.compiler_options import quick
+from sacbrax.xla.compiler_options import one_graph, quick
 
 # What an argument or a result of the trainer is: a training state, another value of one agent, the traced numbers of
 # its configuration, or the same for all.
@@ -53,6 +53,8 @@ class Programs:
             raise ValueError(f"the trainer has {trainer.shards}, the plan {self.plan.shards}")
         self.mesh = Mesh(np.array(self.plan.devices), (DEVICE,)) if len(self.plan.devices) > 1 else None
         self._options = compiler_options(trainer.env)
+        if trainer.config.run.gpu_graph and self.plan.devices[0].platform == "gpu":
+            self._options = self._options | one_graph()
         compiled = self._compiled
         brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
         self.init = compiled(trainer.init, (AGENT, NUMBERS), STATE, brief=True)
@@ -69,15 +71,22 @@ class Programs:
         train, evaluate = (pairs[0 if self.num_seeds == 1 else slice(None), which] for which in range(2))
         return self.place(train, AGENT), self.place(evaluate, AGENT)
 
-    def compile(self, wanted: Mapping[str, tuple[Any, ...]]) -> dict[str, Any]:
+    def compile(
+        self, wanted: Mapping[str, tuple[Any, ...]], done: Callable[[str], None] = lambda name: None
+    ) -> dict[str, Any]:
         """The functions named, for arguments like these: one is traced while XLA, outside Python's lock, compiles
-        others."""
+        others. `done` hears of each that is compiled, in a thread."""
+
+        def finish(name: str, program: Any) -> Any:
+            compiled = program.compile()
+            done(name)
+            return compiled
+
         pool = ThreadPoolExecutor()
         try:
             jobs = {}
             for name, arguments in wanted.items():
-                program = getattr(self, name).lower(*arguments)
-                jobs[name] = pool.submit(program.compile)
+                jobs[name] = pool.submit(finish, name, getattr(self, name).lower(*arguments))
             return {name: job.result() for name, job in jobs.items()}
         finally:
             pool.shutdown(wait=False, cancel_futures=True)  # a signal does not wait for the compiler

@@ -4,8 +4,8 @@ Needs nothing of a run but metrics.jsonl and config.yaml. Knows no JAX.
 """
 
 import dataclasses
+import functools
 import json
-import math
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,11 +17,11 @@ from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat
 from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
 from sacbrax.view.figures import literal
+from sacbrax.view.metrics import RETURN, last_row, read_columns
 
-RETURN = "eval/return_mean"
 UNRELATED = ("run.", "logging.", "checkpoint.", "train.seed", "train.num_seeds")  # to what a run learns, but for chance
+SPREAD = "eval/return_std"
 AXES = {"env_steps": "environment steps", "gradient_steps": "gradient steps", "wall_seconds": "wall time"}
-LARGEST = 3.4e38
 MOST_KEYS = 4  # in which runs differ; with more of them a legend has their names instead
 LEGEND_WIDTH = 40  # characters that a panel's own legend is wide
 MARKED = 40  # up to so many evaluations each is a dot
@@ -44,39 +44,38 @@ class Curve:
     def band(self) -> tuple[np.ndarray, np.ndarray] | None:
         """Ends [T] of the interval around the centre: 95 % for the mean over seeds, by bootstrap; of a single seed one
         standard deviation over episodes."""
-        seeds = len(self.values)
-        if seeds > 1:
-            drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
-            tail = (1 - CONFIDENCE) / 2
-            low, high = np.quantile(self.values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
-            return low, high
+        if len(self.values) > 1:
+            return interval(self.values)
         return None if self.spread is None else (self.values[0] - self.spread, self.values[0] + self.spread)
 
-
-def read_metrics(run: str | Path) -> list[dict[str, Any]]:
-    """Every evaluation of a run, oldest first. Raises ConfigError where there is none."""
-    path = Path(run) / "metrics.jsonl"
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise ConfigError(f"{run}: no run directory with a metrics.jsonl") from None
-    rows = []
-    for line in lines:
-        try:
-            rows.append(json.loads(line))
-        except ValueError:
-            continue  # the line a running process is writing
-    rows = [{key: _drawable(value) for key, value in row.items()} for row in rows if isinstance(row, dict)]
-    rows = [row for row in rows if row.get(RETURN) is not None and row.get("env_steps") is not None]
-    if not rows:
-        raise ConfigError(f"{run}: no evaluation in metrics.jsonl yet")
-    return rows
+    def thinned(self, most: int) -> "Curve":
+        """The same at `most` evaluations, evenly chosen, the first and the last among them."""
+        count = self.values.shape[1]
+        if count <= most:
+            return self
+        kept = np.linspace(0, count - 1, most).round().astype(int)
+        spread = None if self.spread is None else self.spread[kept]
+        x = {name: column[kept] for name, column in self.x.items()}
+        return dataclasses.replace(self, x=x, values=self.values[:, kept], spread=spread)
 
 
-def _drawable(value: Any) -> float | None:
-    """A number that a picture can show; None for what is none, is not finite, or is beyond float32."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return value if number and abs(value) <= LARGEST else None
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Runs whose configurations differ in nothing but the seed."""
+
+    runs: list[str]
+    label: str  # what sets the configuration apart from the other groups'
+    task: str
+    settings: dict[str, Any]  # {"section.key": value} of the first run
+
+
+def interval(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends [...] of the 95 % interval for the mean over seeds of values [S, ...], by bootstrap."""
+    seeds = len(values)
+    drawn = np.random.default_rng(0).integers(seeds, size=(REPETITIONS, seeds))
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(values[drawn].mean(axis=1), [tail, 1 - tail], axis=0)
+    return low, high
 
 
 def read_settings(run: str | Path) -> dict[str, Any]:
@@ -89,6 +88,11 @@ def read_settings(run: str | Path) -> dict[str, Any]:
 
 def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
     """Curves of runs; those whose configurations differ in nothing but the seed become one. Raises ConfigError."""
+    return [curve_of(group, metric) for group in group_runs(runs)]
+
+
+def group_runs(runs: Sequence[str | Path]) -> list[Group]:
+    """Runs by configuration; a seed that comes again is a group of its own."""
     settings = {str(run): read_settings(run) for run in runs}
     groups: dict[str, list[str]] = {}
     for run in settings:
@@ -106,14 +110,21 @@ def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
         labels |= zip((members[0] for members, _ in same), _labels(same), strict=True)
         if len(same) == 1 < len(set(tasks)) and (algorithm := same[0][1].get("algorithm.name")):
             labels[same[0][0][0]] = algorithm  # beside other tasks its title says which one it is
-    return [_curve(members, labels[members[0]], metric, task) for (members, _), task in zip(found, tasks, strict=True)]
+    return [
+        Group(members, labels[members[0]], task, mapping) for (members, mapping), task in zip(found, tasks, strict=True)
+    ]
+
+
+def differing_keys(settings: Sequence[dict[str, Any]]) -> list[str]:
+    """Keys in which configurations differ, but for what a run does not learn from; an empty one is not known."""
+    keys = dict.fromkeys(key for each in settings for key in each if not key.startswith(UNRELATED))
+    return [key for key in keys if len({repr(each.get(key)) for each in settings if each}) > 1]
 
 
 def _labels(groups: list[tuple[list[str], dict[str, Any]]]) -> list[str]:
     """What sets each group's configuration apart from the others'; the directory's name where that is nothing, or more
     than a legend holds."""
-    keys = dict.fromkeys(key for _, settings in groups for key in settings if not key.startswith(UNRELATED))
-    differing = [key for key in keys if len({repr(settings.get(key)) for _, settings in groups if settings}) > 1]
+    differing = differing_keys([settings for _, settings in groups])
     # The key's last word, but the section's where that says more: algorithm=sac_v1, policy=gmm.
     short = {key: key.split(".")[0 if key.endswith((".name", ".kind")) else -1] for key in differing}
     for key, name in short.items():
@@ -143,29 +154,39 @@ def in_words(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def _curve(members: Sequence[str], label: str, metric: str, task: str) -> Curve:
-    """The seeds of some runs at the environment steps where all of them have a value."""
-    seeds, tables = [], []
-    for run in members:
-        table = {row["env_steps"]: row for row in read_metrics(run) if row.get(metric) is not None}
-        if not table:
-            raise ConfigError(f"--metric: {run} has no {metric!r}")
-        tables.append(table)
-        names = sorted({key for row in table.values() for key in row if _seed_key(key, metric)}) or [metric]
-        seeds += [(table, name) for name in names]
-    steps = sorted(set.intersection(*(set(table) for table in tables)))
-    if not steps:
-        raise ConfigError(f"{', '.join(members)}: no environment step at which all were evaluated")
+def seed_names(run: str | Path, metric: str) -> list[str]:
+    """The keys under which the seeds of a run have their own values of a metric; the metric itself of one seed."""
+    return sorted((key for key in last_row(run) or {} if _seed_key(key, metric)), key=_seed_number) or [metric]
 
-    def column(table: dict[int, dict[str, Any]], name: str) -> list[float]:
-        return [math.nan if (value := table[step].get(name)) is None else value for step in steps]
+
+def curve_of(group: Group, metric: str = RETURN) -> Curve:
+    """The seeds of some runs at the environment steps where all of them have a value. Raises ConfigError."""
+    tables, seeds = [], []
+    for run in group.runs:
+        names = seed_names(run, metric)
+        table = read_columns(run, [*AXES, SPREAD, metric, *names])
+        there = np.flatnonzero(np.isfinite(table[metric]))[::-1]
+        if not len(there):
+            raise ConfigError(f"--metric: {run} has no {metric!r}")
+        steps, order = np.unique(table["env_steps"][there], return_index=True)  # of equal ones the last
+        tables.append({name: column[there][order] for name, column in table.items()})
+        seeds += [(tables[-1], name) for name in names]
+    steps = functools.reduce(np.intersect1d, [table["env_steps"] for table in tables])
+    if not len(steps):
+        raise ConfigError(f"{', '.join(group.runs)}: no environment step at which all were evaluated")
+
+    def column(table: dict[str, np.ndarray], name: str) -> np.ndarray:
+        return table[name][np.searchsorted(table["env_steps"], steps)]
 
     x = {name: np.mean([column(table, name) for table in tables], axis=0) for name in AXES}
-    values = np.array([column(table, name) for table, name in seeds], np.float64)
-    single = len(values) == 1 and metric == RETURN
-    spread = np.nan_to_num(np.array(column(tables[0], "eval/return_std"))) if single else None
-    label = literal(label)
-    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, task)
+    values = np.array([column(table, name) for table, name in seeds])
+    spread = np.nan_to_num(column(tables[0], SPREAD)) if len(values) == 1 and metric == RETURN else None
+    label = literal(group.label)
+    return Curve(label if len(values) == 1 else f"{label} ({len(values)} seeds)", x, values, spread, group.task)
+
+
+def _seed_number(key: str) -> int:
+    return int(key.partition("/")[0].removeprefix("seed_"))
 
 
 def _seed_key(key: str, metric: str) -> bool:

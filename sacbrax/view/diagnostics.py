@@ -43,7 +43,11 @@ PANELS = (
     Panel("environment steps per second", {"time/env_steps_per_second": ""}),
     Panel("gradient steps per second", {"time/gradient_steps_per_second": ""}),
 )
-COUNTS = {"train/faults": "faults of the simulation", "train/skipped_updates": "skipped updates"}
+COUNTS = {
+    "train/faults": "faults of the simulation",
+    "train/bounded": "numbers beyond ten deviations",
+    "train/skipped_updates": "skipped updates",
+}
 UNINTERESTING = {"train/episodes"}  # how many ended since the row before
 
 

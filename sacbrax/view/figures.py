@@ -1,6 +1,7 @@
 """What all pictures share: matplotlib without a display, and files written or refused in one line."""
 
 import errno
+import io
 import os
 import tempfile
 from collections.abc import Callable
@@ -38,6 +39,16 @@ def check(out: Path) -> None:
         tempfile.TemporaryFile(dir=out.parent).close()
 
     save(out, attempt)
+
+
+def svg(plt: Any, figure: Any) -> str:
+    """A figure as an element of a page, its text as text; it is closed."""
+    text = io.StringIO()
+    salt = f"figure {figure.number}"  # names inside differ from other figures'
+    with plt.rc_context({"svg.hashsalt": salt, "svg.fonttype": "none"}):
+        figure.savefig(text, format="svg", metadata={"Date": None})
+    plt.close(figure)
+    return text.getvalue()[text.getvalue().index("<svg") :]
 
 
 def save(out: Path, write: Callable[[], Any]) -> None:

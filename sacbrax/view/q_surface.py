@@ -1,7 +1,7 @@
 """The Q function over two action dimensions with sampled actions on it, from a policy file and NumPy alone.
 
 A dot is an action the policy draws, the star its deterministic action; the dimensions not shown are the star's. One
-panel for each observation; as a GIF, one frame for each light snapshot of a run.
+panel for each observation, with Q's scale beside it; as a GIF, one frame for each light snapshot of a run.
 """
 
 import argparse
@@ -19,6 +19,7 @@ from sacbrax.view.figures import load_matplotlib, save
 
 GRID = 61  # points along each action dimension
 LEVELS = 15
+DOT, STAR = "actions the policy draws", "its deterministic action"
 
 
 def draw(source: str, out: Path, args: argparse.Namespace) -> None:
@@ -32,14 +33,16 @@ def draw(source: str, out: Path, args: argparse.Namespace) -> None:
         observations = visited_observations(policies[-1], args.steps, args.seed, imports=args.imports)
     titles = [f"observation {i}" for i in range(len(observations))] if args.observations else None
     titles = titles or [f"step {step} of an episode" for step in args.steps]
-    figure, axes = plt.subplots(1, len(titles), figsize=(4.2 * len(titles), 4.2), squeeze=False, layout="constrained")
+    figure = plt.figure(figsize=(4.6 * len(titles), 4.4), layout="constrained")
 
     def frame(policy: NumpyPolicy) -> None:
+        figure.clear()
+        axes = figure.subplots(1, len(titles), squeeze=False)[0]
         rng = np.random.default_rng(args.seed)
-        for axis, title, observation in zip(axes[0], titles, observations, strict=True):
-            axis.clear()
+        for axis, title, observation in zip(axes, titles, observations, strict=True):
             axis.set_title(title, fontsize="medium")
             draw_panel(axis, policy, observation, dims, args.samples, rng)
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
         steps = policy.header.get("env_steps")
         figure.suptitle(f"Q after {steps:,} env steps" if isinstance(steps, int) else "Q")
 
@@ -57,7 +60,7 @@ def draw(source: str, out: Path, args: argparse.Namespace) -> None:
 def draw_panel(
     axis: Any, policy: NumpyPolicy, observation: np.ndarray, dims: Sequence[int], samples: int, rng: np.random.Generator
 ) -> None:
-    """One observation [O]: level curves over two action dimensions, or one curve where there is one dimension."""
+    """One observation [O]: level curves over two action dimensions with their scale, or one curve over the only one."""
     values = np.linspace(-1.0, 1.0, GRID, dtype=np.float32)
     star = policy(observation)
     drawn = policy.sample(np.tile(observation, (samples, 1)), rng)
@@ -65,14 +68,15 @@ def draw_panel(
     if len(dims) == 1:
         axis.plot(values, q)
         height = np.interp(drawn[:, dims[0]], values, q)
-        axis.plot(drawn[:, dims[0]], height, "k.", markersize=3, alpha=0.5)
-        axis.plot(star[dims[0]], np.interp(star[dims[0]], values, q), "r*", markersize=12)
+        axis.plot(drawn[:, dims[0]], height, "k.", markersize=3, alpha=0.5, label=DOT)
+        axis.plot(star[dims[0]], np.interp(star[dims[0]], values, q), "r*", markersize=12, ls="", label=STAR)
         axis.set(xlabel=f"action {dims[0]}", ylabel="Q", xlim=(-1.05, 1.05))
         return
-    axis.contourf(values, values, q, LEVELS, cmap="viridis")
+    filled = axis.contourf(values, values, q, LEVELS, cmap="viridis")
+    axis.figure.colorbar(filled, ax=axis, label="Q", shrink=0.8)
     axis.contour(values, values, q, LEVELS, colors="white", linestyles="solid", linewidths=0.5, alpha=0.6)
-    axis.plot(drawn[:, dims[0]], drawn[:, dims[1]], "k.", markersize=3, alpha=0.6)
-    axis.plot(star[dims[0]], star[dims[1]], "r*", markersize=12, markeredgecolor="white")
+    axis.plot(drawn[:, dims[0]], drawn[:, dims[1]], "k.", markersize=3, alpha=0.6, label=DOT)
+    axis.plot(star[dims[0]], star[dims[1]], "r*", markersize=12, markeredgecolor="white", ls="", label=STAR)
     axis.set(xlabel=f"action {dims[0]}", ylabel=f"action {dims[1]}", xlim=(-1.05, 1.05), ylim=(-1.05, 1.05))
     axis.set_aspect("equal")
 

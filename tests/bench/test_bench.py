@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -177,7 +178,7 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
     ("arguments", "says"),
     [
         (["upgrade"], "choose from physics, update, roofline, train, peers"),
-        (["update", "--repeats", "0"], "positive whole number"),
+        (["update", "--repeats", "0"], "a whole number, positive"),
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "--algorithm"),
         (["update", "--algorithm", "sac_v1", "--beside-brax"], "--beside-brax"),
@@ -204,6 +205,27 @@ def test_the_overviews_list_what_exists(capsys: pytest.CaptureFixture[str]) -> N
     package = Path(overview.__file__).parent
     for name in overview.COMMANDS:
         assert (f"  {name} " in out) == ((package / f"{name}.py").exists() or (package / name).is_dir())
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_physics_shows_its_table_once_where_both_streams_go_to_one_place(
+    together: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XLA_FLAGS", "")
+    monkeypatch.setattr(physics, "ENGINES", {"fused": lambda engine, n, subject: ((lambda calls: 0.01 * calls), 0.0)})
+    errors = (tmp_path / "errors").open("w")
+    output = (tmp_path / "errors").open("a") if together else (tmp_path / "output").open("w")
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setattr(sys, "stderr", errors)
+    with errors, output:
+        assert main(["physics", "--engines", "fused", "--num-envs", "2", "4"]) == 0
+    tables = [path.read_text() for path in sorted(tmp_path.iterdir())]
+    assert len(tables) == 1 if together else tables[0] == tables[1]
+    assert [line.split()[:2] for line in tables[0].splitlines()[1:]] == [
+        ["engine", "envs"],
+        ["fused", "2"],
+        ["fused", "4"],
+    ]
 
 
 def test_physics_prints_rows_as_they_come_and_one_json_object(

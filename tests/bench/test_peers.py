@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from sacbrax.bench import peers
+from sacbrax.bench import peers, virtual_environments
 from sacbrax.bench.__main__ import main
 from sacbrax.bench.peers import PEERS, Peer
 from sacbrax.core.errors import Interrupted
@@ -171,7 +171,7 @@ def test_a_signal_ends_the_driver_too(tmp_path: Path, monkeypatch: pytest.Monkey
     thread = threading.Thread(target=interrupt)
     thread.start()
     with pytest.raises(Interrupted):
-        peers._command([sys.executable, "-c", script])
+        virtual_environments.command([sys.executable, "-c", script])
     thread.join()
     signal.set_wakeup_fd(listening)
     with pytest.raises(ProcessLookupError):

@@ -14,6 +14,7 @@ import mujoco.rollout
 import numpy as np
 import pytest
 
+from sacbrax.engines import batched
 from sacbrax.engines.fused import fused
 from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.swimmer.dynamics import accelerations, motor_torques, reduced_system, sincos
@@ -281,6 +282,27 @@ def test_the_fused_engine_takes_any_number_of_environments(n: int) -> None:
     if n % 2 == 0:
         nested = jax.jit(jax.vmap(jax.vmap(engine.step)))(*(x.reshape(2, n // 2, -1) for x in states))
         np.testing.assert_allclose(nested[0].reshape(n, -1), qpos, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("links", "integrator"), [(3, "RK4"), (3, "Euler"), pytest.param(5, "RK4", marks=slow)])
+def test_the_program_of_a_gpu_computes_what_that_of_a_cpu_does(links: int, integrator: str) -> None:
+    """All environments in one kernel a time step, its Runge-Kutta stages written out, and blocks with a loop of stages:
+    the same to rounding, each environment with fluid and gears of its own."""
+    model, frame_skip = build("gym", links, integrator)
+    engine, rng = FusedSwimmer(model, frame_skip), np.random.default_rng(0)
+    with jax.enable_x64(True):
+        states = [jnp.asarray(x) for x in stable_states(model, 20, frame_skip)]
+        factors = jnp.asarray(rng.uniform(0.7, 1.3, (len(states[0]), 2 + model.nu)))
+        rows, blocks = (
+            jax.jit(functools.partial(way, engine))(*states, factors)
+            for way in (batched.step_rows, batched.step_blocks)
+        )
+        written_out = str(jax.make_jaxpr(functools.partial(batched.step_rows, engine))(*states))
+    assert ("optimization_barrier" in written_out) == (integrator == "RK4")
+    for a, b, before in zip(rows, blocks, states, strict=False):
+        assert a.dtype == jnp.float64
+        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-12)
+        assert np.abs(a - before).max() > 1e-2  # it moves
 
 
 def test_the_engine_sees_all_environments_at_once() -> None:

@@ -67,7 +67,7 @@ def mujocos(model: mujoco.MjModel, skip: int, *state: np.ndarray) -> tuple[np.nd
 
 def eager_step(engine: FusedPlanar, *state: np.ndarray) -> tuple[Any, Any]:
     """As a GPU runs it: rows, without the functions of a CPU, which take long to compile."""
-    return jax.jit(functools.partial(engine.integrate, lambda f: f))(*(jnp.asarray(x) for x in state))
+    return jax.jit(functools.partial(engine.steps.integrate, lambda f: f))(*(jnp.asarray(x) for x in state))
 
 
 @pytest.mark.parametrize(("name", "wild"), [("half_cheetah", 1.0), ("walker2d_v5", 1.0), ("reacher", 1.0)])
@@ -87,7 +87,7 @@ def test_an_environment_step_in_float64(name: str, wild: float) -> None:
 def test_wild_and_resting_states_in_float64(name: str) -> None:
     model = load(name)
     with jax.enable_x64(True):
-        step = jax.jit(functools.partial(FusedPlanar(model, MODELS[name]).integrate, lambda f: f))
+        step = jax.jit(functools.partial(FusedPlanar(model, MODELS[name]).steps.integrate, lambda f: f))
         for seed, wild in enumerate((0.01, 0.3, 1.0, 3.0)):
             state = states(model, wild, np.random.default_rng(seed))
             for _ in range(3):  # some of them come to rest on the floor, or bounce off it
@@ -96,6 +96,35 @@ def test_wild_and_resting_states_in_float64(name: str) -> None:
                 np.testing.assert_allclose(ours[0], qpos, rtol=1e-8, atol=1e-8)
                 np.testing.assert_allclose(ours[1], qvel, rtol=1e-8, atol=1e-8 * max(1, np.abs(qvel).max()))
                 state = (qpos, qvel, state[2])
+
+
+@pytest.mark.parametrize(("name", "rail"), [("inverted_double_pendulum", 1.05), ("reacher", 0.1)])
+def test_what_is_derived_of_the_last_evaluation(name: str, rail: float) -> None:
+    """Of carts beyond the end of their rail, arms within and beyond their range."""
+    model, rng = load(name), np.random.default_rng(4)
+    qpos, qvel, ctrl = states(model, 1.0, rng)
+    qvel[: N // 2] *= 0.1  # these stay there for all the time steps
+    qpos[: N // 2, 0] = rail * np.sign(qpos[: N // 2, 0])
+    if name == "reacher":
+        qpos[: N // 2, 1] = 3.05
+    data, expected = mujoco.MjData(model), []
+    for q, v, u in zip(qpos, qvel, ctrl, strict=True):
+        mujoco.mj_resetData(model, data)
+        data.qpos[:], data.qvel[:], data.ctrl[:] = q, v, u
+        mujoco.mj_step(model, data, MODELS[name])
+        expected.append([np.array(getattr(data, field)) for field in ("qpos", "xpos", "site_xpos", "qfrc_constraint")])
+    with jax.enable_x64(True):
+        engine, none = FusedPlanar(model, MODELS[name]), jnp.zeros((N, 0))
+        found = jax.jit(jax.vmap(engine.advance))(jnp.asarray(qpos), jnp.asarray(qvel), none, jnp.asarray(ctrl))
+        begun = jax.jit(jax.vmap(engine.start))(jnp.asarray(qpos), jnp.asarray(qvel))
+    pushed = np.abs([x[3] for x in expected]).max(axis=1) > 1e-3
+    assert 4 < pushed.sum() < N - 4, "the case needs limits that push, and others"
+    for i, field in enumerate(("qpos", "xpos", "site_xpos", "qfrc_constraint")):
+        np.testing.assert_allclose(getattr(found, field), [x[i] for x in expected], rtol=1e-8, atol=1e-8)
+    data.qpos[:], data.qvel[:], data.ctrl[:] = qpos[0], qvel[0], 0
+    mujoco.mj_forward(model, data)
+    for field in ("xpos", "site_xpos", "qfrc_constraint"):
+        np.testing.assert_allclose(getattr(begun, field)[0], getattr(data, field), rtol=1e-8, atol=1e-8)
 
 
 def test_blocks_of_a_cpu_compute_the_same_in_float32() -> None:

@@ -27,6 +27,7 @@ from sacbrax.training.trainer import Trainer
 
 slow = pytest.mark.slow
 BRAX = [name for name, path in ENVS.items() if path.startswith("sacbrax.envs.tasks.brax")]
+PLANAR = ["halfcheetah", "hopper", "inverted_double_pendulum", "inverted_pendulum", "reacher", "walker2d"]
 DEFAULT = ("inverted_pendulum",)  # MJX takes long to compile
 
 
@@ -39,7 +40,7 @@ def test_what_is_carried_gives_braxs_own_results(name: str) -> None:
     """Steps from what is carried beside steps of Brax's whole state, in float64: what remains is rounding."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # Brax's own, of MJX
-        env: Any = make_env(name)
+        env: Any = make_env(name, "mjx")
         whole = jax.jit(env.env.reset)(jax.random.key(0))
         state = jax.jit(env.reset)(jax.random.key(0))
         step, whole_step = jax.jit(env.step), jax.jit(env.env.step)
@@ -54,6 +55,28 @@ def test_what_is_carried_gives_braxs_own_results(name: str) -> None:
     assert env.observation_size == state.obs.size
     carried, all_of_it = (sum(leaf.nbytes for leaf in jax.tree.leaves(x)) for x in (state, whole))
     assert carried < all_of_it / 4
+
+
+@pytest.mark.parametrize("name", with_slow(PLANAR))
+def test_planar_tasks_are_the_same_on_the_fused_engine(name: str) -> None:
+    """Beside MJX with a solver that does not stop early, in float64: the states, and all that Brax's code reads."""
+    with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        fused, mjx = make_env(name, "fused"), make_env(name, "mjx", solver_iterations=60, ls_iterations=60)
+        assert (fused.backend, mjx.backend, make_env(name).backend) == ("fused", "mjx", "fused")
+        ours, theirs = (jax.jit(env.reset)(jax.random.key(0)) for env in (fused, mjx))
+        step, their_step, rng = jax.jit(fused.step), jax.jit(mjx.step), np.random.default_rng(0)
+        for _ in range(8):
+            for field in ("obs", "reward", "done"):
+                np.testing.assert_allclose(getattr(ours, field), getattr(theirs, field), rtol=1e-5, atol=1e-5)
+            np.testing.assert_allclose(ours.pipeline_state.x.pos, theirs.pipeline_state.x.pos, atol=1e-6)
+            assert (
+                jnp.abs(jnp.abs(jnp.sum(ours.pipeline_state.x.rot * theirs.pipeline_state.x.rot, -1)) - 1).max() < 1e-9
+            )
+            action = jnp.asarray(rng.uniform(-1, 1, fused.action_size))
+            ours, theirs = step(ours, action), their_step(theirs, action)
+    with pytest.raises(ValueError, match=r"env\.kwargs: solver_iterations caps MJX's solver"):
+        make_env(name, solver_iterations=4)
 
 
 def test_a_pool_is_drawn_from_and_its_states_are_never_computed_again() -> None:
@@ -196,7 +219,7 @@ def test_every_start_has_its_own_model_where_the_task_prefers_a_pool() -> None:
 
 def test_a_start_is_observed_with_its_own_model() -> None:
     """The reacher's tip is where the links that were drawn put it, as C MuJoCo has it."""
-    task: Any = make_env("reacher_v5")
+    task: Any = make_env("reacher_v5", "mjx")
     own = np.asarray(task.model.body_pos, np.float32)
     env = Randomized(task, lambda key: {"body_pos": own * jax.random.uniform(key, minval=0.5, maxval=2.0)})
     state: Any = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), 3))

@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 import pytest
 
-from sacbrax.bench.parity import compare
+from sacbrax.bench.parity import compare, engines
 from sacbrax.engines.mjx_contacts import mujocos_frames
 from sacbrax.engines.upstream import mjx
 from sacbrax.envs import ENVS, make_env
@@ -17,13 +17,19 @@ from sacbrax.envs.tasks.gymnasium_base import load_model
 from sacbrax.view.episode import GYMNASIUM_IDS
 
 V5 = [name for name, path in ENVS.items() if path.startswith("sacbrax.envs.tasks.gymnasium")]
-CASES = [name if name == "inverted_pendulum_v5" else pytest.param(name, marks=pytest.mark.slow) for name in V5]
+QUICK = ("inverted_pendulum_v5", "inverted_double_pendulum_v5", "reacher_v5")  # to compile
+CASES = [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in V5]
+ENGINES = [
+    pytest.param(name, engine, marks=() if engine == "fused" and name in QUICK else pytest.mark.slow)
+    for name in V5
+    for engine in engines(name)
+]
 
 
-@pytest.mark.parametrize("name", CASES)
-def test_a_step_equals_gymnasiums(name: str) -> None:
+@pytest.mark.parametrize(("name", "engine"), ENGINES)
+def test_a_step_equals_gymnasiums(name: str, engine: str) -> None:
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"):
-        row = compare(name, 16)
+        row = compare(name, 16, engine=engine)
     assert row["ends_differ"] == 0
     assert row["start"] < 1e-12
     # MuJoCo 4.0 integrates free joints a little differently from MJX (docs/environments.md), and contacts are stiff.
@@ -49,6 +55,20 @@ def test_starts_have_gymnasiums_spread(name: str) -> None:
         spread = other.std(axis=0)
         np.testing.assert_allclose(np.asarray(mine).mean(axis=0), other.mean(axis=0), atol=0.3 * spread.max() + 1e-7)
         np.testing.assert_allclose(np.asarray(mine).std(axis=0), spread, rtol=0.25, atol=1e-7)
+
+
+def test_the_tasks_that_the_fused_engine_covers() -> None:
+    covered = {name for name in V5 if engines(name)[0] == "fused"}
+    assert covered == {*QUICK, "halfcheetah_v5", "hopper_v5", "walker2d_v5"}
+    with pytest.raises(
+        ValueError, match=r"env\.engine=fused does not cover the hinge ankle_1, which .*; use env\.engine=mjx"
+    ):
+        make_env("ant_v5", engine="fused")
+
+
+def test_caps_of_mjxs_solver_are_refused_elsewhere() -> None:
+    with pytest.raises(ValueError, match=r"env\.kwargs: ls_iterations caps MJX's solver; it needs env\.engine=mjx"):
+        make_env("hopper_v5", ls_iterations=4)
 
 
 def test_the_action_range_is_the_actuators() -> None:

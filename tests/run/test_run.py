@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from sacbrax import config as config_lib
 from sacbrax import train as train_door
 from sacbrax.config import Config, ConfigError
 from sacbrax.run.loop import Result, run
+from sacbrax.sinks.console import Reporter
 from sacbrax.sweep import __main__ as sweep_door
 
 Tiny = Callable[..., Config]
@@ -227,7 +229,7 @@ def test_bad_arguments_are_one_line_and_status_2(arguments: list[str], capfd: py
 def start(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     """`python -m sacbrax.train` in a process of its own, in `directory`."""
     here = Path(__file__).parents[1] / "support"
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])}
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(here), str(here.parents[1])])}
     command = [sys.executable, "-m", "sacbrax.train", *arguments]
     return subprocess.Popen(
         command, cwd=directory, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -244,7 +246,7 @@ def test_the_command_exits_2_with_one_line(config_file: Path) -> None:
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_with_its_summary(number: signal.Signals, status: int, config_file: Path) -> None:
     overrides = ["run.dir=run", "train.total_env_steps=100_000_000", "run.compilation_cache=true"]
-    process = start(config_file.parent, "tiny.yaml", "--quiet", *overrides)
+    process = start(config_file.parent, "tiny.yaml", *overrides)
     metrics, deadline = config_file.parent / "run" / "metrics.jsonl", time.monotonic() + 120
     while not (metrics.exists() and metrics.read_text().count("\n") >= 2):
         assert process.poll() is None, process.communicate()
@@ -252,10 +254,26 @@ def test_a_signal_ends_the_run_with_its_summary(number: signal.Signals, status: 
         time.sleep(0.05)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
-    assert (process.returncode, out, err) == (status, "", "")
+    assert (process.returncode, out) == (status, "")
+    *_, last = err.splitlines()
+    assert re.fullmatch(r"interrupted at [\d,]+ env steps, saved in run; the same command goes on", last)
+    assert "best return" not in err
     summary = json.loads((config_file.parent / "run" / "summary.json").read_text())
     assert summary["interrupted"] is True
     assert summary["metrics"] == rows(config_file.parent / "run")[-1]
+
+
+def test_an_interrupted_run_that_saves_nothing_says_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(self: Reporter, metrics: Any) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Reporter, "evaluation", interrupt)
+        assert run(make_tiny(f"run.dir={tmp_path / 'run'}", "checkpoint.full=false")).interrupted_by == signal.SIGTERM
+    *_, last = capsys.readouterr().err.splitlines()
+    assert re.match(
+        r"interrupted at \d+ env steps; not saved, for checkpoint\.full is false; what was logged is in", last
+    )
 
 
 def test_the_library_is_the_command(tmp_path: Path) -> None:

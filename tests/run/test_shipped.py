@@ -4,6 +4,7 @@ import importlib
 import inspect
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -36,32 +37,32 @@ PATHS = list(config_lib.trainable_configs().values())
 def on_mjx(path: Path) -> bool:
     """Whether its physics is one of those that take minutes to compile."""
     env = config_lib.load(path).env
-    return env.engine == "mjx" or _class(env.name)[0].endswith(("brax", "gymnasium_tasks", "playground"))
+    return (env.engine or getattr(_class(env.name), "default_engine", "mjx")) == "mjx"
 
 
-def _class(task: str) -> tuple[str, str]:
-    """Module and name of its class."""
+def _class(task: str) -> Any:
+    """A task's own."""
     module, _, name = ENVS.get(task, "sacbrax.envs.tasks.playground:PlaygroundTask").partition(":")
-    return module, name
+    return getattr(importlib.import_module(module), name)
 
 
-# Programs that differ from another configuration's in sizes alone, or in a policy that test_policies has.
-REPEATED = ("swimmer_best", "swimmer_rllab")
+def repeated(path: Path) -> bool:
+    """Whether the program is another configuration's with other sizes, or has a policy that test_policies has."""
+    return path.stem == "swimmer_best" or path.parent.name == "paper"
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)
 def test_the_task_of_a_configuration_is_there(path: Path) -> None:
     """Names, options and combinations; the same runs one epoch below, slowly."""
     config = config_lib.load(path)
-    module, name = _class(config.env.name)
-    parameters = inspect.signature(getattr(importlib.import_module(module), name)).parameters
+    parameters = inspect.signature(_class(config.env.name)).parameters
     assert set(config.env.kwargs) <= set(parameters)
     assert config.train.total_env_steps > config.eval.every_env_steps
 
 
 @pytest.mark.parametrize(
     "path",
-    [pytest.param(path, marks=pytest.mark.slow) if on_mjx(path) or path.stem in REPEATED else path for path in PATHS],
+    [pytest.param(path, marks=pytest.mark.slow) if on_mjx(path) or repeated(path) else path for path in PATHS],
     ids=lambda path: path.stem,
 )
 def test_one_epoch(path: Path, tmp_path: Path) -> None:

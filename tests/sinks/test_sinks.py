@@ -1,6 +1,10 @@
 """Services that follow a run: what arrives there, that learning does not notice them, and what their failures do."""
 
+import contextlib
 import json
+import sqlite3
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -197,6 +201,74 @@ def test_wandb_without_a_connection(
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: logging.wandb: ")
+
+
+def other(row: dict) -> dict:
+    """As a run that goes on from a checkpoint measures it once more: only clocks differ."""
+    return row | {"wall_seconds": row["wall_seconds"] + 100.0}
+
+
+@pytest.mark.filterwarnings(*LIBRARIES)
+def test_mlflow_has_one_run_with_each_step_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gif: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    mlflow = pytest.importorskip("mlflow")
+    monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.chdir(tmp_path)  # where it keeps what is no number
+    config, directory = make_tiny("logging.mlflow=true", "train.seed=3"), tmp_path / "run"
+    directory.mkdir()
+    follow(config, directory, ROWS[:2])
+    # Once more from the checkpoint of row 0: row 1 is known there.
+    follow(config, directory, [other(ROWS[1]), ROWS[2]], before=ROWS[:1], video=gif)
+    assert capfd.readouterr().err == ""
+    client = mlflow.MlflowClient()
+    experiment = client.get_experiment_by_name("sacbrax").experiment_id
+    (found,) = client.search_runs([experiment])
+    assert (found.info.run_name, found.info.status) == ("run", "FINISHED")
+    assert found.data.params["train.seed"] == "3"
+    assert found.data.tags["best_return"] == "14.0"
+    assert (directory / "mlflow_id").read_text().strip() == found.info.run_id
+    for key in set(ROWS[0]) - {"env_steps"}:
+        expected = [(row["env_steps"], row[key]) for row in ROWS if row[key] is not None]
+        assert [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)] == expected, key
+    assert [file.path for file in client.list_artifacts(found.info.run_id, "videos")] == ["videos/policy.gif"]
+
+
+TRACKIO_TEST = """
+import sys
+from pathlib import Path
+sys.path[:0] = {paths!r}
+from test_sinks import ROWS, follow, other
+from tiny_config import make_tiny
+config, directory = make_tiny("logging.trackio=true", "train.seed=3"), Path({directory!r})
+follow(config, directory, ROWS[:2])
+follow(config, directory, [other(ROWS[1]), ROWS[2]], before=ROWS[:1], video=Path({gif!r}))
+"""
+
+
+@pytest.mark.filterwarnings(*LIBRARIES)
+def test_trackio_has_one_run_with_each_step_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gif: Path) -> None:
+    """In a process of its own: it reads where its database is when it is imported, and keeps threads."""
+    pytest.importorskip("trackio")
+    directory = tmp_path / "run"
+    directory.mkdir()
+    paths = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+    script = TRACKIO_TEST.format(paths=paths, directory=str(directory), gif=str(gif))
+    monkeypatch.setenv("TRACKIO_DIR", str(tmp_path / "trackio"))
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    (database,) = (tmp_path / "trackio").glob("sacbrax*.db")
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        stored = connection.execute("select run_name, step, metrics from metrics order by step, id").fetchall()
+    names = {name for name, _, _ in stored}
+    assert names == {(directory / "trackio_id").read_text().rpartition(" ")[0]}
+    metrics = [(step, json.loads(text)) for _, step, text in stored]
+    assert [(step, row) for step, row in metrics if "policy" not in row] == [
+        (row["env_steps"], {key: value for key, value in row.items() if value is not None}) for row in ROWS
+    ]
+    assert [step for step, row in metrics if "policy" in row] == [200]
 
 
 class Painter(Service):

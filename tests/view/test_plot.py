@@ -1,6 +1,7 @@
 """The plot door on files alone: curves of runs, the Q surface of a policy file, its animation, and its refusals."""
 
 import json
+import re
 import shutil
 
 import numpy as np
@@ -238,6 +239,14 @@ def test_q_surface_as_an_animation_over_the_snapshots(run, tmp_path):
     assert plot.main([str(run), "--kind", "q_surface", "--out", str(out), *observations]) == 0
     first, _, last = frames(out)
     assert np.any(first != last)
+
+
+def test_q_surface_has_a_scale_and_says_what_star_and_dots_are(run, tmp_path):
+    options = ["--observations", str(tmp_path / "observations.npy"), "--out", str(tmp_path / "q.svg")]
+    with load_matplotlib().rc_context({"svg.fonttype": "none"}):  # text as text
+        assert plot.main([str(run), "--kind", "q_surface", *options]) == 0
+    text = re.findall(r"<text[^>]*>([^<]*)</text>", (tmp_path / "q.svg").read_text())
+    assert {"Q", "action 0", "action 1", "actions the policy draws", "its deterministic action"} <= set(text)
 
 
 def test_surface_is_the_smallest_critic_on_the_grid(run):

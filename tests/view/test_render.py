@@ -1,17 +1,20 @@
 """Videos, animated pictures and pages of an episode: what they show, and the player in a real browser."""
 
+import itertools
 import json
 import re
 import subprocess
 import sys
+import time
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import mujoco
 import numpy as np
 import pytest
-from browser import needs_browser, open_page
+from browser import Tab, needs_browser, open_page, tab
 from PIL import Image, ImageSequence
 
 from sacbrax import render
@@ -253,6 +256,74 @@ def test_the_player_in_a_browser(episode: Episode, tmp_path: Path) -> None:
     broken = episode_page.page(episode, "broken").replace("draw();", "nothing_of_that_name();", 1)
     (tmp_path / "broken.html").write_text(broken, encoding="utf-8")
     assert len(open_page(tmp_path / "broken.html")[1]) > 0, "the test would see an error"
+
+
+MANY_EVENTS = """(() => {
+  const picture = document.querySelector(".picture"), slider = document.querySelector("input");
+  picture.setPointerCapture = () => {};
+  const point = (kind, x) =>
+    picture.dispatchEvent(new PointerEvent(kind, { pointerId: 1, buttons: 1, clientX: x, clientY: 200 }));
+  point("pointerdown", 100);
+  for (let i = 0; i < 300; i++) point("pointermove", 100 + i);
+  point("pointerup", 400);
+  for (let i = 0; i < 300; i++) {
+    slider.value = i % 50;
+    slider.dispatchEvent(new Event("input"));
+  }
+})()"""
+
+
+@needs_browser
+def test_the_mouse_moves_the_camera_and_the_time(episode: Episode, tmp_path: Path) -> None:
+    (tmp_path / "swim.html").write_text(episode_page.page(episode, "a swimmer"), encoding="utf-8")
+    with tab(tmp_path, 1000, 1000) as page:
+        page.open((tmp_path / "swim.html").as_uri())
+        page.wait("document.querySelector('input').value > 0")  # it plays by itself
+        page.click(*page.middle("button"))
+        assert page.run("document.querySelector('button').textContent") == "play"
+        page.click(*page.middle("input"))
+        assert now(page) == pytest.approx(25, abs=1), "the slider's middle is the episode's"
+        x, y = page.middle(".traces")
+        page.click(x + 68 / 2, y)  # the middle of the traces, right of their names
+        assert now(page) == pytest.approx(25, abs=1)
+        x, y = page.middle(".picture")
+        views = [page.picture()]
+        moves: tuple[Callable[[], None], ...] = (
+            lambda: page.drag((x, y), (x + 150, y - 100)),
+            lambda: page.drag((x, y), (x + 150, y), modifiers=SHIFT),
+            lambda: page.mouse("mouseWheel", x, y, deltaX=0, deltaY=-500),
+        )
+        for move in moves:
+            move()
+            views.append(settled(page))
+        assert all((a != b).any(axis=-1).mean() > 0.03 for a, b in itertools.pairwise(views)), "turned, moved, closer"
+        page.click(x, y, count=2)
+        np.testing.assert_array_equal(settled(page), views[0])
+        assert now(page) == pytest.approx(25, abs=1), "the camera is not the time"
+        began = time.monotonic()
+        page.run(MANY_EVENTS)
+        settled(page)
+        assert now(page) == 49
+        assert time.monotonic() - began < 15, "one picture for many events; 600 take half a minute here"
+        page.run("document.querySelector('select').value = '4'")
+        page.click(*page.middle("button"))
+        page.wait("document.querySelector('input').value < 49")  # from the start again
+        assert page.errors == []
+
+
+SHIFT = 8
+
+
+def now(page: Tab) -> int:
+    """The frame that the slider shows once the page has drawn."""
+    page.run("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return int(page.run("document.querySelector('input').value"))
+
+
+def settled(page: Tab) -> np.ndarray:
+    """What is seen after all that was asked for."""
+    now(page)
+    return page.picture()
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,8 @@
-"""The compiler's options for long chains on MJX reach every program that steps an environment, where they are known."""
+"""The compiler's options for long chains on MJX reach every program that steps an environment, where they are known;
+those of one graph on a GPU."""
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -8,13 +10,16 @@ import jaxlib
 import pytest
 from tiny_config import make_tiny
 
+from sacbrax.config import ConfigError
 from sacbrax.envs import compiler_options, make_env
 from sacbrax.gym import TaskEnv, TaskVectorEnv
 from sacbrax.policy_file.files import load_policy
+from sacbrax.training.plan import Plan
 from sacbrax.training.programs import Programs
 from sacbrax.training.trainer import Trainer
 from sacbrax.view.episode import play
 from sacbrax.view.evaluation import evaluate_engine
+from sacbrax.xla.compiler_options import one_graph
 
 
 @pytest.mark.parametrize("name", ["pusher", "hopper_v5", "probes:Cue", "swimmer"])
@@ -53,3 +58,22 @@ def test_every_door_hands_them_over(door: str, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(f"{module}.compiler_options", lambda env: {"xla_of_ours": True})
     with pytest.raises(Exception, match="xla_of_ours"):
         DOORS[door]()
+
+
+def test_a_gpu_that_is_asked_to_makes_one_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+    def options(platform: str, *overrides: str) -> dict[str, Any]:
+        device: Any = SimpleNamespace(platform=platform)
+        return Programs(Trainer(make_tiny(*overrides)), plan=Plan(devices=(device,)))._options
+
+    assert not options("gpu")
+    assert not options("cpu", "run.gpu_graph=true")
+    monkeypatch.setattr(jaxlib, "__version__", "0.11.0")
+    with pytest.raises(ConfigError, match=r"^run\.gpu_graph: known for jaxlib 0\.10, not for 0\.11\.0"):
+        options("gpu", "run.gpu_graph=true")
+    monkeypatch.setattr(jaxlib, "__version__", "0.10.9")
+    assert options("gpu", "run.gpu_graph=true") == one_graph()
+
+
+@pytest.mark.skipif(not jaxlib.__version__.startswith("0.10."), reason="options of jaxlib 0.10")
+def test_the_compiler_knows_the_options_of_one_graph() -> None:
+    assert jax.jit(lambda x: x + 1, compiler_options=one_graph())(1) == 2

@@ -1,5 +1,6 @@
 """The fused engine of planar mechanisms: MuJoCo's physics of the half-cheetah and its like as arithmetic on rows."""
 
+import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -12,6 +13,7 @@ from sacbrax.engines import batched
 from sacbrax.engines.engine import refuse
 from sacbrax.engines.integrators import euler, rk4
 from sacbrax.engines.planar.acceleration import acceleration, motor_forces
+from sacbrax.engines.planar.derived import Derived, derive
 from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
 from sacbrax.engines.planar.rows import Rows
@@ -23,31 +25,74 @@ class FusedPlanar:
     name = "fused"
 
     def __init__(self, model: mujoco.MjModel, frame_skip: int) -> None:
-        self.frame_skip = frame_skip
         self.mechanism = read_mechanism(model)
         _compare_with_mujoco(model, self.mechanism)
+        self.steps = _Steps(self.mechanism, frame_skip)
+        self._recalled = _Steps(self.mechanism, frame_skip, recalls=True)
 
     def step(
         self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
     ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        if fields:
-            raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")
-        return batched.step(self, qpos, qvel, ctrl)
+        _one_model(fields)
+        qpos, qvel = batched.step(self.steps, qpos, qvel, ctrl)
+        return qpos, qvel
 
-    def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, Array]:
-        """`frame_skip` time steps of [N, ...] arrays."""
+    def start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> Derived:
+        """What is derived of a state without controls. What the caller does not read costs nothing."""
+        _one_model(fields)
+        q, v = list(qpos[:, None]), list(qvel[:, None])
+        _, a = acceleration(self.mechanism, q, v, [0.0] * len(self.mechanism.motors), [jnp.zeros_like(x) for x in v], 0)
+        return derive(self.mechanism, qpos, qvel, q, v, a)
+
+    def advance(
+        self,
+        qpos: Array,
+        qvel: Array,
+        warmstart: Array,
+        ctrl: Array,
+        fields: Mapping[str, Array] = MappingProxyType({}),
+    ) -> Derived:
+        """The state after `frame_skip` time steps, and what is derived of the last evaluation of the dynamics, a little
+        before, as in MuJoCo."""
+        _one_model(fields)
+        qpos, qvel, last = batched.step(self._recalled, qpos, qvel, ctrl)
+        n = qvel.shape[0]
+        a, q, v = (list(last[i : i + n, None]) for i in (0, n, 2 * n))
+        return derive(self.mechanism, qpos, qvel, q, v, a)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Steps:
+    """`frame_skip` time steps of a batch."""
+
+    mechanism: Mechanism
+    frame_skip: int
+    recalls: bool = False  # the state and the accelerations of the last evaluation, [N, 3 nv]
+
+    @property
+    def memory(self) -> int:
+        return 3 * len(self.mechanism.dofs) * self.recalls
+
+    def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, ...]:
+        """Of arrays [N, ...]; the only input is the controls."""
         mechanism, h = self.mechanism, self.mechanism.timestep
         q, v, forces = list(qpos.T), list(qvel.T), motor_forces(mechanism, list(inputs[0].T))
         implicit = h if mechanism.integrator == "Euler" else 0.0
 
-        def accelerate(q: Rows, v: Rows, forces: Rows, guess: Rows) -> tuple[Rows, Rows]:
-            return acceleration(mechanism, q, v, forces, guess, implicit)
+        def accelerate(q: Rows, v: Rows, forces: Rows, memory: Rows) -> tuple[Rows, Rows]:
+            a, guess = acceleration(mechanism, q, v, forces, memory[: len(v)], implicit)
+            return a, [*guess, *q, *v] if self.recalls else guess
 
         integrate = rk4 if mechanism.integrator == "RK4" else euler
-        at_rest = [jnp.zeros_like(x) for x in v]
-        q, v = integrate(accelerate, h, self.frame_skip, q, v, forces, at_rest, once)
-        return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
+        memory = [jnp.zeros_like(x) for x in v] + ([*q, *v] if self.recalls else [])
+        out = integrate(accelerate, h, self.frame_skip, q, v, forces, memory, once)
+        return tuple(jnp.stack(rows, axis=1) for rows in out[: 2 + self.recalls])
+
+
+def _one_model(fields: Mapping[str, Array]) -> None:
+    if fields:
+        raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")
 
 
 def _compare_with_mujoco(model: mujoco.MjModel, mechanism: Mechanism) -> None:

@@ -116,9 +116,19 @@ class Motor:
 
 
 @dataclasses.dataclass(frozen=True)
-class Mechanism:
-    """All that the dynamics need of a model."""
+class Site:
+    """A point that tasks ask for."""
 
+    body: int
+    place: Point  # in the body's frame
+    depth: float  # across the plane
+
+
+@dataclasses.dataclass(frozen=True)
+class Mechanism:
+    """All that the dynamics need of a model, and what tells its places in space."""
+
+    plane: tuple[int, int]  # which of x, y, z are u and v
     timestep: float
     integrator: str  # Euler or RK4
     gravity: Point
@@ -127,6 +137,8 @@ class Mechanism:
     contacts: tuple[Contact, ...]
     pairs: tuple[Pair, ...]
     motors: tuple[Motor, ...]
+    depths: tuple[float, ...]  # of the bodies' frames across the plane
+    sites: tuple[Site, ...]
 
 
 def read_mechanism(model: mujoco.MjModel) -> Mechanism:
@@ -200,7 +212,12 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
             )
         )
     contacts, pairs = _contacts(model, data, axis)
+    sites = []
+    for s, b in enumerate(model.site_bodyid):
+        place = _round(_turn(flat(data.site_xpos[s] - data.xpos[b]), -angle(data.xmat[b])))
+        sites.append(Site(int(b), place, float(data.site_xpos[s][axis])))
     return Mechanism(
+        plane=(u, v),
         timestep=float(model.opt.timestep),
         integrator={0: "Euler", 1: "RK4"}[int(model.opt.integrator)],
         gravity=flat(model.opt.gravity),
@@ -209,6 +226,8 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
         contacts=tuple(sorted(contacts, key=lambda contact: contact.body)),
         pairs=tuple(pairs),
         motors=tuple(_motor(model, a) for a in range(model.nu)),
+        depths=tuple(float(x) for x in data.xpos[:, axis]),
+        sites=tuple(sites),
     )
 
 

@@ -28,6 +28,7 @@ class FusedSwimmer:
     """Steps a planar swimmer `model` by `frame_skip` time steps of its own integrator."""
 
     name = "fused"
+    memory = 0
 
     def __init__(self, model: mujoco.MjModel, frame_skip: int) -> None:
         self.frame_skip = frame_skip
@@ -43,7 +44,8 @@ class FusedSwimmer:
         self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
     ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        return batched.step(self, qpos, qvel, ctrl, *([self._factors(fields, qpos)] if fields else []))
+        qpos, qvel = batched.step(self, qpos, qvel, ctrl, *([self._factors(fields, qpos)] if fields else []))
+        return qpos, qvel
 
     def _factors(self, fields: Mapping[str, Array], like: Array) -> Array:
         """What `fields` multiply: density, viscosity and each motor's gear, [2 + nu] relative to the model's own."""
@@ -67,14 +69,14 @@ class FusedSwimmer:
         chain = scaled(self.chain, *factors[0].T) if factors else self.chain
         torque = motor_torques(chain, list(ctrl.T))
 
-        def acceleration(q: Rows, v: Rows, torque: Rows, guess: Rows) -> tuple[Rows, Rows]:
-            return accelerations(chain, q, v, torque), guess
+        def acceleration(q: Rows, v: Rows, torque: Rows, memory: Rows) -> tuple[Rows, Rows]:
+            return accelerations(chain, q, v, torque), memory
 
         if chain.integrator == "RK4" and once is batched.whole:
             q, v = _rk4_written_out(chain, self.frame_skip, q, v, torque, once)
         else:
             integrate = rk4 if chain.integrator == "RK4" else euler
-            q, v = integrate(acceleration, chain.timestep, self.frame_skip, q, v, torque, [], once)
+            q, v, _ = integrate(acceleration, chain.timestep, self.frame_skip, q, v, torque, [], once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
 

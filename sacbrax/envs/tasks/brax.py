@@ -1,7 +1,8 @@
-"""Brax's own MuJoCo tasks on MJX: their models, observations, rewards and terminations, unchanged.
+"""Brax's own MuJoCo tasks: their models, observations, rewards and terminations, unchanged.
 
 A Brax state holds all of MJX's data, some 115 arrays. The next step reads four things of it, and only those are kept
-here; the results are the same to the bit.
+here; the results are the same to the bit. Tasks whose mechanism moves in a plane run on the fused engine instead, where
+it tells Brax's code what that reads.
 """
 
 from typing import Any, ClassVar
@@ -13,7 +14,9 @@ import numpy as np
 from flax import struct
 
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.upstream import Env, State, as_brax_needs, brax_envs, quiet
+from sacbrax.engines.engine import MakeEngine
+from sacbrax.engines.mjx import Mjx, refuse_caps
+from sacbrax.engines.upstream import Env, Motion, State, Transform, as_brax_needs, brax_envs, quiet
 
 
 class Physics(struct.PyTreeNode):
@@ -38,11 +41,15 @@ class BraxTask(Env):
             self.env: Any = brax_envs.get_environment(self.task, backend="mjx", **options)
         if limits:
             self.env.sys = self.env.sys.tree_replace(limits)
+        self._choose_engine()
         with as_brax_needs():
             start = jax.eval_shape(self.env.reset, jax.random.key(0))
         # What the steps do not read.
         self._template = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), start.pipeline_state)
         self._observation_size = int(start.obs.shape[-1])
+
+    def _choose_engine(self) -> None:
+        """Brax's own, MJX."""
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -94,13 +101,70 @@ class Ant(BraxTask):
     task = "ant"
 
 
-class HalfCheetah(BraxTask):
+class Links(struct.PyTreeNode):
+    """What Brax's code reads of a state, by Brax's names and by MuJoCo's."""
+
+    q: Array
+    qd: Array
+    x: Any  # Transform of every link
+    xd: Any  # Motion
+    qpos: Array
+    qvel: Array
+    qacc_warmstart: Array  # none
+
+
+class PlanarBraxTask(BraxTask):
+    """One that the fused engine covers; `solver_iterations` and `ls_iterations` are of MJX's solver."""
+
+    default_engine = "fused"
+    engine: Any  # a `DerivingEngine`, where it is not Brax's own
+
+    def __init__(
+        self,
+        engine: MakeEngine = Mjx,
+        solver_iterations: int | None = None,
+        ls_iterations: int | None = None,
+        **options: Any,
+    ) -> None:
+        self._make_engine = engine
+        if engine is not Mjx:
+            refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        super().__init__(solver_iterations, ls_iterations, **options)
+
+    def _choose_engine(self) -> None:
+        if self._make_engine is Mjx:
+            return
+        self.engine = self._make_engine(self.model, self.env._n_frames)
+        self.env.pipeline_init = lambda q, qd, act=None, ctrl=None: _links(self.engine.start(q, qd))
+        self.env.pipeline_step = lambda state, ctrl: _links(
+            self.engine.advance(state.q, state.qd, state.qacc_warmstart, ctrl)
+        )
+
+    @property
+    def backend(self) -> str:
+        return "mjx" if self._make_engine is Mjx else self.engine.name
+
+
+def _links(data: Any) -> Links:
+    """As Brax's pipeline of MJX has it: links are the bodies but the world."""
+    return Links(
+        q=data.qpos,
+        qd=data.qvel,
+        x=Transform(pos=data.xpos[1:], rot=data.xquat[1:]),
+        xd=Motion(vel=data.linear[1:], ang=data.angular[1:]),
+        qpos=data.qpos,
+        qvel=data.qvel,
+        qacc_warmstart=jnp.zeros(0, data.qvel.dtype),
+    )
+
+
+class HalfCheetah(PlanarBraxTask):
     """Two legs in the plane that run forward."""
 
     task = "halfcheetah"
 
 
-class Hopper(BraxTask):
+class Hopper(PlanarBraxTask):
     """One leg in the plane that hops forward; falling ends it."""
 
     task = "hopper"
@@ -118,13 +182,13 @@ class HumanoidStandup(BraxTask):
     task = "humanoidstandup"
 
 
-class InvertedPendulum(BraxTask):
+class InvertedPendulum(PlanarBraxTask):
     """A pole on a cart to keep upright."""
 
     task = "inverted_pendulum"
 
 
-class InvertedDoublePendulum(BraxTask):
+class InvertedDoublePendulum(PlanarBraxTask):
     """Two poles on a cart to keep upright."""
 
     task = "inverted_double_pendulum"
@@ -136,13 +200,13 @@ class Pusher(BraxTask):
     task = "pusher"
 
 
-class Reacher(BraxTask):
+class Reacher(PlanarBraxTask):
     """A planar arm whose tip shall reach a target."""
 
     task = "reacher"
 
 
-class Walker2d(BraxTask):
+class Walker2d(PlanarBraxTask):
     """Two legs in the plane that walk forward; falling ends it."""
 
     task = "walker2d"

@@ -55,7 +55,7 @@ class Walker2d(Hopper):
 class Ant(GymnasiumTask):
     """Ant-v5: the torso's forward speed, 1 for staying up, less efforts and contact forces; ends when it falls."""
 
-    derived = "the places of bodies and contact forces"
+    derives = True
     asset, frame_skip, travels = "ant.xml", 5, 2
     noise, normal_velocities = 0.1, True
 
@@ -84,6 +84,7 @@ class Ant(GymnasiumTask):
 class Humanoid(GymnasiumTask):
     """Humanoid-v5: 1.25 times the forward speed of the centre of mass, 5 for standing, less efforts and contacts."""
 
+    derives = True
     asset, frame_skip, travels, noise = "humanoid.xml", 5, 2, 1e-2
     healthy_height = (1.0, 2.0)
     reset_pool = POOL
@@ -123,6 +124,7 @@ class HumanoidStandup(Humanoid):
 class InvertedPendulum(GymnasiumTask):
     """InvertedPendulum-v5: 1 while the pole stands, ends when it leans by more than 0.2 rad."""
 
+    default_engine = "fused"
     asset, frame_skip, noise = "inverted_pendulum.xml", 2, 0.01
 
     def healthy(self, data: Any) -> Array:
@@ -135,7 +137,7 @@ class InvertedPendulum(GymnasiumTask):
 class InvertedDoublePendulum(GymnasiumTask):
     """InvertedDoublePendulum-v5: 10 while the tip is up, less its distance from the top and the links' spin."""
 
-    derived = "the place of the tip and the constraint force"
+    default_engine, derives = "fused", True
     asset, frame_skip = "inverted_double_pendulum.xml", 5
     noise, normal_velocities = 0.1, True
     reset_pool = POOL
@@ -159,7 +161,7 @@ class InvertedDoublePendulum(GymnasiumTask):
 class _Placed(GymnasiumTask):
     """A task about places of named bodies, which no episode ends early."""
 
-    derived = "the places of bodies"
+    derives = True
     reset_pool = POOL
 
     def healthy(self, data: Any) -> Array:
@@ -205,6 +207,7 @@ class Pusher(_Placed):
 class Reacher(_Placed):
     """Reacher-v5: minus the fingertip's distance from the target, and efforts."""
 
+    default_engine = "fused"
     asset, frame_skip, noise = "reacher.xml", 2, 0.1
 
     def start(self, key: Key) -> tuple[Array, Array]:

@@ -1,4 +1,4 @@
-"""What Gymnasium's MuJoCo v5 tasks share, on MJX: the model from Gymnasium's own file, one control step, fresh starts.
+"""What Gymnasium's MuJoCo v5 tasks share: the model from Gymnasium's own file, one control step, fresh starts.
 
 `gymnasium` has the tasks. Gymnasium is only needed for its model files; none of its code runs.
 """
@@ -16,8 +16,8 @@ import mujoco
 from flax import struct
 
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.engine import MakeEngine, refuse
-from sacbrax.engines.mjx import Mjx
+from sacbrax.engines.engine import DerivingEngine, MakeEngine
+from sacbrax.engines.mjx import Mjx, refuse_caps
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
@@ -36,7 +36,7 @@ class Physics(struct.PyTreeNode):
 
 
 class Plain(struct.PyTreeNode):
-    """What an engine that derives nothing tells of a state."""
+    """What is known of a state from which nothing is derived."""
 
     qpos: Array  # [nq]
     qvel: Array  # [nv]
@@ -45,7 +45,7 @@ class Plain(struct.PyTreeNode):
 class Step(struct.PyTreeNode):
     """What a reward is made of."""
 
-    data: Any  # MJX's, after the step, or `Plain`
+    data: Any  # the engine's, after the step, or `Plain`
     ctrl: Array  # [nu] the controls, in the actuators' range
     velocity: Array  # [travels] m/s of the tracked point
     healthy: Array  # bool []
@@ -65,14 +65,15 @@ def load_model(name: str) -> mujoco.MjModel:
 class GymnasiumTask(MujocoTask):
     """One Gymnasium task without its time limit; subclasses say what differs.
 
-    `solver_iterations` and `ls_iterations` cap the constraint solver, by default at the model's own limits.
+    `solver_iterations` and `ls_iterations` cap MJX's constraint solver, by default at the model's own limits.
     """
 
+    engine: DerivingEngine
     asset: ClassVar[str]
     default_engine: ClassVar[str] = "mjx"
     noise: ClassVar[float]  # of a start, on every position and velocity
     normal_velocities: ClassVar[bool] = False  # of a start; uniform otherwise
-    derived: ClassVar[str] = ""  # what the task reads of MJX's data that no other engine tells
+    derives: ClassVar[bool] = False  # whether the task reads more of a state than positions and velocities
     # The first coordinates of qpos that nothing depends on, x or x and y of a body that travels. A step starts from
     # their origin: far away, float32 would round the displacement.
     travels: ClassVar[int] = 0
@@ -89,8 +90,8 @@ class GymnasiumTask(MujocoTask):
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         if engine is Mjx:
             engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
-        elif self.derived:
-            refuse(f"{self.derived} of {self.asset}")
+        else:
+            refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(model, engine)
         self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
 
@@ -138,16 +139,21 @@ class GymnasiumTask(MujocoTask):
 
     def _start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array]) -> Any:
         """What a task may read of a state."""
-        return self.engine.start(qpos, qvel, fields) if isinstance(self.engine, Mjx) else Plain(qpos, qvel)
+        return self.engine.start(qpos, qvel, fields) if self._asks else Plain(qpos, qvel)
 
     def _advance(self, qpos: Array, before: Physics, ctrl: Array) -> Any:
         """The same one control step later."""
-        if isinstance(self.engine, Mjx):
+        if self._asks:
             return self.engine.advance(qpos, before.qvel, before.qacc_warmstart, ctrl, before.fields)
         return Plain(*self.engine.step(qpos, before.qvel, ctrl, before.fields))
 
+    @property
+    def _asks(self) -> bool:
+        """Whether the engine derives what MuJoCo does; on MJX that is where its solver starts, too."""
+        return self.derives or isinstance(self.engine, Mjx)
+
     def _warmstart(self, data: Any) -> Array:
-        return jnp.zeros(0, data.qvel.dtype) if isinstance(data, Plain) else data.qacc_warmstart
+        return data.qacc_warmstart if isinstance(self.engine, Mjx) else jnp.zeros(0, data.qvel.dtype)
 
     def _rewards(self, data: Any) -> dict[str, Array]:
         ctrl, velocity = jnp.zeros(self.model.nu), jnp.zeros(self.travels)

@@ -64,6 +64,7 @@ async function play(root, head, packed) {
   }
 
   let time = 0, running = true, last = null;
+  let stale = true; // Drawn once in a frame, however many events come: each picture costs a slow computer a while.
 
   function draw() {
     const frame = Math.min(frames - 1, Math.floor(time / head.dt));
@@ -123,9 +124,11 @@ async function play(root, head, packed) {
     if (running && last !== null) {
       time += ((now - last) / 1000) * Number(speed.value);
       if (time >= frames * head.dt) time = 0;
-      draw();
+      stale = true;
     }
     last = now;
+    if (stale) draw();
+    stale = false;
     requestAnimationFrame(tick);
   }
 
@@ -137,7 +140,7 @@ async function play(root, head, packed) {
   function seek(frame) {
     time = Math.max(0, Math.min(frames - 1, frame)) * head.dt;
     pause(true);
-    draw();
+    stale = true;
   }
 
   const fingers = new Map(); // pointers that are down, by id
@@ -158,7 +161,7 @@ async function play(root, head, packed) {
       pitch = Math.max(-1.57, Math.min(1.57, pitch + dy * 0.008));
     }
     fingers.set(event.pointerId, now);
-    draw();
+    stale = true;
   }
   picture.addEventListener("pointerdown", (event) => {
     picture.setPointerCapture(event.pointerId);
@@ -171,11 +174,11 @@ async function play(root, head, packed) {
   picture.addEventListener("wheel", (event) => {
     event.preventDefault();
     distance *= Math.exp(event.deltaY * 0.001);
-    draw();
+    stale = true;
   });
   picture.addEventListener("dblclick", () => {
     reset();
-    draw();
+    stale = true;
   });
   traces.style.height = `${REWARD + Math.min(220, Math.max(60, 26 * actions.length))}px`;
   traces.addEventListener("click", (event) =>
@@ -184,8 +187,7 @@ async function play(root, head, packed) {
   slider.max = frames - 1;
   slider.addEventListener("input", () => seek(Number(slider.value)));
   button.addEventListener("click", () => pause(running));
-  window.addEventListener("resize", draw);
+  window.addEventListener("resize", () => (stale = true));
   reset();
-  draw();
   requestAnimationFrame(tick);
 }

@@ -1,0 +1,86 @@
+"""Make a policy of the zoo: train with every seed in a fresh process, judge in Gymnasium, keep the best and the record.
+
+What is there is not made again, so that a call that was interrupted goes on where it was.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Sequence
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from sacbrax import config as config_lib
+from sacbrax.core.errors import RunError
+from sacbrax.core.machine import git_revision
+from sacbrax.policy_file.files import BEST, PRETRAINED
+from sacbrax.view.metrics import RETURN, read_metrics
+from sacbrax.zoo.records import Record, Seed, write
+
+EPISODES = 100
+SUMMARY, JUDGED = "summary.json", "gymnasium.json"
+
+
+def make(
+    name: str, config: str, overrides: Sequence[str], seeds: Sequence[int], runs: Path, folder: Path = PRETRAINED
+) -> Record:
+    """Train `config` with each seed in runs/NAME/seed_S and put the best policy and the record into `folder`.
+
+    Raises ConfigError for a configuration that is wrong, RunError when a command fails.
+    """
+    config_lib.load(config, overrides)  # a mistake is said before anything is trained
+    found = [_seed(runs / name / f"seed_{seed}", config, overrides, seed) for seed in seeds]
+    summary = _read(runs / name / f"seed_{seeds[0]}" / SUMMARY)
+    shipped = max(found, key=lambda seed: max(value for _, _, value in seed.curve)).seed
+    record = Record(
+        name=name,
+        config=config,
+        overrides=list(overrides),
+        commit=git_revision(),
+        date=date.today().isoformat(),
+        hardware=summary["hardware"],
+        versions=summary["versions"],
+        engine="gymnasium",
+        episodes=EPISODES,
+        shipped=shipped,
+        seeds=found,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{name}.npz").write_bytes((runs / name / f"seed_{shipped}" / "checkpoints" / BEST).read_bytes())
+    write(record, folder)
+    return record
+
+
+def _seed(run: Path, config: str, overrides: Sequence[str], seed: int) -> Seed:
+    """One seed's run, trained and judged where that has not been done."""
+    if not (run / SUMMARY).is_file() or _read(run / SUMMARY)["interrupted"]:
+        _command("train", config, *overrides, f"train.seed={seed}", f"run.dir={run}")
+    if not (run / JUDGED).is_file():
+        judged = _command(
+            "evaluate", str(run), "--engine", "gymnasium", "--episodes", str(EPISODES), "--seed", "0", "--json"
+        )
+        (run / JUDGED).write_text(judged, encoding="utf-8")
+    rows, judged_numbers, last = read_metrics(run), _read(run / JUDGED), _read(run / SUMMARY)["metrics"]
+    return Seed(
+        seed=seed,
+        seconds=round(float(last["wall_seconds"]), 2),
+        env_steps=int(last["env_steps"]),
+        gradient_steps=int(last["gradient_steps"]),
+        curve=[[round(row["wall_seconds"], 2), int(row["env_steps"]), round(row[RETURN], 3)] for row in rows],
+        **{key: round(judged_numbers[key], 3) for key in ("return_mean", "return_std", "return_min")},
+    )
+
+
+def _command(name: str, *arguments: str) -> str:
+    """A command of this package in a process of its own, as a user calls it; what it prints on standard output."""
+    done = subprocess.run(
+        [sys.executable, "-m", f"sacbrax.{name}", *arguments], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise RunError(f"sacbrax {name} {' '.join(arguments)} ended with status {done.returncode}")
+    return done.stdout
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
