@@ -5,6 +5,8 @@ keep both: every parameter, moment and target was copied in every update. Here t
 that each array is updated where it lies. Knows no losses and no networks.
 """
 
+import functools
+from collections import Counter
 from typing import Any
 
 import jax
@@ -40,11 +42,24 @@ def step(
 
     def move(group: Params, m: Params, v: Params, rate: Array) -> Params:
         rate = jnp.where(applied, rate, 0.0)
+        shapes = Counter(x.shape for x in jax.tree.leaves(group))
+        shared = {shape: _spread(rate, shape) for shape, count in shapes.items() if count > 1}
 
         def moved(p: Array, m: Array, v: Array) -> Array:
-            return p - rate * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))
+            return p - shared.get(p.shape, rate) * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))
 
         return jax.tree.map(moved, group, m, v)
 
     params = {name: move(group, mu[name], nu[name], rates[name]) for name, group in params.items()}
     return params, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+
+
+def _spread(rate: Array, shape: tuple[int, ...]) -> Array:
+    """A rate [] as an array, which on a GPU exists and is read by all parameters of that shape: XLA makes one kernel of
+    several arrays' steps only if they share more than scalars."""
+    spread = functools.partial(jnp.broadcast_to, shape=shape)
+
+    def there(rate: Array) -> Array:
+        return jax.lax.optimization_barrier(spread(rate))
+
+    return jax.lax.platform_dependent(rate, cpu=spread, default=there)

@@ -6,7 +6,6 @@ from enum import Enum
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.core.types import Array
@@ -80,26 +79,3 @@ class Sums:
         kinds = {name: kind for name, kind, _ in static}
         labels = {name: label for name, _, label in static if label != name}
         return cls(dict(zip(kinds, values, strict=True)), kinds, labels)
-
-
-def pack(sums: Sums) -> list[Array]:
-    """The numbers of each type side by side: adding them up is then one operation a type, not one a metric."""
-    leaves = jax.tree.leaves(sums)
-    return [jnp.stack([leaves[place] for place in places]) for places in _places(leaves)]
-
-
-def unpack(rows: list[Array], like: Sums) -> Sums:
-    """What `pack` made rows of, again."""
-    leaves, structure = jax.tree.flatten(like)
-    for places, row in zip(_places(leaves), rows, strict=True):
-        for place, value in zip(places, row, strict=True):
-            leaves[place] = value
-    return jax.tree.unflatten(structure, leaves)
-
-
-def _places(leaves: list[Array]) -> list[list[int]]:
-    """Where the numbers of each type stand among them."""
-    places: dict[Any, list[int]] = {}
-    for place, leaf in enumerate(leaves):
-        places.setdefault(leaf.dtype, []).append(place)
-    return list(places.values())

@@ -15,7 +15,7 @@ from sacbrax.agents.normalizer import Normalizer
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import one_line
-from sacbrax.core.metrics import Kind, Sums, pack, unpack
+from sacbrax.core.metrics import Kind, Sums
 from sacbrax.core.types import Array, Key, Metrics, Transition
 from sacbrax.envs import from_config, randomized, vector_env
 from sacbrax.envs.action_gain import ActionGain
@@ -23,6 +23,7 @@ from sacbrax.envs.vector_env import EnvState, VectorEnv
 from sacbrax.parallel.shards import Shards
 from sacbrax.training import replay as replay_lib
 from sacbrax.training.replay import ReplayState
+from sacbrax.training.side_by_side import SideBySide
 from sacbrax.xla import random
 
 
@@ -122,16 +123,16 @@ class Trainer:
 
         interval = self.config.train.update_interval
 
-        def body(i: Array, carry: tuple[TrainState, list[Array]]) -> tuple[TrainState, list[Array]]:
-            state, packed = carry
+        def body(i: Array, carry: tuple[TrainState, SideBySide]) -> tuple[TrainState, SideBySide]:
+            state, added = carry
             # By the loop's own count, which all seeds share: what differed between them would be computed for all.
             due = () if interval == 1 else ((i + 1) % interval == 0,)
             state, metrics = self._step(state, hyper, *due)
-            return state, jax.tree.map(jnp.add, packed, pack(metrics))
+            return state, jax.tree.map(jnp.add, added, SideBySide.of(metrics))
 
         steps = rounds if interval == 1 else rounds * interval
-        state, packed = jax.lax.fori_loop(0, steps, body, (state, pack(sums)))
-        return state, unpack(packed, sums)
+        state, added = jax.lax.fori_loop(0, steps, body, (state, SideBySide.of(sums)))
+        return state, added.apart()
 
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
@@ -151,13 +152,18 @@ class Trainer:
         state, env_sums = self._collect(state, action, env_key, hyper)
 
         # Learn: one gradient step after another, each from a minibatch of its own.
+        def update(agent: AgentState, own: tuple[Transition, Key]) -> tuple[AgentState, SideBySide]:
+            agent, sums = self.agent.update(agent, own[0], hyper, own[1])
+            return agent, SideBySide.of(sums)
+
         def learn(agent: AgentState) -> tuple[AgentState, Sums]:
-            batches = self._minibatches(state, sample_key, hyper)
-            keys = random.split(update_key, self.config.train.updates_per_step)
-            agent, sums = jax.lax.scan(
-                lambda agent, own: self.agent.update(agent, own[0], hyper, own[1]), agent, (batches, keys)
-            )
-            return agent, jax.tree.map(lambda values: jnp.sum(values, axis=0), sums)
+            updates = self.config.train.updates_per_step
+            keys = random.split(update_key, updates)
+            if updates == 1:
+                batch = self._sample(state, sample_key, self.batch_size, hyper)
+                return self.agent.update(agent, batch, hyper, keys[0])
+            agent, sums = jax.lax.scan(update, agent, (self._minibatches(state, sample_key, hyper), keys))
+            return agent, jax.tree.map(lambda row: jnp.sum(row, axis=0), sums).apart()
 
         if due is None:
             agent, update_sums = learn(state.agent)

@@ -139,16 +139,16 @@ def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
 def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = plan(capsys, "swimmer", "--further", "--keep", str(tmp_path))
     programs = result["programs"]
-    for name, most in (("advance", 134), ("prefill", 44), ("evaluate", 32)):
+    for name, most in (("advance", 129), ("prefill", 44), ("evaluate", 32)):
         row = programs[name]
         assert sum(row["kernels_by_part"].values()) == row["kernels"] <= most, name
-        assert row["spilled_bytes"] == 0
+        assert row["spilled_bytes"] <= 40
         assert 0 < row["registers"] <= 128
         assert row["graphs"] > 0
         assert (tmp_path / name / "program.txt").exists()
     parts = programs["advance"]["kernels_by_part"]
     assert {"physics", "acting", "replay", "losses", "Adam", "draws"} <= set(parts)
-    assert result["kernels_per_further_update"] <= 87
+    assert result["kernels_per_further_update"] <= 77
 
 
 @pytest.mark.slow
