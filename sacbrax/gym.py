@@ -22,7 +22,7 @@ from gymnasium.vector import AutoresetMode
 
 from sacbrax.core.types import Array, Key
 from sacbrax.envs import compiler_options, make_env
-from sacbrax.envs.vector_env import select
+from sacbrax.envs.vector_env import EnvState, VectorEnv
 
 
 def _box(high: float, *shape: int) -> spaces.Box:
@@ -59,7 +59,10 @@ class TaskEnv(gymnasium.Env):
 
 
 class TaskVectorEnv(gymnasium.vector.VectorEnv):
-    """`num_envs` environments of the task `name`, stepped by one program, with the time limit `max_episode_steps`."""
+    """`num_envs` environments of the task `name`, stepped by one program, with the time limit `max_episode_steps`.
+
+    The same vector of environments as in training: one that leaves the finite numbers is reset as at a time limit.
+    """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
 
@@ -78,6 +81,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.single_action_space = _box(1.0, int(self.task.action_size))
         self.observation_space = _box(np.inf, num_envs, int(self.task.observation_size))
         self.action_space = _box(1.0, num_envs, int(self.task.action_size))
+        self._vector = VectorEnv(self.task, num_envs, max_episode_steps)
         compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
         self._reset, self._step = compiled(self._starts), compiled(self._advance)
         self._state: Any = None
@@ -87,33 +91,38 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         super().reset(seed=seed)
         self._key = jax.random.key(int(self.np_random.integers(2**32)))
         self._key, key = jax.random.split(self._key)
-        self._state, self._clock = self._reset(key), jnp.zeros(self.num_envs, jnp.int32)
-        return np.array(self._state.obs), {}
+        self._state = self._reset(key)
+        return np.array(self._state.state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
         """actions [N, A] in [-1, 1]."""
         actions = jnp.asarray(actions, jnp.float32)
-        (self._state, self._clock, self._key), out = self._step(self._state, self._clock, self._key, actions)
+        (self._state, self._key), out = self._step(self._state, self._key, actions)
         last, reward, terminated, truncated, metrics = jax.tree.map(np.array, out)
         ended = terminated | truncated
         infos: dict[str, Any] = {}
         if ended.any():
             final = metrics | {f"_{name}": ended.copy() for name in metrics}
             infos = {"final_obs": last, "_final_obs": ended, "final_info": final, "_final_info": ended.copy()}
-        return np.array(self._state.obs), reward, terminated, truncated, infos
+        return np.array(self._state.state.obs), reward, terminated, truncated, infos
 
-    def _starts(self, key: Key) -> Any:
-        return jax.vmap(self.task.reset)(jax.random.split(key, self.num_envs))
+    def _starts(self, key: Key) -> EnvState:
+        """All of them at the start of an episode."""
+        start = self._vector.reset(key)
+        return start.replace(episode_step=jnp.zeros_like(start.episode_step))
 
-    def _advance(self, state: Any, clock: Array, key: Key, actions: Array) -> tuple[Any, Any]:
-        key, reset_key = jax.random.split(key)
-        state = jax.vmap(self.task.step)(state, jnp.clip(actions, -1.0, 1.0))
-        terminated = state.done > 0
-        truncated = (clock + 1 >= self.max_episode_steps) & ~terminated
-        ended = terminated | truncated
-        after = jax.tree.map(lambda new, old: select(ended, new, old), self._starts(reset_key), state)
-        out = (state.obs, state.reward, terminated, truncated, dict(state.metrics))
-        return (after, jnp.where(ended, 0, clock + 1), key), out
+    def _advance(self, state: EnvState, key: Key, actions: Array) -> tuple[Any, Any]:
+        key, step_key = jax.random.split(key)
+        state, step = self._vector.step(state, actions, step_key)
+        terminated = step.transition.discount == 0
+        truncated = (state.episode_step == 0) & ~terminated
+        return (state, key), (
+            step.transition.next_observation,
+            step.transition.reward,
+            terminated,
+            truncated,
+            step.details,
+        )
 
 
 gymnasium.register(

@@ -10,10 +10,10 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
+from logs import rows
 from PIL import Image
 
 ROOT = Path(__file__).parent.parent
@@ -135,10 +135,6 @@ def train(root: Path, config: str, *words: str) -> Path:
     return out
 
 
-def rows_of(run: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-
-
 def test_own_task_policy_and_loss(extended: Path) -> None:
     out = train(extended, "reach.yaml", "policy.kind=laplace", "algorithm.huber_width=10")
     config = yaml.safe_load((out / "config.yaml").read_text())
@@ -173,8 +169,8 @@ def test_own_sink(extended: Path) -> None:
     out = train(extended, "reach.yaml", "logging.sqlite=true", "algorithm.name=td3")
     with contextlib.closing(sqlite3.connect(out.parent / "runs.db")) as base:
         found = base.execute("SELECT env_steps, row FROM rows WHERE run = ?", (out.name,)).fetchall()
-    assert [json.loads(row) for _, row in found] == rows_of(out)
-    assert [env_steps for env_steps, _ in found] == [row["env_steps"] for row in rows_of(out)]
+    assert [json.loads(row) for _, row in found] == rows(out)
+    assert [env_steps for env_steps, _ in found] == [row["env_steps"] for row in rows(out)]
 
 
 @pytest.mark.slow
@@ -190,6 +186,6 @@ def test_own_task_is_learnt(extended: Path) -> None:
     words = [sys.executable, "-m", "sacbrax.train", "reach.yaml", f"run.dir={out}", "run.compilation_cache=false"]
     done = subprocess.run(words, cwd=extended, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    rows = rows_of(out)
-    assert rows[-1]["eval/return_mean"] > rows[0]["eval/return_mean"] + 10
-    assert rows[-1]["eval/length_mean"] < 50
+    log = rows(out)
+    assert log[-1]["eval/return_mean"] > log[0]["eval/return_mean"] + 10
+    assert log[-1]["eval/length_mean"] < 50

@@ -74,6 +74,17 @@ def test_a_vector_environment_terminates_and_takes_any_task() -> None:
     np.testing.assert_array_equal(reward, 1)
 
 
+def test_a_vector_environment_resets_what_leaves_the_finite_numbers() -> None:
+    env = TaskVectorEnv(2, name="probes:Cue", nan_at=2)
+    env.reset(seed=0)
+    ends = []
+    for _ in range(3):
+        obs, _, terminated, truncated, _ = env.step(np.zeros((2, 2), np.float32))
+        assert np.isfinite(obs).all()
+        ends.append((terminated.any(), truncated.all()))
+    assert ends == [(False, False), (False, True), (False, False)]
+
+
 def test_arrays_are_the_callers_own() -> None:
     single: Any = gymnasium.make(NAME).unwrapped
     several = vector(2, max_episode_steps=1)

@@ -38,6 +38,7 @@ class Step(struct.PyTreeNode):
     first: Array  # bool [N], the transition begins an episode
     valid: Array  # bool [N], False where the observations, the reward or the physics are not finite
     metrics: Sums
+    details: dict[str, Array]  # what the task itself tells of the step, [N] each: rewards by part
 
 
 class VectorEnv:
@@ -107,13 +108,13 @@ class VectorEnv:
             | Sums.of(Kind.COUNT, counts, {STEPS: None})
         )
         after = EnvState(
-            state=jax.tree.map(lambda new, old: select(reset, new, old), fresh, state),
+            state=jax.tree.map(lambda new, old: _select(reset, new, old), fresh, state),
             episode_step=jnp.where(reset, 0, clock),
             episode_return=jnp.where(reset, 0.0, total),
             whole=env_state.whole | reset,
             pool=env_state.pool,
         )
-        return after, Step(transition, env_state.episode_step == 0, valid, metrics)
+        return after, Step(transition, env_state.episode_step == 0, valid, metrics, dict(state.metrics))
 
     def _fresh(self, pool: Any, key: Key) -> Any:
         key, reseed_key = self._keys(key)
@@ -179,6 +180,6 @@ def _take(tree: Any, index: Array) -> Any:
     return jax.tree.map(lambda x: x[index], tree)
 
 
-def select(mask: Array, new: Array, old: Array) -> Array:
+def _select(mask: Array, new: Array, old: Array) -> Array:
     """`new` where mask [N] says so, else `old`; both [N, ...]."""
     return jnp.where(mask.reshape(mask.shape + (1,) * (old.ndim - 1)), new, old)

@@ -40,7 +40,7 @@ class BestPolicies:
             progress.best_by_seed = progress.best_by_seed or [-np.inf] * size
             kept |= {policy_files.SEED.format(i): (i, progress.best_by_seed[i]) for i in range(size)}
         snapshot = policy_files.SNAPSHOT.format(row["env_steps"])
-        snapshots = [snapshot] * (self._population.config.checkpoint.snapshots or also_now)
+        snapshots = [snapshot] if also_now or self._population.config.checkpoint.snapshots else []
         better = {}
         for folder, (i, before) in kept.items():
             missing = not (self._directory / folder / policy_files.BEST).exists()  # new, or somebody removed it
@@ -54,7 +54,7 @@ class BestPolicies:
             note = {"seed": self._population.seeds[i], "eval/return_mean": plain_number(float(returns[i]))}
             note |= {key: row[key] for key in ("env_steps", "gradient_steps")}
             with self._reporter.tolerate("a policy"):
-                for name in snapshots + [policy_files.BEST] * better[folder]:
+                for name in [*snapshots, policy_files.BEST] if better[folder] else snapshots:
                     self._save(self._directory / folder / name, own, scale, note)
                 if better[folder] and folder:
                     progress.best_by_seed[i] = float(returns[i])

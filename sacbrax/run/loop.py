@@ -26,6 +26,7 @@ from sacbrax.policy_file import files as policy_files
 from sacbrax.run import metrics_row, warm_start
 from sacbrax.run.best_policies import BestPolicies
 from sacbrax.run.directory import RunDirectory
+from sacbrax.run.health import Health
 from sacbrax.run.pace import Pace
 from sacbrax.run.resume import Store, stored_shards
 from sacbrax.sinks import Sinks
@@ -97,15 +98,14 @@ class _Run:
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
         self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.pace = Pace()
-        self.warned_of_centering = False
-        self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
+        self.health = Health(population, reporter)
 
     def loop(self) -> Result:
         """Train until the end or a signal."""
         tree, self.progress = self.store.restore()
         initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
         if tree is not None:
-            self._bad_updates(tree["state"])
+            self.health.bad_updates(tree["state"])
         self.wall_before = self.progress.wall_seconds
         try:
             # Of several processes the first one alone speaks to services.
@@ -131,14 +131,14 @@ class _Run:
                 self.reporter.say(warm_start.line(self.config, initial))
                 state = warm_start.apply(state, initial)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
-            self._check_explored(state)
+            self.health.check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
         del tree  # the state is donated to the next call: nothing else may hold it
         self.interrupt.saves = True
         while not self._interrupted():
-            bad_updates = self._bad_updates(state)
+            bad_updates = self.health.bad_updates(state)
             if bad_updates >= self.config.train.max_bad_updates:
                 self._give_up(bad_updates)
             evaluation_due = self.progress.iteration >= self._next_evaluation()
@@ -154,14 +154,6 @@ class _Run:
             state, sums = self._advance(compiled, state, sums)
         self._save(state, sums)
 
-    def _check_explored(self, state: TrainState) -> None:
-        """There must be something to learn from."""
-        if not np.all(fetch(state.replay.size)):
-            raise RunError(
-                f"env.name: {self.config.env.name} gave no observation, reward and physics that are all finite in "
-                f"{self.config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
-            )
-
     def _mend(self) -> None:
         """Make anew what somebody removed of the run directory; its log mends itself."""
         with self.reporter.tolerate("the run directory"):
@@ -173,12 +165,6 @@ class _Run:
         """Whether this process or another one of the run got a signal, which is then this one's too."""
         self.interrupt.signal = processes.largest(self.interrupt.signal or 0) or None
         return self.interrupt.signal is not None
-
-    def _bad_updates(self, state: TrainState) -> int:
-        """How many updates in a row were skipped, as the population counts them."""
-        counts = np.atleast_1d(fetch(state.agent.bad_updates))
-        self.stuck_seeds = np.flatnonzero(counts >= self.config.train.max_bad_updates).tolist()
-        return self.population.bad_updates(counts)
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
         stop, interval = self._next_evaluation(), self.config.train.update_interval
@@ -255,7 +241,7 @@ class _Run:
         self.reporter.at("evaluating")
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
-        self._warn_of_centering(episodes["length"])
+        self.health.check_centering(episodes["length"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = fetch(sums).averages()
@@ -274,16 +260,6 @@ class _Run:
             self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])
         self._write_summary()
 
-    def _warn_of_centering(self, lengths: np.ndarray) -> None:
-        """That a task terminates shows in its episodes alone."""
-        ended = bool(np.any(lengths < self.config.env.episode_length))
-        if ended and self.config.algorithm.reward_centering > 0 and not self.warned_of_centering:
-            self.reporter.warn(
-                "algorithm.reward_centering: episodes of this task end before their time limit; with centered rewards "
-                "an end is worth the mean reward, which changes the best policy"
-            )
-            self.warned_of_centering = True
-
     def _write_summary(self) -> dict[str, Any]:
         self._clock()
         content = {
@@ -294,7 +270,7 @@ class _Run:
             "checkpoint_seconds": self.checkpoint_seconds,
             "wall_seconds": self.progress.wall_seconds,
             "interrupted": self.interrupt.signal is not None,
-            "stuck_seeds": self.stuck_seeds,
+            "stuck_seeds": self.health.stuck_seeds,
             "device": str(jax.devices()[0].device_kind),
             "hardware": hardware(),
             "versions": versions(),

@@ -10,24 +10,27 @@ from sacbrax.core.types import Array
 
 
 class SideBySide(struct.PyTreeNode):
-    """The numbers of a tree, those of each type side by side."""
+    """The numbers of a tree, such as `Sums`: those of each type side by side."""
 
     rows: list[Array]  # [..., numbers] of each type
-    structure: Any = struct.field(pytree_node=False)  # of the tree
-    places: tuple[tuple[int, ...], ...] = struct.field(pytree_node=False)  # of each row's numbers among the leaves
+    places: tuple[tuple[int, ...], ...] = struct.field(pytree_node=False)  # among the leaves, of each row's numbers
+    structure: Any = struct.field(pytree_node=False)
 
     @classmethod
     def of(cls, tree: Any) -> "SideBySide":
-        """Of a tree of one number each."""
+        """A tree of one number in each leaf."""
         leaves, structure = jax.tree.flatten(tree)
         places: dict[Any, list[int]] = {}
         for place, leaf in enumerate(leaves):
             places.setdefault(leaf.dtype, []).append(place)
         rows = [jnp.stack([leaves[place] for place in group]) for group in places.values()]
-        return cls(rows, structure, tuple(map(tuple, places.values())))
+        return cls(rows, tuple(map(tuple, places.values())), structure)
 
     def apart(self) -> Any:
-        """The tree again, of numbers [...]."""
-        pairs = zip(self.places, self.rows, strict=True)
-        leaves = {place: row[..., i] for places, row in pairs for i, place in enumerate(places)}
-        return jax.tree.unflatten(self.structure, [leaves[place] for place in sorted(leaves)])
+        """The tree again, [...] each."""
+        leaves = {
+            place: row[..., i]
+            for group, row in zip(self.places, self.rows, strict=True)
+            for i, place in enumerate(group)
+        }
+        return jax.tree.unflatten(self.structure, [leaves[place] for place in range(len(leaves))])

@@ -157,11 +157,12 @@ class Trainer:
             return agent, SideBySide.of(sums)
 
         def learn(agent: AgentState) -> tuple[AgentState, Sums]:
-            batches = self._minibatches(state, sample_key, hyper)
-            keys = random.split(update_key, self.config.train.updates_per_step)
-            if len(keys) == 1:  # without a loop
-                return self.agent.update(agent, jax.tree.map(lambda x: x[0], batches), hyper, keys[0])
-            agent, sums = jax.lax.scan(update, agent, (batches, keys))
+            updates = self.config.train.updates_per_step
+            keys = random.split(update_key, updates)
+            if updates == 1:
+                batch = self._sample(state, sample_key, self.batch_size, hyper)
+                return self.agent.update(agent, batch, hyper, keys[0])
+            agent, sums = jax.lax.scan(update, agent, (self._minibatches(state, sample_key, hyper), keys))
             return agent, jax.tree.map(lambda row: jnp.sum(row, axis=0), sums).apart()
 
         if due is None:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from resumable import arrays, assert_same_run, configure, learning, newest, train
+from logs import learning
+from resumable import arrays, assert_same_run, configure, newest, train
 
 from sacbrax import config
 from sacbrax.checkpoint import files as checkpoint_files

@@ -5,8 +5,9 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+from logs import learning
 from make_data import DATA, OBSERVATIONS, OVERRIDES
-from resumable import arrays, learning, train
+from resumable import arrays, train
 
 from sacbrax import load_policy
 

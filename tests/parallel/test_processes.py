@@ -14,7 +14,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from resumable import arrays, configure, learning, newest, start
+from logs import learning
+from resumable import arrays, configure, newest, start
 
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import ConfigError, ParallelConfig

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from resumable import YAML, arrays, configure, learning, train
+from logs import learning
+from resumable import YAML, arrays, configure, train
 
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from resumable import YAML, arrays, assert_same_run, configure, environment, learning, newest, start, train
+from logs import learning
+from resumable import YAML, arrays, assert_same_run, configure, environment, newest, start, train
 
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import ConfigError

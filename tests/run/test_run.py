@@ -16,6 +16,7 @@ import jax
 import numpy as np
 import pytest
 import yaml
+from logs import learning, rows
 from tiny_config import TINY, make_tiny
 
 import sacbrax
@@ -42,17 +43,6 @@ FIXED_KEYS = {
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     return run(make_tiny(f"run.dir={tmp_path_factory.mktemp('runs') / 'one'}"), quiet=True)
-
-
-def rows(directory: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-
-
-def learning(directory: Path) -> list[dict[str, Any]]:
-    """What must not depend on the clock."""
-    return [
-        {k: v for k, v in row.items() if not k.startswith("time/") and k != "wall_seconds"} for row in rows(directory)
-    ]
 
 
 def test_the_directory_holds_what_was_promised(result: Result) -> None:

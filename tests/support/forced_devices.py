@@ -19,7 +19,8 @@ if "XDG_CACHE_HOME" in os.environ:
 
 import numpy as np  # noqa: E402
 from epochs import epoch  # noqa: E402
-from resumable import arrays, learning, train  # noqa: E402
+from logs import learning  # noqa: E402
+from resumable import arrays, train  # noqa: E402
 from tiny_config import make_tiny  # noqa: E402
 
 from sacbrax.config import Config, ConfigError  # noqa: E402

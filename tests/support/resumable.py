@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from logs import learning
 
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
@@ -85,12 +86,6 @@ def arrays(directory: Path) -> dict[str, np.ndarray]:
         return {key: (tuple(shape), dtype) for key, (shape, dtype) in body["arrays"].items()}
 
     return checkpoint_files.read(newest(directory), listed)[0]
-
-
-def learning(directory: Path) -> list[dict[str, Any]]:
-    """The log without what depends on the clock."""
-    rows = [json.loads(line) for line in (directory / "metrics.jsonl").read_text().splitlines()]
-    return [{k: v for k, v in row.items() if k != "wall_seconds" and not k.startswith("time/")} for row in rows]
 
 
 def assert_same_run(one: Path, other: Path) -> None:
