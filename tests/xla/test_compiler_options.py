@@ -38,8 +38,9 @@ def test_a_pusher_on_a_cpu_has_them(name: str, monkeypatch: pytest.MonkeyPatch) 
 
 
 def init() -> Any:
-    programs = Programs(Trainer(make_tiny()))
-    return programs.compile({"init": (programs.keys(0)[0],)})
+    trainer = Trainer(make_tiny())
+    programs = Programs(trainer)
+    return programs.compile({"init": (programs.keys(0)[0], trainer.hyper())})
 
 
 DOORS: dict[str, Callable[[], Any]] = {
