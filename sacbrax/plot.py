@@ -63,7 +63,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
         if args.observations is None:  # an episode is played
             prepare_jax()
-        q_surface.draw(args.runs[0], out, args)
+        q_surface.draw(
+            args.runs[0],
+            out,
+            dims=args.dims,
+            observations=args.observations,
+            steps=args.steps,
+            samples=args.samples,
+            seed=args.seed,
+            imports=args.imports,
+        )
     print(out)
     return 0
 

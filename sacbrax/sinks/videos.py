@@ -12,7 +12,6 @@ from pathlib import Path
 
 from sacbrax.config import Config
 from sacbrax.core.errors import RunError, last_line
-from sacbrax.sinks import Row, Service
 
 
 def start_drawing(policy: Path, outs: Sequence[Path], *, imports: bool) -> subprocess.Popen[str]:
@@ -32,15 +31,16 @@ def start_drawing(policy: Path, outs: Sequence[Path], *, imports: bool) -> subpr
     )
 
 
-class Videos(Service):
+class Videos:
     """Draws what it is given; `announce` hears of each file that is done."""
 
-    def __init__(self, config: Config, directory: Path, rows: Sequence[Row], announce: Callable[[Path, int], None]):
+    def __init__(self, config: Config, directory: Path, announce: Callable[[Path, int], None]):
         formats = dict.fromkeys([*config.logging.video_formats, *(["gif"] if config.logging.tensorboard else [])])
         self._directory, self._formats, self._announce = directory / "videos", list(formats), announce
         self._process: subprocess.Popen[str] | None = None
 
     def policy(self, path: Path, env_steps: int) -> None:
+        """Draw the policy file of an evaluation."""
         outs = [self._directory / f"{env_steps:012d}.{kind}" for kind in self._formats]
         self._process = start_drawing(path, outs, imports=True)
         _, errors = self._process.communicate()
@@ -51,5 +51,6 @@ class Videos(Service):
             self._announce(out, env_steps)
 
     def abandon(self) -> None:
+        """Give up what is under way; called from another thread."""
         if self._process is not None:
             self._process.kill()

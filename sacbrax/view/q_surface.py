@@ -4,7 +4,6 @@ A dot is an action the policy draws, the star its deterministic action; the dime
 panel for each observation, with Q's scale beside it; as a GIF, one frame for each light snapshot of a run.
 """
 
-import argparse
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,29 +21,44 @@ LEVELS = 15
 DOT, STAR = "actions the policy draws", "its deterministic action"
 
 
-def draw(source: str, out: Path, args: argparse.Namespace) -> None:
-    """Write the picture that the arguments of the plot door ask for; `.gif` animates."""
+def draw(
+    source: str,
+    out: Path,
+    *,
+    dims: Sequence[int] | None,
+    observations: Path | None,
+    steps: Sequence[int],
+    samples: int,
+    seed: int,
+    imports: bool,
+) -> None:
+    """Write the picture of a run or a policy file; `.gif` animates.
+
+    dims: two action dimensions, or one; None chooses. observations: a file of them [N, O]; where there is none they are
+    those of an episode's `steps`. samples: actions drawn for each.
+    """
     plt = load_matplotlib()
     animated = out.suffix.lower() == ".gif"
     policies = [load_policy(path) for path in snapshots(source)] if animated else [load_policy(source)]
-    dims = shown_dims(policies[0], args.dims)
-    observations = load_observations(args.observations) if args.observations else None
-    if observations is None:
-        observations = visited_observations(policies[-1], args.steps, args.seed, imports=args.imports)
-    titles = [f"observation {i}" for i in range(len(observations))] if args.observations else None
-    titles = titles or [f"step {step} of an episode" for step in args.steps]
+    dims = shown_dims(policies[0], dims)
+    if observations is not None:
+        shown = load_observations(observations)
+        titles = [f"observation {i}" for i in range(len(shown))]
+    else:
+        shown = visited_observations(policies[-1], steps, seed, imports=imports)
+        titles = [f"step {step} of an episode" for step in steps]
     figure = plt.figure(figsize=(4.6 * len(titles), 4.4), layout="constrained")
 
     def frame(policy: NumpyPolicy) -> None:
         figure.clear()
         axes = figure.subplots(1, len(titles), squeeze=False)[0]
-        rng = np.random.default_rng(args.seed)
-        for axis, title, observation in zip(axes, titles, observations, strict=True):
+        rng = np.random.default_rng(seed)
+        for axis, title, observation in zip(axes, titles, shown, strict=True):
             axis.set_title(title, fontsize="medium")
-            draw_panel(axis, policy, observation, dims, args.samples, rng)
+            draw_panel(axis, policy, observation, dims, samples, rng)
         figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-        steps = policy.header.get("env_steps")
-        figure.suptitle(f"Q after {steps:,} env steps" if isinstance(steps, int) else "Q")
+        trained = policy.header.get("env_steps")
+        figure.suptitle(f"Q after {trained:,} env steps" if isinstance(trained, int) else "Q")
 
     if animated:
         from matplotlib.animation import FuncAnimation, PillowWriter

@@ -300,9 +300,10 @@ def test_every_kth_policy_is_drawn_unless_the_last_one_still_is(
 ) -> None:
     made, starting = {}, threading.Event()
 
-    def make(name, config, directory, rows, *announce):
+    def make(path, config, directory, more):
         starting.wait()
-        made[name] = Painter(*announce) if announce else Listener()
+        name = path.partition(":")[0]
+        made[name] = Painter(more) if name == "videos" else Listener()
         return made[name]
 
     monkeypatch.setattr(sinks, "_make", make)
@@ -336,7 +337,7 @@ def test_each_policy_is_drawn_in_all_formats_by_a_program(tmp_path: Path, instea
     instead_of_python(f'printf "%s\\n" "$@" > {tmp_path}/arguments; echo "$JAX_PLATFORMS" > {tmp_path}/platforms')
     told = []
     config = make_tiny("logging.video_formats=[html]", "logging.tensorboard=true")
-    service = videos.Videos(config, tmp_path, [], lambda path, env_steps: told.append((path.name, env_steps)))
+    service = videos.Videos(config, tmp_path, lambda path, env_steps: told.append((path.name, env_steps)))
     service.policy(tmp_path / "policy.npz", 1200)
     assert told == [("000000001200.html", 1200), ("000000001200.gif", 1200)]
     outs = [f"{tmp_path}/videos/{name}" for name, _ in told]
@@ -354,7 +355,7 @@ def test_each_policy_is_drawn_in_all_formats_by_a_program(tmp_path: Path, instea
 )
 def test_a_program_that_draws_nothing_says_why(tmp_path: Path, instead_of_python, script: str, line: str) -> None:
     instead_of_python(script)
-    service = videos.Videos(make_tiny(), tmp_path, [], lambda *_: pytest.fail("there is no file"))
+    service = videos.Videos(make_tiny(), tmp_path, lambda *_: pytest.fail("there is no file"))
     with pytest.raises(RunError, match=f"^{line}$"):
         service.policy(tmp_path / "policy.npz", 0)
 
@@ -364,7 +365,7 @@ def test_a_run_that_ends_does_not_wait_for_a_video(
 ) -> None:
     instead_of_python(f"touch {tmp_path}/started; exec sleep 100")
     announced: list[Path] = []
-    service = videos.Videos(make_tiny(), tmp_path, [], lambda path, _: announced.append(path))
+    service = videos.Videos(make_tiny(), tmp_path, lambda path, _: announced.append(path))
     worker = Worker("videos", lambda: service, Reporter(1, quiet=True))
     worker.put(lambda service: service.policy(tmp_path / "policy.npz", 0))
     wait_until((tmp_path / "started").exists)
