@@ -98,12 +98,27 @@ def write_gif(path: Path, pictures: Iterator[np.ndarray], seconds: float) -> Non
     images[0].save(path, save_all=True, append_images=images[1:], duration=duration, loop=0, optimize=False)
 
 
+def _frame(view: mujoco.MjvCamera, model: mujoco.MjModel) -> None:
+    """Look at what is not the ground, from where all of it is seen."""
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    solid = model.geom_type != mujoco.mjtGeom.mjGEOM_PLANE
+    if not solid.any():
+        return
+    place, reach = data.geom_xpos[solid], model.geom_rbound[solid, None]
+    low, high = (place - reach).min(axis=0), (place + reach).max(axis=0)
+    view.lookat[:] = (low + high) / 2
+    view.distance = float(np.linalg.norm(high - low))
+
+
 def _camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
     known = [model.camera(i).name for i in range(model.ncam)]
     view = mujoco.MjvCamera()
     mujoco.mjv_defaultFreeCamera(model, view)
     if name != "auto" and name not in known:
         raise ConfigError(f"--camera: unknown {name!r}; choose from {', '.join(['auto', *known])}")
+    if not known:
+        _frame(view, model)
     if known:
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         view.fixedcamid = 0 if name == "auto" else known.index(name)

@@ -69,18 +69,19 @@ def _section(record: records.Record) -> str:
 def _mark(record: records.Record, mark: Mark) -> str:
     seconds = record.all_seconds_to(mark.value)
     median = f"{np.median(seconds):,.0f}" if seconds else "not reached"
-    return f"| {mark.value:,.10g}, {mark.whose} | {median} | {len(seconds)} of {len(record.seeds)} |\n"
+    return f"| {mark.value:,.10g} ({mark.whose}) | {median} | {len(seconds)} of {len(record.seeds)} |\n"
 
 
 def _curve(record: records.Record, folder: Path) -> None:
-    """Every seed's return over minutes, and the public marks."""
+    """Every seed's return over time, and the public marks."""
     plt = load_matplotlib()
     figure, axis = plt.subplots(figsize=(4.5, 3), layout="constrained")
+    unit, size = ("min", 60.0) if max(seed.seconds for seed in record.seeds) > 600 else ("s", 1.0)
     for seed in record.seeds:
         seconds, _, value = np.array(seed.curve).T
-        axis.plot(seconds / 60, value, linewidth=1, label=f"seed {seed.seed}")
+        axis.plot(seconds / size, value, linewidth=1, label=f"seed {seed.seed}")
     _marks(axis, MARKS.get(record.name, ()))
-    axis.set(xlabel="minutes, compilation included", ylabel="return of an episode", title=record.name)
+    axis.set(xlabel=f"wall time, compilation included [{unit}]", ylabel="return of an episode", title=record.name)
     tidy(axis, counts=False)
     figure.savefig(folder / f"{record.name}_curve.png", dpi=120)
     plt.close(figure)

@@ -4,6 +4,7 @@ import itertools
 import json
 import math
 import os
+import re
 import time
 from pathlib import Path
 
@@ -109,10 +110,10 @@ def test_list_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_list_the_rest(capsys: pytest.CaptureFixture[str]) -> None:
     assert door.main([]) == 0
     printed = capsys.readouterr().out
-    for line in ("halfcheetah_v5 ", "paper/swimmer_rllab_gmm ", "swimmer  swimmer ", "playground:NAME "):
-        assert f"\n{line}" in printed, line
+    for line in ("halfcheetah_v5 ", "paper/swimmer_rllab_gmm ", "swimmer +swimmer +8 ", "playground:NAME "):
+        assert re.search(f"\n{line}", printed), line
     assert door.main(["policies"]) == 0
-    assert capsys.readouterr().out.splitlines()[1].split()[:4] == ["swimmer", "swimmer", "8", "2"]
+    assert ["swimmer", "swimmer", "8", "2"] in [line.split()[:4] for line in capsys.readouterr().out.splitlines()]
 
 
 def test_rows_are_numbers(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ def test_the_page_has_every_policy(
     page.write(tmp_path / "docs" / "zoo.md")
     text = (tmp_path / "docs" / "zoo.md").read_text()
     assert "| return | 341.0 ± 2.0 (lowest 330.0) |" in text
-    assert "| 345.6, best public SAC, v5 | 8 | 2 of 3 |" in text
+    assert "| 345.6 (best public SAC, v5) | 8 | 2 of 3 |" in text
     assert (tmp_path / "docs" / "zoo" / "swimmer_curve.png").stat().st_size > 5_000
 
 
