@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from sacbrax.cli import Parser, guarded, leave
+from sacbrax.config import ConfigError
 from sacbrax.policy_file.files import PRETRAINED
 from sacbrax.zoo import records
 from sacbrax.zoo.marks import MARKS
@@ -52,8 +53,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         from sacbrax.config import shipped_configs
         from sacbrax.zoo import training
 
-        own = f"tasks/{args.name}"
-        config = args.config or (own if own in shipped_configs() else args.name)
+        shipped = shipped_configs()
+        config = args.config or next((name for name in (f"tasks/{args.name}", args.name) if name in shipped), None)
+        if config is None:
+            known = ", ".join(name.removeprefix("tasks/") for name in shipped if name.startswith("tasks/"))
+            raise ConfigError(f"{args.name}: no configuration of that name; choose from {known}, or give --config FILE")
         record = training.make(args.name, config, args.overrides, range(args.seeds), args.runs, args.out)
         print("\n".join(lines([record])))
     elif args.door == "page":
