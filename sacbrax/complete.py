@@ -64,9 +64,9 @@ def _configs(prefix: str, **_: Any) -> list[str]:
 
 
 def _runs(prefix: str, **_: Any) -> list[str]:
-    from sacbrax.policy_file.files import PRETRAINED
+    from sacbrax.policy_file.files import pretrained
 
-    return [*(path.stem for path in PRETRAINED.glob("*.npz")), *_argcomplete().FilesCompleter(("npz",))(prefix)]
+    return [*pretrained(), *_argcomplete().FilesCompleter(("npz",))(prefix)]
 
 
 def _directories(prefix: str, **_: Any) -> list[str]:

@@ -48,15 +48,15 @@ def configs(args: argparse.Namespace) -> Table:
 
 def policies(args: argparse.Namespace) -> Table:
     """Policies that come with the package."""
-    from sacbrax.policy_file.files import PRETRAINED, load_policy
+    from sacbrax.policy_file.files import load_policy, pretrained
 
     rows = []
-    for path in sorted(PRETRAINED.glob("*.npz")):
+    for name, path in pretrained().items():
         policy = load_policy(path)
         found = policy.header.get("eval/return_mean")
         rows.append(
             [
-                path.stem,
+                name,
                 str(policy.header.get("env", {}).get("name")),
                 str(policy.observation_size),
                 str(policy.action_size),

@@ -103,6 +103,11 @@ def _name(path: Sequence[Any]) -> str:
     return f"{part}_{index}" if prefix in ("actor", "preprocessor") else f"{prefix}_{part}_{index}"
 
 
+def pretrained() -> dict[str, Path]:
+    """The policies that come with the package: name -> file."""
+    return {file.stem: file for file in sorted(PRETRAINED.glob("*.npz"))}
+
+
 def find(source: str | Path, seed_index: int | None = None) -> Path:
     """The policy file of a run directory, a file, the name of a pretrained policy, or `hf:owner/name` on Hugging Face.
 
@@ -120,7 +125,7 @@ def find(source: str | Path, seed_index: int | None = None) -> Path:
     named = PRETRAINED / f"{source}.npz"
     if named.is_file() and named.parent == PRETRAINED:
         return named
-    known = ", ".join(sorted(file.stem for file in PRETRAINED.glob("*.npz"))) or "none yet"
+    known = ", ".join(pretrained()) or "none yet"
     raise PolicyFileError(f"{source}: no run directory, policy file or pretrained policy (those are: {known})")
 
 

@@ -117,9 +117,9 @@ def _camera(model: mujoco.MjModel, name: str) -> mujoco.MjvCamera:
     mujoco.mjv_defaultFreeCamera(model, view)
     if name != "auto" and name not in known:
         raise ConfigError(f"--camera: unknown {name!r}; choose from {', '.join(['auto', *known])}")
-    if not known:
-        _frame(view, model)
     if known:
         view.type = mujoco.mjtCamera.mjCAMERA_FIXED
         view.fixedcamid = 0 if name == "auto" else known.index(name)
+    else:
+        _frame(view, model)
     return view

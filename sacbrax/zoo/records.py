@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax.core.files import write_atomically
-from sacbrax.policy_file.files import PRETRAINED
+from sacbrax.policy_file.files import PRETRAINED, pretrained
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +78,6 @@ def read(name: str, folder: Path = PRETRAINED) -> Record | None:
     return Record(**mapping | {"seeds": [Seed(**seed) for seed in mapping["seeds"]]})
 
 
-def names(folder: Path = PRETRAINED) -> list[str]:
+def names() -> list[str]:
     """All policies that there are."""
-    return sorted(file.stem for file in folder.glob("*.npz"))
+    return list(pretrained())
