@@ -63,7 +63,7 @@ def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None
 
     An MLP, whose `apply` flax types too widely.
     """
-    return _mlp(config, config.hidden_sizes, output_size, config.actor_layer_norm, inputs)
+    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, inputs)
 
 
 def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
@@ -76,7 +76,7 @@ class Critics:
 
     def __init__(self, config: NetworkConfig, num_critics: int):
         self.num_critics = num_critics
-        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
+        self._mlp: Any = _mlp(config, config.critic_sizes, 1, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array, action: Array) -> Params:
         """Independent parameters of each member, leading axis [E]."""
@@ -95,7 +95,7 @@ class Value:
     """State value V(s)."""
 
     def __init__(self, config: NetworkConfig):
-        self._mlp: Any = _mlp(config, config.hidden_sizes, 1, config.critic_layer_norm)
+        self._mlp: Any = _mlp(config, config.critic_sizes, 1, config.critic_layer_norm)
 
     def init(self, key: Key, observation: Array) -> Params:
         """Parameters of one network."""

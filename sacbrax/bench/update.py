@@ -24,6 +24,7 @@ LARGE_MATMUL_SIZES = (2048, 4096, 8192)
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The benchmark's options."""
+    parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="other settings of the update")
     parser.add_argument("--algorithm", default="sac_v2", choices=ALGORITHMS, help="default sac_v2")
     parser.add_argument("--batch-size", type=COUNT, default=256, help="rows of a minibatch (default 256)")
     parser.add_argument("--hidden", default="256,256", help="widths of the hidden layers (default 256,256)")
@@ -38,15 +39,18 @@ def prepare(args: argparse.Namespace) -> None:
     """Before anything is measured: check the arguments, set up JAX."""
     if args.beside_brax and args.algorithm != "sac_v2":
         raise ConfigError(f"--beside-brax: Brax has sac_v2 alone, not {args.algorithm}")
-    args.loaded = config_lib.from_mapping(
-        {
-            "algorithm": {"name": args.algorithm},
-            "network": {"hidden_sizes": args.hidden.split(",")},
-            "train": {"batch_size": args.batch_size, "exploration_env_steps": max(10_000, args.batch_size)},
-            "replay": {"capacity": max(1_000_000, args.batch_size)},
-            "run": {"compilation_cache": False},
-        }
-    )
+    if args.beside_brax and args.overrides:
+        raise ConfigError(f"--beside-brax: Brax has no such settings as {args.overrides[0]}")
+    mapping = {
+        "algorithm": {"name": args.algorithm},
+        "network": {"hidden_sizes": args.hidden.split(",")},
+        "train": {"batch_size": args.batch_size, "exploration_env_steps": max(10_000, args.batch_size)},
+        "replay": {"capacity": max(1_000_000, args.batch_size)},
+        "run": {"compilation_cache": False},
+    }
+    for override in args.overrides:
+        config_lib.apply_override(mapping, override)
+    args.loaded = config_lib.from_mapping(mapping)
     prepare_jax(args.loaded)
 
 
@@ -58,7 +62,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     from sacbrax.bench.work import update_flops
 
     config, sizes = args.loaded, (args.observation_size, args.action_size)
-    batch_size, hidden = config.train.batch_size, config.network.hidden_sizes
+    batch_size = config.train.batch_size
     agent, hyper = make_agent(config, *sizes), make_hyper(config, args.action_size)
     batch = _random_batch(batch_size, *sizes)
 
@@ -105,7 +109,9 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "machine": timing.machine(),
         "algorithm": config.algorithm.name,
         "batch_size": batch_size,
-        "hidden_sizes": list(hidden),
+        "overrides": args.overrides,
+        "hidden_sizes": list(config.network.actor_sizes),
+        "critic_hidden_sizes": list(config.network.critic_sizes),
         "compile_seconds": ours.compile_seconds,
         "kernels_per_update": ours.kernels,
         "repeats": args.repeats,
@@ -189,8 +195,11 @@ def matmul(size: int, seconds: float) -> tuple[float, Any]:
 
 def print_table(result: dict[str, Any]) -> None:
     """The result for people."""
-    spread, hidden = result["updates_per_second_spread"], "x".join(map(str, result["hidden_sizes"]))
+    spread = result["updates_per_second_spread"]
+    actor, critic = ("x".join(map(str, result[key])) for key in ("hidden_sizes", "critic_hidden_sizes"))
+    hidden = actor if actor == critic else f"{actor}, critics {critic}"
     print(f"{result['algorithm']}, batch {result['batch_size']}, hidden {hidden}, {result['machine']['device']}")
+    print(*(f"  {override}" for override in result["overrides"]), sep="\n", end="\n" * bool(result["overrides"]))
     print(f"  compile           {result['compile_seconds']:12.1f} s")
     print(f"  kernels           {result['kernels_per_update'] or 'not told':>12} an update")
     print(f"  updates           {result['updates_per_second']:12,.0f} /s   ", end="")

@@ -169,6 +169,10 @@ class NetworkConfig:
     """What all networks share."""
 
     hidden_sizes: tuple[int, ...] = option((256, 256), "widths of the hidden layers of every network", low=1)
+    actor_hidden_sizes: tuple[int, ...] | None = option(None, "the actor's own; hidden_sizes when null", low=1)
+    critic_hidden_sizes: tuple[int, ...] | None = option(
+        None, "those of critics and value; hidden_sizes when null", low=1
+    )
     activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
     actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
@@ -185,6 +189,16 @@ class NetworkConfig:
         choices=("default", "high", "highest"),
     )
     normalize_observations: bool = option(False, "scale observations by their running mean and standard deviation")
+
+    @property
+    def actor_sizes(self) -> tuple[int, ...]:
+        """Widths of the actor's hidden layers."""
+        return self.actor_hidden_sizes or self.hidden_sizes
+
+    @property
+    def critic_sizes(self) -> tuple[int, ...]:
+        """Widths of the hidden layers of critics and value."""
+        return self.critic_hidden_sizes or self.hidden_sizes
 
 
 @dataclasses.dataclass(frozen=True)

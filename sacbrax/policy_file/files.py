@@ -16,7 +16,7 @@ from sacbrax.config.option import build
 from sacbrax.core.errors import one_line
 from sacbrax.core.files import replacing
 from sacbrax.policy_file import hub
-from sacbrax.policy_file.numpy_policy import FORMAT_VERSION, VARIANCE_FLOOR, NumpyPolicy, PolicyFileError, load
+from sacbrax.policy_file.numpy_policy import FORMAT_VERSION, VARIANCE_FLOOR, NumpyPolicy, PolicyFileError, load, shapes
 
 BEST = "best_policy.npz"
 SNAPSHOT = "snapshot_{:012d}.npz"  # by env steps
@@ -45,7 +45,8 @@ def save(
         "format_version": FORMAT_VERSION,
         "observation_size": sizes[0],
         "action_size": sizes[1],
-        "num_layers": len(config.network.hidden_sizes) + 1,
+        "num_layers": len(config.network.actor_sizes) + 1,
+        "critic_num_layers": len(config.network.critic_sizes) + 1,
         "activation": config.network.activation,
         "layer_norm": config.network.actor_layer_norm,
         "critic_layer_norm": config.network.critic_layer_norm,
@@ -70,9 +71,15 @@ def save(
 
 def network_config(policy: NumpyPolicy) -> Config:
     """As much of the configuration as the networks of a file need to mean what they do."""
-    header, arrays = policy.header, policy.arrays
+    header, networks = policy.header, shapes(policy.header, policy.arrays)
+
+    def sizes(name: str) -> list[int] | None:
+        found = networks.get(name)
+        return None if found is None else [policy.arrays[f"{found.prefix}kernel_{i}"].shape[-1] for i in found.hidden]
+
     network = {
-        "hidden_sizes": [arrays[f"kernel_{i}"].shape[-1] for i in range(header["num_layers"] - 1)],
+        "hidden_sizes": sizes("actor"),
+        "critic_hidden_sizes": sizes("critic") or sizes("value"),
         "activation": header["activation"],
         "actor_layer_norm": header["layer_norm"],
         "critic_layer_norm": header.get("critic_layer_norm", False),

@@ -59,11 +59,17 @@ class Shape:
     outputs: int
     members: int | None = None
 
+    @property
+    def hidden(self) -> range:
+        """Numbers of the hidden layers."""
+        return range(self.num_layers - 1)
+
 
 def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Shape]:
     """Every network of a policy file by name; `critic` and `value` only where the file holds them."""
     o, a, depth, norm = (header[name] for name in ("observation_size", "action_size", "num_layers", "layer_norm"))
     options, critic_norm = header.get("policy", GAUSSIAN), header.get("critic_layer_norm", False)
+    critic_depth = header.get("critic_num_layers", depth)
     seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
         features = options["feature_size"] or 2 * a
@@ -75,9 +81,9 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
         outputs = options["components"] * (1 + 2 * a) if options["kind"] == "gmm" else 2 * a
         found = {"actor": Shape("", depth, norm, seen, outputs)}
     if (critic := arrays.get("critic_kernel_0")) is not None:
-        found["critic"] = Shape("critic_", depth, critic_norm, o + a, 1, len(critic) if critic.ndim else 0)
+        found["critic"] = Shape("critic_", critic_depth, critic_norm, o + a, 1, len(critic) if critic.ndim else 0)
     if "value_kernel_0" in arrays:
-        found["value"] = Shape("value_", depth, critic_norm, o, 1)
+        found["value"] = Shape("value_", critic_depth, critic_norm, o, 1)
     return found
 
 
@@ -90,7 +96,7 @@ class Network:
         def row(name: str) -> np.ndarray:  # with a row axis, so that members broadcast against batches
             return arrays[shape.prefix + name][..., None, :]
 
-        hidden = range(shape.num_layers - 1 if shape.layer_norm else 0)
+        hidden = shape.hidden if shape.layer_norm else ()
         self._layers = [(arrays[f"{shape.prefix}kernel_{i}"], row(f"bias_{i}")) for i in range(shape.num_layers)]
         self._norms = [(row(f"norm_scale_{i}"), row(f"norm_bias_{i}")) for i in hidden]
 
@@ -262,6 +268,7 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     require(known, f"format version {version!r}, this release reads {' and '.join(map(str, READABLE))}")
     sizes = [header.get(name) for name in ("observation_size", "action_size", "num_layers")]
     require(all(is_size(size) for size in sizes), "sizes are missing")
+    require(is_size(header.get("critic_num_layers", sizes[2])), "critic_num_layers is no size")
     seen = header.get("actor_observation_size", sizes[0])
     require(is_size(seen) and seen <= sizes[0], "actor_observation_size is larger than an observation")
     require(header.get("activation") in list(ACTIVATIONS), "unknown activation")  # a list: it may be unhashable

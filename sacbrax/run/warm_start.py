@@ -15,13 +15,14 @@ from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.training.trainer import TrainState
 
 # What gives the parameters of a group their meaning; sizes of observations, actions and layers their shapes tell.
-COMMON = ("network.activation", "network.hidden_sizes", "network.normalize_observations")
+COMMON = ("network.activation", "network.normalize_observations")
+SIZES = {"actor": "network.actor_hidden_sizes", "critic": "network.critic_hidden_sizes"}
 POLICY = ("kind", "squash", "action_gain", "log_sigma_min", "log_sigma_max")
 LATENT = ("coupling_layers", "coupling_hidden_sizes")
 MEANING = {
-    "actor": (*COMMON, "network.actor_layer_norm", *(f"policy.{key}" for key in POLICY)),
-    "critic": (*COMMON, "network.critic_layer_norm", "policy.action_gain"),
-    "value": (*COMMON, "network.critic_layer_norm"),
+    "actor": (*COMMON, SIZES["actor"], "network.actor_layer_norm", *(f"policy.{key}" for key in POLICY)),
+    "critic": (*COMMON, SIZES["critic"], "network.critic_layer_norm", "policy.action_gain"),
+    "value": (*COMMON, SIZES["critic"], "network.critic_layer_norm"),
 }
 
 
@@ -85,13 +86,20 @@ def apply(state: TrainState, loaded: dict[str, Any]) -> TrainState:
 
 def _check(config: Config, source: NumpyPolicy, groups: set[str]) -> None:
     """The networks must mean the same in both runs."""
-    ours, theirs = flat(config), flat(policy_files.network_config(source))
+    ours, theirs = _meaning(config), _meaning(policy_files.network_config(source))
     keys = [key for group, keys in MEANING.items() if group in groups for key in keys]
     if "actor" in groups and config.policy.kind == "latent":
         keys += [f"policy.{key}" for key in LATENT]
     for key in keys:
         if ours[key] != theirs[key]:
-            raise ConfigError(f"{key}: {ours[key]!r}, but init.from ({config.init.from_}) has {theirs[key]!r}")
+            named = "network.hidden_sizes" if key in SIZES.values() and flat(config)[key] is None else key
+            raise ConfigError(f"{named}: {ours[key]!r}, but init.from ({config.init.from_}) has {theirs[key]!r}")
+
+
+def _meaning(config: Config) -> dict[str, Any]:
+    """{"section.key": value} with the sizes of networks where they are null."""
+    network = config.network
+    return flat(config) | {SIZES["actor"]: network.actor_sizes, SIZES["critic"]: network.critic_sizes}
 
 
 def _check_shape(config: Config, path: Any, leaf: Any, template: TrainState) -> None:

@@ -50,10 +50,8 @@ def working_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     """
     config, lanes = trainer.config, trainer.shards.lanes
     row = replay.row_width(trainer.observation_size, trainer.action_size)
-    width, candidates = (
-        max(config.network.hidden_sizes),
-        config.policy.candidates if config.policy.kind == "latent" else 1,
-    )
+    width = max(config.network.actor_sizes + config.network.critic_sizes)
+    candidates = config.policy.candidates if config.policy.kind == "latent" else 1
     drawn = trainer.batch_size * (config.train.updates_per_step * (2 * row + 3 * config.algorithm.n_step) + width)
     acting = trainer.shards.share(config.eval.episodes) * (trainer.observation_size + candidates * width)
     numbers = {"minibatches": drawn, "evaluation": acting + 2 * config.env.episode_length}
@@ -61,20 +59,21 @@ def working_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
 
 
 # The keys that decide the size of each part; of all of them there is one of every seed.
+WIDTHS = ("network.hidden_sizes", "network.actor_hidden_sizes", "network.critic_hidden_sizes")
 KEYS = {
     "replay": ("replay.capacity",),
     "environments": ("env.num_envs", "env.reset_pool"),
     "networks": (
-        "network.hidden_sizes",
+        *WIDTHS,
         "algorithm.num_critics",
         "policy.components",
         "policy.coupling_layers",
         "policy.coupling_hidden_sizes",
     ),
-    "minibatches": ("train.updates_per_step", "train.batch_size", "algorithm.n_step", "network.hidden_sizes"),
-    "evaluation": ("eval.episodes", "env.episode_length", "policy.candidates", "network.hidden_sizes"),
+    "minibatches": ("train.updates_per_step", "train.batch_size", "algorithm.n_step", *WIDTHS),
+    "evaluation": ("eval.episodes", "env.episode_length", "policy.candidates", *WIDTHS),
 }
-USUAL = flat(Config()) | {"env.reset_pool": 1024}
+USUAL = flat(Config()) | {"env.reset_pool": 1024} | dict.fromkeys(WIDTHS, Config().network.hidden_sizes)
 
 
 def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> dict[str, int]:

@@ -221,6 +221,17 @@ def test_an_agent_that_is_stuck_stays_so(tiny: Tiny, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ALGORITHMS)
+def test_actor_and_critics_may_have_sizes_of_their_own(tiny: Tiny, name: str) -> None:
+    sizes = {"actor": (5, 3), "critic": (4, 7, 6), "value": (4, 7, 6)}
+    options = [f"network.{group}_hidden_sizes={list(sizes[group])}" for group in ("actor", "critic")]
+    _, state, _, _ = make(tiny(f"algorithm.name={name}", *options))
+    for group in set(state.params) & set(sizes):
+        layers = state.params[group]["params"]
+        widths = [layers[f"Dense_{i}"]["kernel"].shape[-1] for i in range(len(layers))]
+        assert tuple(widths[:-1]) == sizes[group]
+
+
+@pytest.mark.parametrize("name", ALGORITHMS)
 @pytest.mark.parametrize("normed", ["actor", "critic"])
 def test_layer_norm_is_where_it_is_asked_for(tiny: Tiny, name: str, normed: str) -> None:
     _, state, _, _ = make(tiny(f"algorithm.name={name}", f"network.{normed}_layer_norm=true"))

@@ -24,10 +24,17 @@ FAST = ["--repeats", "2", "--seconds", "0.01"]
 LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a busy machine, which is subtracted
 
 
-@pytest.mark.parametrize("hidden", [(16,), (24, 8, 16)])
+@pytest.mark.parametrize(
+    "networks",
+    [
+        ("network.hidden_sizes=[16]",),
+        ("network.hidden_sizes=[24, 8, 16]",),
+        ("network.actor_hidden_sizes=[8]", "network.critic_hidden_sizes=[16, 24]"),
+    ],
+)
 @pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
-def test_the_count_is_that_of_the_program(algorithm: str, hidden: tuple[int, ...]) -> None:
-    sizes = (f"network.hidden_sizes={list(hidden)}", "train.batch_size=32", "train.exploration_env_steps=32")
+def test_the_count_is_that_of_the_program(algorithm: str, networks: tuple[str, ...]) -> None:
+    sizes = (*networks, "train.batch_size=32", "train.exploration_env_steps=32")
     config = make_tiny(f"algorithm.name={algorithm}", *sizes)
     agent, hyper = make_agent(config, 5, 3), make_hyper(config, 3)
     state = jax.eval_shape(agent.init, jax.random.key(0), hyper)
@@ -59,8 +66,10 @@ def test_the_machines_product_is_counted_right() -> None:
 
 def test_update_prints_one_json_object(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "MATMUL_SIZES", {"cpu": (64,)})
-    assert main(["update", "--json", "--batch-size", "16", "--hidden", "8", *FAST]) == 0
+    deeper = "network.critic_hidden_sizes=[8,4]"
+    assert main(["update", deeper, "--json", "--batch-size", "16", "--hidden", "8", *FAST]) == 0
     result = json.loads(capfd.readouterr().out)
+    assert (result["hidden_sizes"], result["critic_hidden_sizes"], result["overrides"]) == ([8], [8, 4], [deeper])
     assert result["flops_per_second"] == pytest.approx(result["updates_per_second"] * result["flops_per_update"])
     fraction = result["flops_per_second"] / result["matmul_flops_per_second"]
     assert result["fraction_of_matmul"] == pytest.approx(fraction)
@@ -182,6 +191,8 @@ def test_tables_are_for_people(tmp_path: Path, capfd: pytest.CaptureFixture[str]
         (["update", "--hidden", "8,x"], "network.hidden_sizes"),
         (["update", "--algorithm", "ppo"], "--algorithm"),
         (["update", "--algorithm", "sac_v1", "--beside-brax"], "--beside-brax"),
+        (["update", "--beside-brax", "algorithm.tau=0.1"], "--beside-brax"),
+        (["update", "algorithm.tua=0.1"], "algorithm.tua"),
         (["train"], "config"),
         (["train", "swimmer", "--parts", "train.num_seeds=2"], "--parts"),
         (["train", "absent.yaml"], "cannot read"),

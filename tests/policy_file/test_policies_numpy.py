@@ -35,6 +35,35 @@ def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
     np.testing.assert_allclose(policy.q(observation, expected), q, atol=2e-5)
 
 
+NETWORKS = {
+    "sizes": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]},
+}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+@pytest.mark.parametrize("kind", sorted(POLICIES))
+def test_every_kind_of_network_comes_back_and_acts_as_in_jax(tmp_path, kind, network):
+    agent, params, _ = saved(tmp_path / "p.npz", kind, network=NETWORKS[network])
+    policy = policy_files.load_policy(tmp_path / "p.npz")
+    observation = np.random.default_rng(2).normal(size=(64, O)).astype(np.float32)
+
+    def q_function(obs: Any, action: Any) -> Any:
+        return agent.critics(params["critic"], obs, action).min(axis=0)
+
+    expected = np.clip(agent.policy.mode(params["actor"], observation, q_function), -1.0, 1.0)
+    assert np.std(expected) > 0.01
+    np.testing.assert_allclose(policy(observation), expected, atol=5e-6)
+    np.testing.assert_allclose(
+        policy.q(observation, expected), agent.critics(params["critic"], observation, expected), atol=2e-5
+    )
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    jax.tree.map(np.testing.assert_array_equal, policy_files.parameters(policy, template), params)
+    config = policy_files.network_config(policy)
+    for key, value in NETWORKS[network].items():
+        found = getattr(config.network, key.replace("hidden_sizes", "sizes"))
+        assert found == (tuple(value) if isinstance(value, list) else value)
+
+
 @pytest.mark.parametrize("kind", sorted(POLICIES))
 def test_samples_follow_the_same_distribution(tmp_path, kind):
     agent, params, _ = saved(tmp_path / "p.npz", kind)

@@ -11,7 +11,7 @@ from sacbrax.policy_file import files as policy_files
 O, A = 2, 2
 
 
-def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algorithm="sac_v1", **options):
+def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algorithm="sac_v1", network=None, **options):
     """A random agent of SAC-v1 in a file; (agent, parameters, normalizer)."""
     config = from_mapping(
         {
@@ -23,7 +23,8 @@ def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algori
                 "actor_layer_norm": norm,
                 "critic_layer_norm": norm,
                 "normalize_observations": norm,
-            },
+            }
+            | (network or {}),
         }
     )
     agent = make_agent(config, O, A)

@@ -17,6 +17,8 @@ LARGE = [
     ["algorithm.n_step=20_000_000", "replay.capacity=80_000_000"],
     ["train.num_seeds=1_000_000"],
     ["network.hidden_sizes=[20_000, 20_000]"],
+    ["network.critic_hidden_sizes=[20_000, 20_000]"],
+    ["network.actor_hidden_sizes=[8, 400_000_000]"],
     ["replay.capacity=1_000_000_000"],
     ["env.num_envs=100_000_000", "replay.capacity=200_000_000"],
 ]
