@@ -97,7 +97,7 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], np.ndarray]:
     import jax
     import jax.numpy as jnp
 
-    from sacbrax.agents.networks import Critics
+    from sacbrax.agents.critics import make_critics
     from sacbrax.agents.policies import make_policy
     from sacbrax.envs.action_gain import amplified
 
@@ -105,7 +105,7 @@ def _jax_policy(policy: NumpyPolicy) -> Callable[[np.ndarray], np.ndarray]:
     networks = make_policy(config, size, policy.header.get("actor_observation_size"))
     observation, action = jnp.zeros((1, policy.observation_size)), jnp.zeros((1, size))
     members = len(policy.arrays["critic_kernel_0"]) if "critic_kernel_0" in policy.arrays else 1
-    critics = Critics(config.network, members)
+    critics = make_critics(config, members)
     template = {
         "actor": jax.eval_shape(networks.init, jax.random.key(0), observation),
         "critic": jax.eval_shape(critics.init, jax.random.key(0), observation, action),

@@ -135,10 +135,10 @@ def train(root: Path, config: str, *words: str) -> Path:
     return out
 
 
-def test_own_task_policy_and_loss(extended: Path) -> None:
-    out = train(extended, "reach.yaml", "policy.kind=laplace", "algorithm.huber_width=10")
+def test_own_task_policy_and_critics(extended: Path) -> None:
+    out = train(extended, "reach.yaml", "policy.kind=laplace", "critic.kind=huber", "critic.huber_width=10")
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert config["algorithm"]["huber_width"] == 10
+    assert config["critic"] == {"kind": "huber", "huber_width": 10}
     assert config["env"]["kwargs"] == {"force": 3.0}
     code = f"import sacbrax; print(sacbrax.load_policy({str(out)!r})([0.0] * 6).shape)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)

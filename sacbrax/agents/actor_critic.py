@@ -8,8 +8,8 @@ import jax.numpy as jnp
 
 from sacbrax.agents import adam, hyperparameters, losses
 from sacbrax.agents.agent import Agent, AgentState
+from sacbrax.agents.critics import make_critics
 from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.networks import Critics
 from sacbrax.agents.policies import make_policy
 from sacbrax.config import Config
 from sacbrax.core.metrics import APPLIED_UPDATES, Kind, Sums
@@ -28,7 +28,7 @@ class ActorCritic(Agent):
         observation_size, action_size = sizes
         self._shards = shards
         self.policy = make_policy(config, action_size, actor_inputs)
-        self.critics = Critics(config.network, config.algorithm.num_critics)
+        self.critics = make_critics(config)
         self._algorithm = config.algorithm
         self._max_bad_updates = config.train.max_bad_updates
         self._observation = jnp.zeros((1, observation_size))

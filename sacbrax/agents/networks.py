@@ -1,4 +1,4 @@
-"""Networks: the multilayer perceptron, an ensemble of critics, and the value.
+"""Networks: the multilayer perceptron of policies and critics, and the value.
 
 Pure functions of their parameters. Knows configuration and shapes, no losses and no environments.
 """
@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 
 from sacbrax.config import NetworkConfig
@@ -71,24 +70,9 @@ def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_si
     return _mlp(config, hidden_sizes, output_size, False)
 
 
-class Critics:
-    """E state-action values as one batched network: every array has a leading ensemble axis [E]."""
-
-    def __init__(self, config: NetworkConfig, num_critics: int):
-        self.num_critics = num_critics
-        self._mlp: Any = _mlp(config, config.critic_sizes, 1, config.critic_layer_norm)
-
-    def init(self, key: Key, observation: Array, action: Array) -> Params:
-        """Independent parameters of each member, leading axis [E]."""
-        x = jnp.concatenate([observation, action], axis=-1)
-        return jax.vmap(lambda k: self._mlp.init(k, x))(jax.random.split(key, self.num_critics))
-
-    def __call__(self, params: Params, observation: Array, action: Array) -> Array:
-        """observation [B, O], action [B, A] -> Q [E, B]."""
-        x = jnp.concatenate([observation, action], axis=-1)
-        # Repeated, for every product is then batched over [E]; shared, XLA transposes the first layer's output.
-        x = jnp.broadcast_to(x[None], (self.num_critics, *x.shape))
-        return jax.vmap(self._mlp.apply)(params, x)[..., 0]
+def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
+    """The network of a critic: observation and action together, [..., O + A] -> [..., output_size]."""
+    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm)
 
 
 class Value:

@@ -52,8 +52,8 @@ class SoftActorCritic(ActorCritic):
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
             fresh = self._fresh(params, batch.observation, action_key)
-            q = self.critics(params["critic"], batch.observation, batch.action)
-            critic = losses.critic_loss(q, target)
+            outputs = self.critics.outputs(params["critic"], batch.observation, batch.action)
+            critic, q = self.critics.loss(outputs, target), self.critics.value(outputs)
             actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
             own, own_metrics = self._own_loss(params, batch.observation, fresh, hyper)
             metrics = {

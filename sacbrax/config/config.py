@@ -17,6 +17,7 @@ from sacbrax.config.option import ConfigError, apply_override, build, parse_yaml
 from sacbrax.config.sections import (
     AlgorithmConfig,
     CheckpointConfig,
+    CriticConfig,
     EnvConfig,
     EvalConfig,
     InitConfig,
@@ -40,6 +41,7 @@ class Config:
     env: EnvConfig = dataclasses.field(default_factory=EnvConfig)
     algorithm: AlgorithmConfig = dataclasses.field(default_factory=AlgorithmConfig)
     policy: PolicyConfig = dataclasses.field(default_factory=PolicyConfig)
+    critic: CriticConfig = dataclasses.field(default_factory=CriticConfig)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
     replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)

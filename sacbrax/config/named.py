@@ -19,6 +19,9 @@ POLICIES = {
     "gmm": "sacbrax.agents.policies.mixture:MixturePolicy",
     "latent": "sacbrax.agents.policies.flow:LatentPolicy",
 }
+CRITICS = {
+    "scalar": "sacbrax.agents.critics.scalar:ScalarCritics",
+}
 
 
 def imported(path: str) -> Any:

@@ -6,7 +6,7 @@ A section knows none of the others: `config` reads the file and checks what seve
 import dataclasses
 from typing import Any, Literal
 
-from sacbrax.config.named import ALGORITHMS, ENGINES, POLICIES
+from sacbrax.config.named import ALGORITHMS, CRITICS, ENGINES, POLICIES
 from sacbrax.config.option import ScheduleConfig, option
 
 # Headings over keys that matter in one case alone.
@@ -162,6 +162,13 @@ class PolicyConfig:
         None, "outputs of the observation's network; twice the action size when null", low=1, group=LATENT
     )
     candidates: int = option(32, "actions among which the deterministic one is the best by Q", low=1, group=LATENT)
+
+
+@dataclasses.dataclass(frozen=True)
+class CriticConfig:
+    """What the critics' networks put out, and how it is fitted."""
+
+    kind: str = option("scalar", "scalar: the value, by squared distance", choices=tuple(CRITICS))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sacbrax.agents.networks import MLP, Critics, Value
+from sacbrax.agents.critics import make_critics
+from sacbrax.agents.networks import MLP, Value
 from sacbrax.agents.normalizer import Normalizer
-from sacbrax.config import NetworkConfig
+from sacbrax.config import Config, NetworkConfig
 
 RNG = np.random.default_rng(0)
 
@@ -36,7 +37,7 @@ def test_mlp_equals_numpy(layer_norm: bool) -> None:
 @pytest.mark.parametrize("layer_norm", [False, True])
 def test_critics_are_independent_networks(layer_norm: bool) -> None:
     config = NetworkConfig(hidden_sizes=(8, 8), critic_layer_norm=layer_norm)
-    critics = Critics(config, 3)
+    critics = make_critics(Config(network=config), 3)
     observation, action = jnp.asarray(RNG.normal(size=(5, 4))), jnp.asarray(RNG.normal(size=(5, 2)))
     params = critics.init(jax.random.key(0), observation, action)
     q = critics(params, observation, action)

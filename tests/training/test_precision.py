@@ -12,7 +12,7 @@ import pytest
 from resumable import arrays, assert_same_run, train
 from test_trainer import equations
 
-from sacbrax.agents.networks import Critics
+from sacbrax.agents.critics import make_critics
 from sacbrax.agents.policies import make_policy
 from sacbrax.config import Config, NetworkConfig
 from sacbrax.core.types import Transition
@@ -40,7 +40,8 @@ def products(function: Callable, *args: Any) -> list[Any]:
 def test_bfloat16_is_for_hidden_layers_only(layer_norm: bool) -> None:
     q, params = {}, None
     for dtype in ("float32", "bfloat16"):
-        critics = Critics(NetworkConfig(hidden_sizes=(8, 8), dtype=dtype, critic_layer_norm=layer_norm), 2)
+        network = NetworkConfig(hidden_sizes=(8, 8), dtype=dtype, critic_layer_norm=layer_norm)
+        critics = make_critics(Config(network=network), 2)
         params = params or critics.init(jax.random.key(0), OBSERVATION, ACTION)
         q[dtype] = critics(params, OBSERVATION, ACTION)
         factors = [kind for kind, _ in products(critics, params, OBSERVATION, ACTION)]
