@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sacbrax.agents.simba import SimBa
 from sacbrax.config import NetworkConfig
 from sacbrax.core.types import Array, Key, Params
 
@@ -51,18 +52,30 @@ class MLP(nn.Module):
 
 
 def _mlp(
-    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, inputs: int | None = None
+    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, **inputs: Any
 ) -> MLP:
+    return MLP(hidden_sizes, output_size, config.activation, layer_norm, **_numbers(config), **inputs)
+
+
+def _simba(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, **inputs: Any) -> SimBa:
+    activation = ACTIVATIONS[config.activation]
+    return SimBa(hidden_sizes[0], len(hidden_sizes), output_size, activation, **_numbers(config), **inputs)
+
+
+def _numbers(config: NetworkConfig) -> dict[str, Any]:
+    """How networks compute."""
     precision = None if config.matmul_precision == "default" else config.matmul_precision
-    return MLP(hidden_sizes, output_size, config.activation, layer_norm, config.dtype, precision, inputs)
+    return {"dtype": config.dtype, "precision": precision}
 
 
 def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None) -> Any:
     """The network behind a policy: observation [..., O] -> [..., output_size]; sees the first `inputs` of O if given.
 
-    An MLP, whose `apply` flax types too widely.
+    A flax module, whose `apply` flax types too widely.
     """
-    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, inputs)
+    if config.actor_block == "simba":
+        return _simba(config, config.actor_sizes, output_size, inputs=inputs)
+    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, inputs=inputs)
 
 
 def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
@@ -71,7 +84,9 @@ def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_si
 
 
 def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
-    """The network of a critic: observation and action together, [..., O + A] -> [..., output_size]."""
+    """The network of a critic or a value: [..., I] -> [..., output_size]."""
+    if config.critic_block == "simba":
+        return _simba(config, config.critic_sizes, output_size)
     return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm)
 
 
@@ -79,7 +94,7 @@ class Value:
     """State value V(s)."""
 
     def __init__(self, config: NetworkConfig):
-        self._mlp: Any = _mlp(config, config.critic_sizes, 1, config.critic_layer_norm)
+        self._mlp = critic_mlp(config, 1)
 
     def init(self, key: Key, observation: Array) -> Params:
         """Parameters of one network."""

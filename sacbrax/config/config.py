@@ -201,6 +201,7 @@ def _check_combinations(config: Config) -> None:
             raise ConfigError("parallel.coordinator: expected host:port of process 0, such as 10.0.0.1:1234")
         if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
+    _check_networks(config.network)
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
     # Devices count in 32 bits.
@@ -210,6 +211,19 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("train.total_env_steps: more than 2**31 gradient steps; use fewer train.updates_per_step")
     if config.iterations_per_epoch * env.num_envs >= 2**31:
         raise ConfigError("eval.every_env_steps: more than 2**31 environment steps between two evaluations")
+
+
+def _check_networks(network: NetworkConfig) -> None:
+    for part, sizes in (("actor", network.actor_sizes), ("critic", network.critic_sizes)):
+        if getattr(network, f"{part}_block") == "simba":
+            if getattr(network, f"{part}_layer_norm"):
+                raise ConfigError(
+                    f"network.{part}_layer_norm: must be false with {part}_block simba, which has its own"
+                )
+            if len(set(sizes)) > 1:
+                own = getattr(network, f"{part}_hidden_sizes") is not None
+                key = f"{part}_hidden_sizes" if own else "hidden_sizes"
+                raise ConfigError(f"network.{key}: must be alike with {part}_block simba, got {list(sizes)}")
 
 
 def flat(config: Config) -> dict[str, Any]:

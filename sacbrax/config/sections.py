@@ -14,6 +14,7 @@ SAC_V1, SAC_V2 = "Only with `algorithm.name: sac_v1`", "Only with `algorithm.nam
 MIXTURE, LATENT = "Only with `policy.kind: gmm`", "Only with `policy.kind: latent`"
 LAUNCHER = "What a launcher tells each of several processes"
 
+BLOCKS = ("plain", "simba")
 PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
 
 
@@ -181,6 +182,12 @@ class NetworkConfig:
         None, "those of critics and value; hidden_sizes when null", low=1
     )
     activation: str = option("relu", "activation of the hidden layers", choices=("relu", "silu", "tanh", "elu", "gelu"))
+    actor_block: str = option(
+        "plain",
+        "the actor's hidden layers: plain ones, or residual blocks (simba), one for each hidden size, all of one size",
+        choices=BLOCKS,
+    )
+    critic_block: str = option("plain", "the same of critics and value", choices=BLOCKS)
     actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
     dtype: str = option(
@@ -206,6 +213,12 @@ class NetworkConfig:
     def critic_sizes(self) -> tuple[int, ...]:
         """Widths of the hidden layers of critics and value."""
         return self.critic_hidden_sizes or self.hidden_sizes
+
+    @property
+    def widest(self) -> int:
+        """Width of the widest layer of all; a block of SimBa is four times as wide inside."""
+        parts = ((self.actor_block, self.actor_sizes), (self.critic_block, self.critic_sizes))
+        return max(max(sizes) * (4 if block == "simba" else 1) for block, sizes in parts)
 
 
 @dataclasses.dataclass(frozen=True)

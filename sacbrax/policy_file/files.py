@@ -45,8 +45,10 @@ def save(
         "format_version": FORMAT_VERSION,
         "observation_size": sizes[0],
         "action_size": sizes[1],
-        "num_layers": len(config.network.actor_sizes) + 1,
-        "critic_num_layers": len(config.network.critic_sizes) + 1,
+        "num_layers": _linear_layers(config.network.actor_block, config.network.actor_sizes),
+        "critic_num_layers": _linear_layers(config.network.critic_block, config.network.critic_sizes),
+        "block": config.network.actor_block,
+        "critic_block": config.network.critic_block,
         "activation": config.network.activation,
         "layer_norm": config.network.actor_layer_norm,
         "critic_layer_norm": config.network.critic_layer_norm,
@@ -69,20 +71,27 @@ def save(
         )
 
 
+def _linear_layers(block: str, sizes: Sequence[int]) -> int:
+    """How many a network of these hidden sizes has; a block has two."""
+    return 2 * len(sizes) + 2 if block == "simba" else len(sizes) + 1
+
+
 def network_config(policy: NumpyPolicy) -> Config:
     """As much of the configuration as the networks of a file need to mean what they do."""
     header, networks = policy.header, shapes(policy.header, policy.arrays)
 
     def sizes(name: str) -> list[int] | None:
-        found = networks.get(name)
-        return None if found is None else [policy.arrays[f"{found.prefix}kernel_{i}"].shape[-1] for i in found.hidden]
+        return networks[name].hidden_sizes(policy.arrays) if name in networks else None
 
+    critic_sizes = sizes("critic") or sizes("value")
     network = {
         "hidden_sizes": sizes("actor"),
-        "critic_hidden_sizes": sizes("critic") or sizes("value"),
+        "critic_hidden_sizes": critic_sizes,
         "activation": header["activation"],
         "actor_layer_norm": header["layer_norm"],
         "critic_layer_norm": header.get("critic_layer_norm", False),
+        "actor_block": header.get("block", "plain"),
+        "critic_block": header.get("critic_block", "plain") if critic_sizes else "plain",
         "normalize_observations": header["normalize_observations"],
     }
     return from_mapping({"policy": policy.options, "network": network})

@@ -2,22 +2,23 @@
 
 A policy file is an .npz without pickled objects: the arrays of the actor, of critics and value where they are kept, of
 the normalizer, and a JSON header. For robots, teaching, plots and other simulators; importing this module imports
-neither JAX nor the rest of the package.
+neither JAX nor, but for `numpy_network`, the rest of the package.
 """
 
 import json
 import math
 import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-FORMAT_VERSION = 2
-READABLE = (1, 2)  # 1 had neither the type of the networks in training nor the variance of the reward
+from sacbrax.policy_file.numpy_network import ACTIVATIONS, BLOCKS, Network, Shape
+
+FORMAT_VERSION = 3
+# 1 had neither the type of the networks in training nor the variance of the reward, 2 had plain layers alone.
+READABLE = (1, 2, 3)
 MAX_BYTES = 256 * 2**20  # a policy is small; a file that claims more is not one
 # How networks see an observation, which all that run a policy must do alike: less the mean, over the square root of the
 # variance and `VARIANCE_FLOOR`, cut at `LIMIT` standard deviations.
@@ -29,83 +30,33 @@ class PolicyFileError(ValueError):
     """The file is no policy this version can read; one line for the user."""
 
 
-def _sigmoid(x: Any) -> Any:
-    return 0.5 * (np.tanh(0.5 * x) + 1.0)
-
-
-def _layer_norm(x: Any, scale: Any, bias: Any) -> Any:
-    centred = x - x.mean(axis=-1, keepdims=True)
-    return centred / np.sqrt((centred**2).mean(axis=-1, keepdims=True) + 1e-6) * scale + bias
-
-
-ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
-    "relu": lambda x: np.maximum(x, 0.0),
-    "silu": lambda x: x * _sigmoid(x),
-    "tanh": np.tanh,
-    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
-    # the tanh form, as flax computes it
-    "gelu": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
-}
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One network in a file: its arrays are `<prefix>kernel_0`, ..., with a leading axis [members] if that is set."""
-
-    prefix: str
-    num_layers: int
-    layer_norm: bool
-    inputs: int
-    outputs: int
-    members: int | None = None
-
-    @property
-    def hidden(self) -> range:
-        """Numbers of the hidden layers."""
-        return range(self.num_layers - 1)
-
-
 def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Shape]:
     """Every network of a policy file by name; `critic` and `value` only where the file holds them."""
-    o, a, depth, norm = (header[name] for name in ("observation_size", "action_size", "num_layers", "layer_norm"))
-    options, critic_norm = header.get("policy", GAUSSIAN), header.get("critic_layer_norm", False)
-    critic_depth = header.get("critic_num_layers", depth)
+    o, a, options = header["observation_size"], header["action_size"], header.get("policy", GAUSSIAN)
+
+    def actor(outputs: int) -> Shape:
+        depth, norm, block = header["num_layers"], header["layer_norm"], header.get("block", "plain")
+        return Shape("", depth, norm, seen, outputs, block=block)
+
+    def critic(prefix: str, inputs: int, members: int | None = None) -> Shape:
+        depth, block = header.get("critic_num_layers", header["num_layers"]), header.get("critic_block", "plain")
+        return Shape(prefix, depth, header.get("critic_layer_norm", False), inputs, 1, members, block)
+
     seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
         features = options["feature_size"] or 2 * a
-        found = {"actor": Shape("", depth, norm, seen, features)}
+        found = {"actor": actor(features)}
         for i in range(options["coupling_layers"]):
             name, layers = f"coupling_{i}", len(options["coupling_hidden_sizes"]) + 1
             found[name] = Shape(f"{name}_", layers, False, a + features, 2 * a)
     else:
         outputs = options["components"] * (1 + 2 * a) if options["kind"] == "gmm" else 2 * a
-        found = {"actor": Shape("", depth, norm, seen, outputs)}
-    if (critic := arrays.get("critic_kernel_0")) is not None:
-        found["critic"] = Shape("critic_", critic_depth, critic_norm, o + a, 1, len(critic) if critic.ndim else 0)
+        found = {"actor": actor(outputs)}
+    if (kernel := arrays.get("critic_kernel_0")) is not None:
+        found["critic"] = critic("critic_", o + a, len(kernel) if kernel.ndim else 0)
     if "value_kernel_0" in arrays:
-        found["value"] = Shape("value_", critic_depth, critic_norm, o, 1)
+        found["value"] = critic("value_", o)
     return found
-
-
-class Network:
-    """A multilayer perceptron: [B, I] -> [B, J], or of an ensemble [E, B, J]."""
-
-    def __init__(self, shape: Shape, activation: str, arrays: dict[str, np.ndarray]):
-        self._activation = ACTIVATIONS[activation]
-
-        def row(name: str) -> np.ndarray:  # with a row axis, so that members broadcast against batches
-            return arrays[shape.prefix + name][..., None, :]
-
-        hidden = shape.hidden if shape.layer_norm else ()
-        self._layers = [(arrays[f"{shape.prefix}kernel_{i}"], row(f"bias_{i}")) for i in range(shape.num_layers)]
-        self._norms = [(row(f"norm_scale_{i}"), row(f"norm_bias_{i}")) for i in hidden]
-
-    def __call__(self, x: np.ndarray) -> np.ndarray:
-        for i, (kernel, bias) in enumerate(self._layers[:-1]):
-            x = x @ kernel + bias
-            x = self._activation(_layer_norm(x, *self._norms[i]) if self._norms else x)
-        kernel, bias = self._layers[-1]
-        return x @ kernel + bias
 
 
 class NumpyPolicy:
@@ -275,6 +226,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     for name in ("normalize_observations", "layer_norm"):
         require(isinstance(header.get(name), bool), f"{name} is missing")
     require(isinstance(header.get("critic_layer_norm", False), bool), "critic_layer_norm is no truth value")
+    for name in ("block", "critic_block"):
+        require(header.get(name, "plain") in BLOCKS, f"unknown {name}")
     require(version == 1 or isinstance(header.get("dtype"), str), "dtype is missing")
     options = header.get("policy", GAUSSIAN)
     require(isinstance(options, dict), "policy is not a mapping")
@@ -302,24 +255,9 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
         require(arrays.get(name, absent).shape == (), f"{name} has the wrong shape")
     found = shapes(header, arrays)
     for shape in found.values():
-        _check_network(shape, arrays, require)
+        shape.check(arrays, require)
     choices = {"gaussian": 1, "gmm": options.get("components"), "latent": options.get("candidates")}[options["kind"]]
     require(choices == 1 or "critic" in found, "no critics, by which this kind of policy chooses its action")
-
-
-def _check_network(shape: Shape, arrays: dict[str, np.ndarray], require: Callable[[bool, str], None]) -> None:
-    lead = () if shape.members is None else (shape.members,)
-    width, absent = shape.inputs, np.zeros(())
-    require(0 not in lead, f"{shape.prefix}kernel_0 has no members")
-    for i in range(shape.num_layers):
-        kernel, bias = (arrays.get(f"{shape.prefix}{part}_{i}", absent) for part in ("kernel", "bias"))
-        fits = kernel.ndim == len(lead) + 2 and kernel.shape[:-1] == (*lead, width)
-        require(fits and bias.shape == (*lead, kernel.shape[-1]), f"{shape.prefix}layer {i} has the wrong shape")
-        width = kernel.shape[-1]
-        if shape.layer_norm and i < shape.num_layers - 1:
-            norms = [arrays.get(f"{shape.prefix}norm_{part}_{i}", absent) for part in ("scale", "bias")]
-            require(all(n.shape == (*lead, width) for n in norms), f"{shape.prefix}norm {i} has the wrong shape")
-    require(width == shape.outputs, f"the last {shape.prefix}layer is too narrow or too wide")
 
 
 def spread_latents(count: int, size: int) -> np.ndarray:

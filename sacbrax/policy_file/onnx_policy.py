@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy, Shape, shapes, spread_latents
+from sacbrax.policy_file.numpy_network import Shape
+from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy, shapes, spread_latents
 
 OPSET = 18  # onnxruntime 1.14 and later
 IR_VERSION = 8  # of the same time
@@ -118,20 +119,21 @@ def _best(graph: _Graph, policy: NumpyPolicy, critic: Shape, x: str, actions: li
 
 
 def _network(graph: _Graph, policy: NumpyPolicy, shape: Shape, x: str, member: int | None = None) -> str:
-    """A multilayer perceptron, [N, I] -> [N, J]; of an ensemble one member."""
-
-    def array(name: str) -> np.ndarray:
-        found = policy.arrays[shape.prefix + name]
-        return found if member is None else found[member]
-
-    for i in range(shape.num_layers):
-        x = graph("Gemm", x, array(f"kernel_{i}"), array(f"bias_{i}"))
-        if i == shape.num_layers - 1:
-            break
-        if shape.layer_norm:
-            norms = array(f"norm_scale_{i}"), array(f"norm_bias_{i}")
-            x = graph("LayerNormalization", x, *norms, axis=-1, epsilon=1e-6)
-        x = _activate(graph, policy.header["activation"], x)
+    """A network, [N, I] -> [N, J]; of an ensemble one member."""
+    kept = x
+    for step in shape.steps:
+        found = shape.operands(step, policy.arrays)
+        operands = found if member is None else [array[member] for array in found]
+        if step[0] == "dense":
+            x = graph("Gemm", x, *operands)
+        elif step[0] == "norm":
+            x = graph("LayerNormalization", x, *operands, axis=-1, epsilon=1e-6)
+        elif step[0] == "activate":
+            x = _activate(graph, policy.header["activation"], x)
+        elif step[0] == "keep":
+            kept = x
+        else:
+            x = graph("Add", kept, x)
     return x
 
 

@@ -17,12 +17,19 @@ from sacbrax.training.trainer import TrainState
 # What gives the parameters of a group their meaning; sizes of observations, actions and layers their shapes tell.
 COMMON = ("network.activation", "network.normalize_observations")
 SIZES = {"actor": "network.actor_hidden_sizes", "critic": "network.critic_hidden_sizes"}
+
+
+def _own(part: str) -> list[str]:
+    """What actor and critics have apart."""
+    return [f"network.{part}_{name}" for name in ("block", "layer_norm")]
+
+
 POLICY = ("kind", "squash", "action_gain", "log_sigma_min", "log_sigma_max")
 LATENT = ("coupling_layers", "coupling_hidden_sizes")
 MEANING = {
-    "actor": (*COMMON, SIZES["actor"], "network.actor_layer_norm", *(f"policy.{key}" for key in POLICY)),
-    "critic": (*COMMON, SIZES["critic"], "network.critic_layer_norm", "policy.action_gain"),
-    "value": (*COMMON, SIZES["critic"], "network.critic_layer_norm"),
+    "actor": (*COMMON, SIZES["actor"], *_own("actor"), *(f"policy.{key}" for key in POLICY)),
+    "critic": (*COMMON, SIZES["critic"], *_own("critic"), "policy.action_gain"),
+    "value": (*COMMON, SIZES["critic"], *_own("critic")),
 }
 
 

@@ -50,7 +50,7 @@ def working_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     """
     config, lanes = trainer.config, trainer.shards.lanes
     row = replay.row_width(trainer.observation_size, trainer.action_size)
-    width = max(config.network.actor_sizes + config.network.critic_sizes)
+    width = config.network.widest
     candidates = config.policy.candidates if config.policy.kind == "latent" else 1
     drawn = trainer.batch_size * (config.train.updates_per_step * (2 * row + 3 * config.algorithm.n_step) + width)
     acting = trainer.shards.share(config.eval.episodes) * (trainer.observation_size + candidates * width)

@@ -288,6 +288,8 @@ def test_warm_start_that_does_not_fit_is_one_clear_line(finished, override, word
         ("network.critic_layer_norm", ("true", "false"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
         ("network.actor_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
+        ("network.actor_block", ("plain", "simba"), ("init.parts=[policy]",)),
+        ("network.critic_block", ("plain", "simba"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.critic_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[value]", "init.parts=[critics]")),
         ("policy.coupling_layers", ("2", "3"), ("policy.kind=latent",)),
         ("policy.coupling_hidden_sizes", ("[2]", "[2,2]"), ("policy.kind=latent",)),

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,9 +11,15 @@ import pytest
 from sacbrax.agents.critics import make_critics
 from sacbrax.agents.networks import MLP, Value
 from sacbrax.agents.normalizer import Normalizer
+from sacbrax.agents.simba import SimBa
 from sacbrax.config import Config, NetworkConfig
 
 RNG = np.random.default_rng(0)
+
+
+def disturbed(params: Any) -> Any:
+    """Biases and norms start at 0 and 1: an error in them would not show."""
+    return jax.tree.map(lambda p: p + 0.1 * RNG.normal(size=p.shape).astype(np.float32), params)
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])
@@ -20,8 +27,7 @@ def test_mlp_equals_numpy(layer_norm: bool) -> None:
     mlp = MLP((8, 6), 3, "relu", layer_norm)
     x = RNG.normal(size=(5, 4)).astype(np.float32)
     params = mlp.init(jax.random.key(0), x)
-    # Biases and norms start at 0 and 1: fill them, or an error in them would not show.
-    params = jax.tree.map(lambda p: p + 0.1 * RNG.normal(size=p.shape).astype(np.float32), params)
+    params = disturbed(params)
     layers, y = params["params"], x.astype(np.float64)
     for i in range(3):
         y = y @ np.asarray(layers[f"Dense_{i}"]["kernel"]) + np.asarray(layers[f"Dense_{i}"]["bias"])
@@ -32,6 +38,29 @@ def test_mlp_equals_numpy(layer_norm: bool) -> None:
                 y = y * np.asarray(norm["scale"]) + np.asarray(norm["bias"])
             y = np.maximum(y, 0)
     np.testing.assert_allclose(mlp.apply(params, x), y, rtol=1e-4, atol=1e-5)
+
+
+def test_simba_equals_numpy() -> None:
+    network = SimBa(width=6, blocks=2, output_size=3, activation=nn.relu, inputs=4)
+    x = RNG.normal(size=(5, 7)).astype(np.float32)
+    params = disturbed(network.init(jax.random.key(0), x))
+
+    def dense(i: int, x: np.ndarray) -> np.ndarray:
+        layer = params["params"][f"Dense_{i}"]
+        return x @ np.asarray(layer["kernel"], np.float64) + np.asarray(layer["bias"])
+
+    def norm(i: int, x: np.ndarray) -> np.ndarray:
+        layer = params["params"][f"LayerNorm_{i}"]
+        x = (x - x.mean(1, keepdims=True)) / np.sqrt(x.var(1, keepdims=True) + 1e-6)
+        return x * np.asarray(layer["scale"]) + np.asarray(layer["bias"])
+
+    y = dense(0, x[:, :4].astype(np.float64))
+    for i in range(2):
+        y = y + dense(2 * i + 2, np.maximum(dense(2 * i + 1, norm(i, y)), 0))
+    np.testing.assert_allclose(network.apply(params, x), dense(5, norm(2, y)), rtol=1e-4, atol=1e-5)
+    widths = [params["params"][f"Dense_{i}"]["kernel"].shape for i in range(6)]
+    assert widths == [(4, 6), (6, 24), (24, 6), (6, 24), (24, 6), (6, 3)]
+    assert len(params["params"]) == 6 + 3
 
 
 @pytest.mark.parametrize("layer_norm", [False, True])

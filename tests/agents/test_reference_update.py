@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import reference_update
-from reference_options import config_of, options_of, to_numpy
+from reference_options import NETWORKS, config_of, options_of, to_numpy
 
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
@@ -26,7 +26,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "policy.regularization": (0.0, 0.1),
     "algorithm.target_update_interval": (1, 2),
     "schedules": (False, True),
-    "network.critic_layer_norm": (False, True),
+    "networks": tuple(NETWORKS),
     "network.activation": ("tanh", "relu"),
 }
 LOSSES = 7  # the options from here on touch each loss alike

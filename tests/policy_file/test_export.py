@@ -26,6 +26,7 @@ VARIANTS = {
     "clipped": {"kind": "gaussian", "squash": False},
     "mixture": {"kind": "gmm", "norm": True},
     "latent": {"kind": "latent", "candidates": 5},
+    "simba": {"kind": "gmm", "network": {"actor_block": "simba", "critic_block": "simba"}},
     "sizes": {"kind": "gmm", "network": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]}},
 }
 

@@ -103,7 +103,7 @@ def rewrite(path: Path, header: dict[str, Any] | None = None, arrays: dict[str, 
 @pytest.mark.parametrize(
     ("header", "arrays", "says"),
     [
-        ({"format_version": 3}, {}, "format version 3"),
+        ({"format_version": 4}, {}, "format version 4"),
         ({"format_version": None}, {}, "format version None"),
         ({"format_version": True}, {}, "format version True"),
         ({"dtype": None}, {}, "dtype is missing"),

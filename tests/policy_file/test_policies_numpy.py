@@ -37,6 +37,8 @@ def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
 
 NETWORKS = {
     "sizes": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]},
+    "simba": {"actor_block": "simba", "critic_block": "simba", "critic_hidden_sizes": [8, 8, 8]},
+    "simba critics": {"critic_block": "simba"},
 }
 
 
@@ -94,6 +96,33 @@ def test_without_critics_a_policy_that_needs_them_is_refused(tmp_path):
     policy = policy_files.load_policy(tmp_path / "p.npz")
     with pytest.raises(PolicyFileError, match="no critics"):
         policy.q(np.zeros(O), np.zeros(A))
+
+
+@pytest.mark.parametrize(
+    ("header", "arrays", "says"),
+    [
+        ({"critic_num_layers": 5}, {}, "no critic_blocks have 5 layers"),
+        ({"critic_num_layers": 2}, {}, "no critic_blocks have 2 layers"),
+        ({"critic_num_layers": 8}, {}, "critic_layer 6"),
+        ({"critic_num_layers": 1000}, {}, "critic_layers are not all there"),
+        ({"critic_num_layers": "6"}, {}, "critic_num_layers"),
+        ({"block": ["simba"]}, {}, "unknown block"),
+        ({"critic_block": "rope"}, {}, "unknown critic_block"),
+        ({"block": "simba"}, {}, "no blocks have 3 layers"),
+        ({}, {"critic_norm_scale_2": None}, "critic_norm 2"),
+        ({}, {"critic_kernel_2": np.zeros((2, 64, 8), np.float32), "critic_bias_2": np.zeros((2, 8), np.float32)},
+         "critic_block 0"),
+    ],
+)  # fmt: skip
+def test_a_file_that_lies_about_its_blocks_is_refused(tmp_path, header, arrays, says):
+    path = tmp_path / "p.npz"
+    saved(path, network={"critic_block": "simba"})
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files} | arrays
+    content["header"] = np.asarray(json.dumps(json.loads(str(content["header"])) | header))
+    np.savez(path, **{name: value for name, value in content.items() if value is not None})
+    with pytest.raises(PolicyFileError, match=says):
+        policy_files.load_policy(path)
 
 
 @pytest.mark.parametrize(

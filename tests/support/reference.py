@@ -28,7 +28,7 @@ class Options:
     regularization: float
     target_update_interval: int
     activation: str
-    layer_norm: bool
+    networks: str  # what networks but a coupling's are
     components: int
     log_sigma_bounds: tuple[float, float]
     tau: float
@@ -65,18 +65,30 @@ def gradient(loss: Any, tree: Tree) -> Tree:
 # Networks.
 
 
-def mlp(params: Tree, x: np.ndarray, options: Options, layer_norm: bool = False) -> np.ndarray:
+def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain") -> np.ndarray:
     layers = params["params"]
     last = sum(name.startswith("Dense") for name in layers) - 1
-    for i in range(last + 1):
-        x = x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"]
-        if i < last:
-            if layer_norm:
-                centred = x - x.mean(axis=1, keepdims=True)
-                x = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6)
-                x = x * layers[f"LayerNorm_{i}"]["scale"] + layers[f"LayerNorm_{i}"]["bias"]
-            x = np.tanh(x) if options.activation == "tanh" else np.where(x.real > 0, x, 0.0)
-    return x
+
+    def dense(i: int, x: np.ndarray) -> np.ndarray:
+        return x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"]
+
+    def norm(i: int, x: np.ndarray) -> np.ndarray:
+        centred = x - x.mean(axis=1, keepdims=True)
+        x = centred / np.sqrt((centred**2).mean(axis=1, keepdims=True) + 1e-6)
+        return x * layers[f"LayerNorm_{i}"]["scale"] + layers[f"LayerNorm_{i}"]["bias"]
+
+    def activation(x: np.ndarray) -> np.ndarray:
+        return np.tanh(x) if options.activation == "tanh" else np.where(x.real > 0, x, 0.0)
+
+    if networks == "simba":
+        x, blocks = dense(0, x), last // 2
+        for i in range(blocks):
+            x = x + dense(2 * i + 2, activation(dense(2 * i + 1, norm(i, x))))
+        return dense(last, norm(blocks, x))
+    for i in range(last):
+        x = dense(i, x)
+        x = activation(norm(i, x) if networks == "layer norm" else x)
+    return dense(last, x)
 
 
 def members(critics: Tree) -> list[Tree]:
@@ -85,7 +97,7 @@ def members(critics: Tree) -> list[Tree]:
 
 
 def critic(params: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> np.ndarray:
-    return mlp(params, np.concatenate([observation, action], axis=1), options, options.layer_norm)[:, 0]
+    return mlp(params, np.concatenate([observation, action], axis=1), options, options.networks)[:, 0]
 
 
 def clip(x: np.ndarray, low: float, high: float) -> np.ndarray:
@@ -100,12 +112,12 @@ def normal(u: np.ndarray, mean: np.ndarray, log_sigma: np.ndarray) -> np.ndarray
 
 
 def gaussian(actor: Tree, observation: np.ndarray, options: Options) -> tuple[np.ndarray, np.ndarray]:
-    mean, log_sigma = np.split(mlp(actor, observation, options, options.layer_norm), 2, axis=1)
+    mean, log_sigma = np.split(mlp(actor, observation, options, options.networks), 2, axis=1)
     return mean, clip(log_sigma, *options.log_sigma_bounds)
 
 
 def mixture(actor: Tree, observation: np.ndarray, options: Options) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    output, k = mlp(actor, observation, options, options.layer_norm), options.components
+    output, k = mlp(actor, observation, options, options.networks), options.components
     mean, log_sigma = np.split(output[:, k:], 2, axis=1)
     shape = (len(output), k, -1)
     log_weight = output[:, :k] - np.log(np.exp(output[:, :k]).sum(axis=1, keepdims=True))
@@ -128,7 +140,7 @@ def flow(
     actor: Tree, observation: np.ndarray, value: np.ndarray, options: Options, inverse: bool
 ) -> tuple[Any, Any, Any]:
     """u = f(h) or back; also the log determinant of f and all log scales."""
-    features = mlp(actor["preprocessor"], observation, options, options.layer_norm)
+    features = mlp(actor["preprocessor"], observation, options, options.networks)
     count, log_scales = len(actor) - 1, []
     for i in reversed(range(count)) if inverse else range(count):
         moved = (np.arange(value.shape[1]) + i) % 2 == 0

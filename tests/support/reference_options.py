@@ -18,16 +18,22 @@ NUMBERS = {
     "temperature_learning_rate": (5e-3, (6e-3, 2e-3)),
 }
 END = 8
+# What the networks of actor and critics may be.
+NETWORKS = {
+    "plain": {},
+    "layer norm": {"actor_layer_norm": True, "critic_layer_norm": True},
+    "simba": {"actor_block": "simba", "critic_block": "simba"},
+}
 
 
 def config_of(combination: dict[str, Any]) -> Any:
     mapping: dict[str, Any] = {
         "algorithm": {"tau": 0.1, "initial_temperature": 0.6},
         "policy": {"coupling_hidden_sizes": [4], "log_sigma_min": -1.0, "log_sigma_max": 1.0},
-        "network": {"hidden_sizes": [6], "actor_layer_norm": combination["network.critic_layer_norm"]},
+        "network": {"hidden_sizes": [4], **NETWORKS[combination["networks"]]},
     }
     for key, value in combination.items():
-        if key != "schedules":
+        if "." in key:
             section, option = key.split(".")
             mapping[section][option] = value
     for key, (number, ends) in NUMBERS.items():
@@ -52,7 +58,7 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
         regularization=policy.regularization,
         target_update_interval=algorithm.target_update_interval,
         activation=config.network.activation,
-        layer_norm=config.network.critic_layer_norm,
+        networks=combination["networks"],
         components=policy.components,
         log_sigma_bounds=(policy.log_sigma_min, policy.log_sigma_max),
         tau=algorithm.tau,

@@ -95,11 +95,11 @@ def actor_gradient(
 def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> State:
     """Algorithm 1 of arXiv:1801.01290 on one minibatch."""
     s, p, u = batch["observation"], state.params, draws.fresh
-    next_value = mlp(state.target["value"], batch["next_observation"], options, options.layer_norm)[:, 0]
+    next_value = mlp(state.target["value"], batch["next_observation"], options, options.networks)[:, 0]
     y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
 
     def value_of(params: Tree) -> np.ndarray:
-        return mlp(params, s, options, options.layer_norm)[:, 0]
+        return mlp(params, s, options, options.networks)[:, 0]
 
     action = squash(u, options)
     soft_value = smallest(q_values(p["critic"], s, action, options)) - log_pi(p["actor"], s, u, options)

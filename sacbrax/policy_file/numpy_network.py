@@ -1,0 +1,122 @@
+"""The networks in a policy file: what each consists of, step by step, whether its arrays fit, and what it computes.
+
+A network is a list of steps, which `Network` takes in NumPy and `onnx_policy` turns into nodes. Imports NumPy alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+BLOCKS = ("plain", "simba")
+# The arrays of a step, whose names in a file are `<prefix><part>_<number>`.
+PARTS = {"dense": ("kernel", "bias"), "norm": ("norm_scale", "norm_bias")}
+Step = tuple[str, int]  # what happens, and the number of its arrays
+
+
+def _sigmoid(x: Any) -> Any:
+    return 0.5 * (np.tanh(0.5 * x) + 1.0)
+
+
+ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
+    "relu": lambda x: np.maximum(x, 0.0),
+    "silu": lambda x: x * _sigmoid(x),
+    "tanh": np.tanh,
+    "elu": lambda x: np.where(x > 0, x, np.expm1(np.minimum(x, 0.0))),
+    # the tanh form, as flax computes it
+    "gelu": lambda x: 0.5 * x * (1.0 + np.tanh(np.sqrt(2.0 / np.pi) * (x + 0.044715 * x**3))),
+}
+
+
+@dataclass(frozen=True)
+class Shape:
+    """One network in a file: its arrays are `<prefix>kernel_0`, ..., with a leading axis [members] if that is set."""
+
+    prefix: str
+    num_layers: int  # linear ones
+    layer_norm: bool
+    inputs: int
+    outputs: int
+    members: int | None = None
+    block: str = "plain"
+
+    @property
+    def steps(self) -> list[Step]:
+        """From the input to the output: dense layers, norms, activations, and what a block keeps and adds."""
+        last, found = self.num_layers - 1, list[Step]()
+        if self.block == "simba":
+            found, blocks = [("dense", 0)], last // 2
+            for i in range(blocks):
+                found += [("keep", i), ("norm", i), ("dense", 2 * i + 1), ("activate", i), ("dense", 2 * i + 2)]
+                found += [("add", i)]
+            return [*found, ("norm", blocks), ("dense", last)]
+        for i in range(last):
+            found += [("dense", i), *([("norm", i)] if self.layer_norm else []), ("activate", i)]
+        return [*found, ("dense", last)]
+
+    def operands(self, step: Step, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
+        """What a step computes with."""
+        what, i = step
+        return [arrays[f"{self.prefix}{part}_{i}"] for part in PARTS.get(what, ())]
+
+    def hidden_sizes(self, arrays: dict[str, np.ndarray]) -> list[int]:
+        """`network.hidden_sizes` of this network: one for each hidden layer, or block."""
+        last = self.num_layers - 1
+        numbers = [0] * (last // 2) if self.block == "simba" else range(last)
+        return [arrays[f"{self.prefix}kernel_{i}"].shape[-1] for i in numbers]
+
+    def check(self, arrays: dict[str, np.ndarray], require: Callable[[bool, str], None]) -> None:
+        """Call `require(False, problem)` if the arrays are not this network's."""
+        lead = () if self.members is None else (self.members,)
+        width = kept = self.inputs
+        require(0 not in lead, f"{self.prefix}kernel_0 has no members")
+        require(self.num_layers <= len(arrays), f"{self.prefix}layers are not all there")
+        odd = self.block == "simba" and (self.num_layers < 4 or self.num_layers % 2)
+        require(not odd, f"no {self.prefix}blocks have {self.num_layers} layers")
+        for what, i in self.steps:
+            parts = [arrays.get(f"{self.prefix}{part}_{i}", np.zeros(())) for part in PARTS.get(what, ())]
+            if what == "dense":
+                kernel, bias = parts
+                fits = kernel.ndim == len(lead) + 2 and kernel.shape[:-1] == (*lead, width)
+                require(fits and bias.shape == (*lead, kernel.shape[-1]), f"{self.prefix}layer {i} has the wrong shape")
+                width = kernel.shape[-1]
+            elif what == "keep":
+                kept = width
+            else:
+                require(width == kept or what != "add", f"{self.prefix}block {i} has the wrong shape")
+                require(
+                    all(part.shape == (*lead, width) for part in parts), f"{self.prefix}{what} {i} has the wrong shape"
+                )
+        require(width == self.outputs, f"the last {self.prefix}layer is too narrow or too wide")
+
+
+class Network:
+    """[B, I] -> [B, J], or of an ensemble [E, B, J]."""
+
+    def __init__(self, shape: Shape, activation: str, arrays: dict[str, np.ndarray]):
+        self._activation = ACTIVATIONS[activation]
+
+        def operands(step: Step) -> list[np.ndarray]:  # vectors with a row axis, so that members broadcast to batches
+            found = shape.operands(step, arrays)
+            kernels = 1 if step[0] == "dense" else 0
+            return found[:kernels] + [vector[..., None, :] for vector in found[kernels:]]
+
+        self._steps = [(step[0], operands(step)) for step in shape.steps]
+
+    def __call__(self, x: np.ndarray) -> np.ndarray:
+        kept = x
+        for what, operands in self._steps:
+            if what == "dense":
+                x = x @ operands[0] + operands[1]
+            elif what == "norm":
+                centred = x - x.mean(axis=-1, keepdims=True)
+                variance = (centred**2).mean(axis=-1, keepdims=True)
+                x = centred / np.sqrt(variance + 1e-6) * operands[0] + operands[1]
+            elif what == "activate":
+                x = self._activation(x)
+            elif what == "keep":
+                kept = x
+            else:
+                x = kept + x
+        return x
