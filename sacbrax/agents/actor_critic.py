@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import adam, hyperparameters, losses
+from sacbrax.agents import adam, hyperparameters, losses, weight_norm
 from sacbrax.agents.agent import Agent, AgentState
 from sacbrax.agents.critics import make_critics
 from sacbrax.agents.hyperparameters import Hyper
@@ -90,6 +90,7 @@ class ActorCritic(Agent):
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
         finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(grads)))
         params, optimizer = adam.step(agent.params, grads, agent.optimizer, self._rates(hyper), finite)
+        params = weight_norm.project(params, finite)
         steps = agent.gradient_steps + finite
         moves = finite & (steps % self._algorithm.target_update_interval == 0)
         tau = jnp.where(moves, hyper["tau"], 0.0)

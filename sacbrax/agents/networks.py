@@ -9,6 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
+from sacbrax.agents import weight_norm
 from sacbrax.agents.simba import SimBa
 from sacbrax.config import NetworkConfig
 from sacbrax.core.types import Array, Key, Params
@@ -33,6 +34,7 @@ class MLP(nn.Module):
     output_size: int
     activation: str
     layer_norm: bool = False
+    weight_norm: bool = False
     dtype: str = "float32"
     precision: str | None = None  # of float32 products; None is the device's default
     inputs: int | None = None  # how many of the first entries of x are seen; None for all
@@ -43,8 +45,9 @@ class MLP(nn.Module):
             x = x[..., : self.inputs]
         # None computes in the parameters' own type, which tests against NumPy make float64.
         dtype = None if self.dtype == "float32" else self.dtype
+        dense = weight_norm.Dense if self.weight_norm else nn.Dense
         for width in self.hidden_sizes:
-            x = nn.Dense(width, dtype=dtype, precision=self.precision)(x)
+            x = dense(width, dtype=dtype, precision=self.precision)(x)
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=dtype)(x)
             x = ACTIVATIONS[self.activation](x)
@@ -52,14 +55,14 @@ class MLP(nn.Module):
 
 
 def _mlp(
-    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, **inputs: Any
+    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, **options: Any
 ) -> MLP:
-    return MLP(hidden_sizes, output_size, config.activation, layer_norm, **_numbers(config), **inputs)
+    return MLP(hidden_sizes, output_size, config.activation, layer_norm, **_numbers(config), **options)
 
 
-def _simba(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, **inputs: Any) -> SimBa:
+def _simba(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, **options: Any) -> SimBa:
     activation = ACTIVATIONS[config.activation]
-    return SimBa(hidden_sizes[0], len(hidden_sizes), output_size, activation, **_numbers(config), **inputs)
+    return SimBa(hidden_sizes[0], len(hidden_sizes), output_size, activation, **_numbers(config), **options)
 
 
 def _numbers(config: NetworkConfig) -> dict[str, Any]:
@@ -73,9 +76,10 @@ def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None
 
     A flax module, whose `apply` flax types too widely.
     """
+    options = {"weight_norm": config.actor_weight_norm, "inputs": inputs}
     if config.actor_block == "simba":
-        return _simba(config, config.actor_sizes, output_size, inputs=inputs)
-    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, inputs=inputs)
+        return _simba(config, config.actor_sizes, output_size, **options)
+    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, **options)
 
 
 def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
@@ -85,9 +89,10 @@ def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_si
 
 def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
     """The network of a critic or a value: [..., I] -> [..., output_size]."""
+    options = {"weight_norm": config.critic_weight_norm}
     if config.critic_block == "simba":
-        return _simba(config, config.critic_sizes, output_size)
-    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm)
+        return _simba(config, config.critic_sizes, output_size, **options)
+    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm, **options)
 
 
 class Value:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import flax.linen as nn
 
+from sacbrax.agents import weight_norm
 from sacbrax.core.types import Array
 
 INSIDE = 4  # times the width
@@ -22,6 +23,7 @@ class SimBa(nn.Module):
     blocks: int
     output_size: int
     activation: Callable[[Array], Array]
+    weight_norm: bool = False
     dtype: str = "float32"
     precision: str | None = None
     inputs: int | None = None
@@ -32,8 +34,9 @@ class SimBa(nn.Module):
             x = x[..., : self.inputs]
         dtype = None if self.dtype == "float32" else self.dtype
 
-        def dense(size: int, initializer: nn.initializers.Initializer) -> nn.Dense:
-            return nn.Dense(size, dtype=dtype, precision=self.precision, kernel_init=initializer)
+        def dense(size: int, initializer: nn.initializers.Initializer) -> nn.Module:
+            layer = weight_norm.Dense if self.weight_norm else nn.Dense
+            return layer(size, dtype=dtype, precision=self.precision, kernel_init=initializer)
 
         x = dense(self.width, nn.initializers.orthogonal())(x)
         for _ in range(self.blocks):

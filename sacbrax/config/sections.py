@@ -190,6 +190,11 @@ class NetworkConfig:
     critic_block: str = option("plain", "the same of critics and value", choices=BLOCKS)
     actor_layer_norm: bool = option(False, "layer norm before each activation of the actor")
     critic_layer_norm: bool = option(False, "layer norm before each activation of critics and value")
+    actor_weight_norm: bool = option(
+        False,
+        "the actor's hidden layers have weights of length 1 for each unit, kept so after each update, and a scale",
+    )
+    critic_weight_norm: bool = option(False, "the same of critics and value")
     dtype: str = option(
         "float32",
         "numbers in the hidden layers while learning; parameters, output layers, losses and optimizer are float32, and "

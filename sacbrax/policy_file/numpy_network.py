@@ -11,7 +11,7 @@ import numpy as np
 
 BLOCKS = ("plain", "simba")
 # The arrays of a step, whose names in a file are `<prefix><part>_<number>`.
-PARTS = {"dense": ("kernel", "bias"), "norm": ("norm_scale", "norm_bias")}
+PARTS = {"dense": ("kernel", "bias"), "unit": ("kernel", "scale", "bias"), "norm": ("norm_scale", "norm_bias")}
 Step = tuple[str, int]  # what happens, and the number of its arrays
 
 
@@ -40,25 +40,33 @@ class Shape:
     outputs: int
     members: int | None = None
     block: str = "plain"
+    weight_norm: bool = False
 
     @property
     def steps(self) -> list[Step]:
         """From the input to the output: dense layers, norms, activations, and what a block keeps and adds."""
         last, found = self.num_layers - 1, list[Step]()
+        dense = "unit" if self.weight_norm else "dense"
         if self.block == "simba":
-            found, blocks = [("dense", 0)], last // 2
+            found, blocks = [(dense, 0)], last // 2
             for i in range(blocks):
-                found += [("keep", i), ("norm", i), ("dense", 2 * i + 1), ("activate", i), ("dense", 2 * i + 2)]
+                found += [("keep", i), ("norm", i), (dense, 2 * i + 1), ("activate", i), (dense, 2 * i + 2)]
                 found += [("add", i)]
             return [*found, ("norm", blocks), ("dense", last)]
         for i in range(last):
-            found += [("dense", i), *([("norm", i)] if self.layer_norm else []), ("activate", i)]
+            found += [(dense, i), *([("norm", i)] if self.layer_norm else []), ("activate", i)]
         return [*found, ("dense", last)]
 
-    def operands(self, step: Step, arrays: dict[str, np.ndarray]) -> list[np.ndarray]:
-        """What a step computes with."""
-        what, i = step
-        return [arrays[f"{self.prefix}{part}_{i}"] for part in PARTS.get(what, ())]
+    def program(self, arrays: dict[str, np.ndarray]) -> list[tuple[str, list[np.ndarray]]]:
+        """The steps with what they compute with; a layer of unit weights is a dense one here."""
+        found = []
+        for what, i in self.steps:
+            operands = [arrays[f"{self.prefix}{part}_{i}"] for part in PARTS.get(what, ())]
+            if what == "unit":
+                kernel, scale, bias = operands
+                what, operands = "dense", [kernel / _lengths(kernel) * scale[..., None, :], bias]
+            found.append((what, operands))
+        return found
 
     def hidden_sizes(self, arrays: dict[str, np.ndarray]) -> list[int]:
         """`network.hidden_sizes` of this network: one for each hidden layer, or block."""
@@ -76,10 +84,14 @@ class Shape:
         require(not odd, f"no {self.prefix}blocks have {self.num_layers} layers")
         for what, i in self.steps:
             parts = [arrays.get(f"{self.prefix}{part}_{i}", np.zeros(())) for part in PARTS.get(what, ())]
-            if what == "dense":
-                kernel, bias = parts
+            if what in ("dense", "unit"):
+                kernel, *vectors = parts
                 fits = kernel.ndim == len(lead) + 2 and kernel.shape[:-1] == (*lead, width)
-                require(fits and bias.shape == (*lead, kernel.shape[-1]), f"{self.prefix}layer {i} has the wrong shape")
+                fits = fits and all(vector.shape == (*lead, kernel.shape[-1]) for vector in vectors)
+                require(fits, f"{self.prefix}layer {i} has the wrong shape")
+                require(
+                    what == "dense" or bool(np.all(_lengths(kernel) > 0)), f"{self.prefix}layer {i} has no direction"
+                )
                 width = kernel.shape[-1]
             elif what == "keep":
                 kept = width
@@ -91,18 +103,23 @@ class Shape:
         require(width == self.outputs, f"the last {self.prefix}layer is too narrow or too wide")
 
 
+def _lengths(kernel: np.ndarray) -> np.ndarray:
+    """Of the columns, [..., I, J] -> [..., 1, J]."""
+    return np.sqrt((kernel * kernel).sum(axis=-2, keepdims=True))
+
+
 class Network:
     """[B, I] -> [B, J], or of an ensemble [E, B, J]."""
 
     def __init__(self, shape: Shape, activation: str, arrays: dict[str, np.ndarray]):
         self._activation = ACTIVATIONS[activation]
 
-        def operands(step: Step) -> list[np.ndarray]:  # vectors with a row axis, so that members broadcast to batches
-            found = shape.operands(step, arrays)
-            kernels = 1 if step[0] == "dense" else 0
-            return found[:kernels] + [vector[..., None, :] for vector in found[kernels:]]
+        def rows(what: str, operands: list[np.ndarray]) -> list[np.ndarray]:
+            """Vectors with a row axis, so that members broadcast against batches."""
+            kernels = 1 if what == "dense" else 0
+            return operands[:kernels] + [vector[..., None, :] for vector in operands[kernels:]]
 
-        self._steps = [(step[0], operands(step)) for step in shape.steps]
+        self._steps = [(what, rows(what, operands)) for what, operands in shape.program(arrays)]
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
         kept = x

@@ -35,12 +35,13 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
     o, a, options = header["observation_size"], header["action_size"], header.get("policy", GAUSSIAN)
 
     def actor(outputs: int) -> Shape:
-        depth, norm, block = header["num_layers"], header["layer_norm"], header.get("block", "plain")
-        return Shape("", depth, norm, seen, outputs, block=block)
+        block, unit = header.get("block", "plain"), header.get("weight_norm", False)
+        return Shape("", header["num_layers"], header["layer_norm"], seen, outputs, block=block, weight_norm=unit)
 
     def critic(prefix: str, inputs: int, members: int | None = None) -> Shape:
         depth, block = header.get("critic_num_layers", header["num_layers"]), header.get("critic_block", "plain")
-        return Shape(prefix, depth, header.get("critic_layer_norm", False), inputs, 1, members, block)
+        norm, unit = header.get("critic_layer_norm", False), header.get("critic_weight_norm", False)
+        return Shape(prefix, depth, norm, inputs, 1, members, block, unit)
 
     seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
@@ -225,7 +226,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     require(header.get("activation") in list(ACTIVATIONS), "unknown activation")  # a list: it may be unhashable
     for name in ("normalize_observations", "layer_norm"):
         require(isinstance(header.get(name), bool), f"{name} is missing")
-    require(isinstance(header.get("critic_layer_norm", False), bool), "critic_layer_norm is no truth value")
+    for name in ("critic_layer_norm", "weight_norm", "critic_weight_norm"):
+        require(isinstance(header.get(name, False), bool), f"{name} is no truth value")
     for name in ("block", "critic_block"):
         require(header.get(name, "plain") in BLOCKS, f"unknown {name}")
     require(version == 1 or isinstance(header.get("dtype"), str), "dtype is missing")

@@ -121,16 +121,15 @@ def _best(graph: _Graph, policy: NumpyPolicy, critic: Shape, x: str, actions: li
 def _network(graph: _Graph, policy: NumpyPolicy, shape: Shape, x: str, member: int | None = None) -> str:
     """A network, [N, I] -> [N, J]; of an ensemble one member."""
     kept = x
-    for step in shape.steps:
-        found = shape.operands(step, policy.arrays)
+    for what, found in shape.program(policy.arrays):
         operands = found if member is None else [array[member] for array in found]
-        if step[0] == "dense":
+        if what == "dense":
             x = graph("Gemm", x, *operands)
-        elif step[0] == "norm":
+        elif what == "norm":
             x = graph("LayerNormalization", x, *operands, axis=-1, epsilon=1e-6)
-        elif step[0] == "activate":
+        elif what == "activate":
             x = _activate(graph, policy.header["activation"], x)
-        elif step[0] == "keep":
+        elif what == "keep":
             kept = x
         else:
             x = graph("Add", kept, x)

@@ -289,6 +289,8 @@ def test_warm_start_that_does_not_fit_is_one_clear_line(finished, override, word
         ("network.hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
         ("network.actor_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
         ("network.actor_block", ("plain", "simba"), ("init.parts=[policy]",)),
+        ("network.actor_weight_norm", ("true", "false"), ("init.parts=[policy]",)),
+        ("network.critic_weight_norm", ("true", "false"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.critic_block", ("plain", "simba"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.critic_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[value]", "init.parts=[critics]")),
         ("policy.coupling_layers", ("2", "3"), ("policy.kind=latent",)),
@@ -304,7 +306,7 @@ def test_networks_that_mean_something_else_are_refused_by_name(tiny, tmp_path, k
     for there, here in (values, values[::-1]):
         config = tiny(*base, f"{key}={there}")
         trainer = Trainer(config)
-        state = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), jax.eval_shape(plain_init(trainer)))
+        state = jax.tree.map(lambda x: np.ones(x.shape, x.dtype), jax.eval_shape(plain_init(trainer)))
         params = state.agent.params
         sizes = (trainer.observation_size, trainer.action_size)
         policy_files.save(tmp_path / "a.npz", config, params["actor"], state.normalizer, sizes, {}, params)

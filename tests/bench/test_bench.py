@@ -30,6 +30,7 @@ LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a
         ("network.hidden_sizes=[16]",),
         ("network.hidden_sizes=[24, 8, 16]",),
         ("network.actor_hidden_sizes=[8]", "network.critic_hidden_sizes=[16, 24]"),
+        ("network.critic_weight_norm=true", "network.actor_weight_norm=true"),
         ("network.critic_block=simba", "network.critic_hidden_sizes=[8, 8]", "network.actor_block=simba"),
     ],
 )

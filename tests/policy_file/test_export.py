@@ -27,6 +27,7 @@ VARIANTS = {
     "mixture": {"kind": "gmm", "norm": True},
     "latent": {"kind": "latent", "candidates": 5},
     "simba": {"kind": "gmm", "network": {"actor_block": "simba", "critic_block": "simba"}},
+    "weight norm": {"kind": "gmm", "network": {"actor_weight_norm": True, "critic_weight_norm": True}},
     "sizes": {"kind": "gmm", "network": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]}},
 }
 

@@ -35,10 +35,13 @@ def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
     np.testing.assert_allclose(policy.q(observation, expected), q, atol=2e-5)
 
 
+ONES = np.ones(16, np.float32)
 NETWORKS = {
     "sizes": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]},
     "simba": {"actor_block": "simba", "critic_block": "simba", "critic_hidden_sizes": [8, 8, 8]},
     "simba critics": {"critic_block": "simba"},
+    "weight norm": {"actor_weight_norm": True, "critic_weight_norm": True, "critic_layer_norm": True},
+    "simba of unit weights": {"actor_block": "simba", "actor_weight_norm": True},
 }
 
 
@@ -108,6 +111,10 @@ def test_without_critics_a_policy_that_needs_them_is_refused(tmp_path):
         ({"critic_num_layers": "6"}, {}, "critic_num_layers"),
         ({"block": ["simba"]}, {}, "unknown block"),
         ({"critic_block": "rope"}, {}, "unknown critic_block"),
+        ({"weight_norm": 1}, {}, "weight_norm is no truth value"),
+        ({"weight_norm": True}, {}, "layer 0 has the wrong shape"),
+        ({"weight_norm": True}, {"scale_0": ONES, "scale_1": ONES, "kernel_1": 0 * np.ones((16, 16), np.float32)},
+         "layer 1 has no direction"),
         ({"block": "simba"}, {}, "no blocks have 3 layers"),
         ({}, {"critic_norm_scale_2": None}, "critic_norm 2"),
         ({}, {"critic_kernel_2": np.zeros((2, 64, 8), np.float32), "critic_bias_2": np.zeros((2, 8), np.float32)},

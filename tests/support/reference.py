@@ -70,7 +70,10 @@ def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain") 
     last = sum(name.startswith("Dense") for name in layers) - 1
 
     def dense(i: int, x: np.ndarray) -> np.ndarray:
-        return x @ layers[f"Dense_{i}"]["kernel"] + layers[f"Dense_{i}"]["bias"]
+        kernel = layers[f"Dense_{i}"]["kernel"]
+        if networks == "weight norm" and i < last:
+            kernel = kernel / np.sqrt((kernel**2).sum(axis=0)) * layers[f"Dense_{i}"]["scale"]
+        return x @ kernel + layers[f"Dense_{i}"]["bias"]
 
     def norm(i: int, x: np.ndarray) -> np.ndarray:
         centred = x - x.mean(axis=1, keepdims=True)

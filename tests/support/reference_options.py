@@ -23,6 +23,7 @@ NETWORKS = {
     "plain": {},
     "layer norm": {"actor_layer_norm": True, "critic_layer_norm": True},
     "simba": {"actor_block": "simba", "critic_block": "simba"},
+    "weight norm": {"actor_weight_norm": True, "critic_weight_norm": True},
 }
 
 

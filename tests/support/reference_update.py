@@ -136,6 +136,16 @@ def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     return adam_and_target(state, grads, options)
 
 
+def unit_columns(tree: Tree) -> Tree:
+    """Kernels that have a scale of their own, at length 1."""
+    if not isinstance(tree, dict):
+        return tree
+    tree = {name: unit_columns(part) for name, part in tree.items()}
+    if "kernel" in tree and "scale" in tree:
+        tree["kernel"] = tree["kernel"] / np.linalg.norm(tree["kernel"], axis=-2, keepdims=True)
+    return tree
+
+
 UPDATES: dict[str, Callable[[State, Batch, Draws, Options], State]] = {"sac_v1": update_v1, "sac_v2": update_v2}
 
 
@@ -151,7 +161,7 @@ def adam_and_target(state: State, grads: Tree, options: Options) -> State:
         def step(p: Any, m: Any, v: Any, rate: float = rate) -> Any:
             return p - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
 
-        params[group] = tree_map(step, tree, first[group], second[group])
+        params[group] = unit_columns(tree_map(step, tree, first[group], second[group]))
     target = state.target
     if t % options.target_update_interval == 0:
         followed = {group: params[group] for group in target}
