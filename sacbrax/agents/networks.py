@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sacbrax.agents import weight_norm
+from sacbrax.agents import dropout, weight_norm
 from sacbrax.agents.simba import SimBa
 from sacbrax.config import NetworkConfig
 from sacbrax.core.types import Array, Key, Params
@@ -35,6 +35,7 @@ class MLP(nn.Module):
     activation: str
     layer_norm: bool = False
     weight_norm: bool = False
+    dropout: float = 0.0  # before the norm, where the parameters come with a key
     dtype: str = "float32"
     precision: str | None = None  # of float32 products; None is the device's default
     inputs: int | None = None  # how many of the first entries of x are seen; None for all
@@ -46,8 +47,11 @@ class MLP(nn.Module):
         # None computes in the parameters' own type, which tests against NumPy make float64.
         dtype = None if self.dtype == "float32" else self.dtype
         dense = weight_norm.Dense if self.weight_norm else nn.Dense
-        for width in self.hidden_sizes:
+        key = dropout.key_of(self) if self.dropout > 0 else None
+        for i, width in enumerate(self.hidden_sizes):
             x = dense(width, dtype=dtype, precision=self.precision)(x)
+            if key is not None:
+                x = dropout.drop(x, self.dropout, key, i)
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=dtype)(x)
             x = ACTIVATIONS[self.activation](x)
@@ -92,7 +96,8 @@ def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
     options = {"weight_norm": config.critic_weight_norm}
     if config.critic_block == "simba":
         return _simba(config, config.critic_sizes, output_size, **options)
-    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm, **options)
+    drops = {"dropout": config.critic_dropout}
+    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm, **options, **drops)
 
 
 class Value:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import hyperparameters, losses
+from sacbrax.agents import dropout, hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.distributions import standard_normal_log_prob
@@ -18,6 +18,8 @@ from sacbrax.xla import random
 
 # Of every update: the actor at s, the critics at (s, a) for their own loss and at (s, a~) for the actor's.
 PASSES = (Pass("actor", weights=True), Pass("critic", weights=True), Pass("critic", inputs=True))
+
+TARGET, BASELINE, FRESH, LEARNT = range(4)  # the passes of the critics in an update, for masks of their own
 
 
 class Fresh(NamedTuple):
@@ -37,22 +39,29 @@ class SoftActorCritic(ActorCritic):
         super().__init__(config, sizes, shards, actor_inputs)
         self._regularized = config.policy.regularization > 0
         self._likelihood_ratio = config.algorithm.policy_gradient == "likelihood_ratio"
+        self._drops = config.network.critic_dropout > 0
 
     def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
         """One gradient step of all losses from the same parameters and minibatch, then the target's."""
         hyper = hyperparameters.at(hyper, agent.gradient_steps)
+        key, masks = self._masks(key)
         next_key, action_key, value_key = self._keys(key)
         temperature = self._temperature(agent.params)
 
         # What the critics learn, and V(s) where the actor's gradient is the score function's.
-        target = self._td_target(agent, batch, hyper, next_key)
+        asked = agent.replace(
+            target=self._masked(agent.target, masks, TARGET), params=self._masked(agent.params, masks, BASELINE)
+        )
+        target = self._td_target(asked, batch, hyper, next_key)
         baseline = None
         if self._likelihood_ratio:
-            baseline = self._state_value(agent, agent.params, batch.observation, value_key)
+            baseline = self._state_value(asked, asked.params, batch.observation, value_key)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            fresh = self._fresh(params, batch.observation, action_key)
-            outputs = self.critics.outputs(params["critic"], batch.observation, batch.action)
+            fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
+            outputs = self.critics.outputs(
+                self._masked(params, masks, LEARNT)["critic"], batch.observation, batch.action
+            )
             critic, q = self.critics.loss(outputs, target), self.critics.value(outputs)
             actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
             own, own_metrics = self._own_loss(params, batch.observation, fresh, hyper)
@@ -95,6 +104,19 @@ class SoftActorCritic(ActorCritic):
     ) -> tuple[Array, Metrics]:
         """The loss of what this version learns beside actor and critics, [], and its metrics."""
         raise NotImplementedError
+
+    def _masks(self, key: Key) -> tuple[Key, Key | None]:
+        """The key for everything else, and with dropout that of an update's masks."""
+        if not self._drops:
+            return key, None
+        key, masks = random.split(key)
+        return key, masks
+
+    def _masked(self, groups: dict[str, Params], masks: Key | None, which: int) -> dict[str, Params]:
+        """Parameter groups whose critics, if there are any, drop units; each pass by masks of its own."""
+        if masks is None or "critic" not in groups:
+            return groups
+        return groups | {"critic": dropout.masked(groups["critic"], random.fold_in(masks, which))}
 
     def _td_target(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Array:
         """What the critics learn, [B], from the target networks."""

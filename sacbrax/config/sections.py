@@ -195,6 +195,9 @@ class NetworkConfig:
         "the actor's hidden layers have weights of length 1 for each unit, kept so after each update, and a scale",
     )
     critic_weight_norm: bool = option(False, "the same of critics and value")
+    critic_dropout: float = option(
+        0.0, "share of the critics' hidden units that are dropped in every pass of an update", low=0.0, high=0.99
+    )
     dtype: str = option(
         "float32",
         "numbers in the hidden layers while learning; parameters, output layers, losses and optimizer are float32, and "

@@ -14,6 +14,7 @@ from scipy.special import erf
 STEP = 1e-25
 Tree = Any
 Number = Callable[[int], float]
+Masks = list[np.ndarray] | None  # of each hidden layer, [B, J]: 0 or 1 / (1 - rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,7 @@ def gradient(loss: Any, tree: Tree) -> Tree:
 # Networks.
 
 
-def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain") -> np.ndarray:
+def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain", masks: Masks = None) -> np.ndarray:
     layers = params["params"]
     last = sum(name.startswith("Dense") for name in layers) - 1
 
@@ -89,7 +90,7 @@ def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain") 
             x = x + dense(2 * i + 2, activation(dense(2 * i + 1, norm(i, x))))
         return dense(last, norm(blocks, x))
     for i in range(last):
-        x = dense(i, x)
+        x = dense(i, x) if masks is None else dense(i, x) * masks[i]
         x = activation(norm(i, x) if networks == "layer norm" else x)
     return dense(last, x)
 
@@ -99,8 +100,10 @@ def members(critics: Tree) -> list[Tree]:
     return [tree_map(lambda leaf, i=i: leaf[i], critics) for i in range(len(leaves(critics)[0]))]
 
 
-def critic(params: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> np.ndarray:
-    return mlp(params, np.concatenate([observation, action], axis=1), options, options.networks)[:, 0]
+def critic(
+    params: Tree, observation: np.ndarray, action: np.ndarray, options: Options, masks: Masks = None
+) -> np.ndarray:
+    return mlp(params, np.concatenate([observation, action], axis=1), options, options.networks, masks)[:, 0]
 
 
 def clip(x: np.ndarray, low: float, high: float) -> np.ndarray:
