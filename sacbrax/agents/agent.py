@@ -1,6 +1,6 @@
 """The contract of an algorithm: what the trainer asks of it, and the state that it learns."""
 
-from typing import ClassVar, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from flax import struct
 
@@ -28,6 +28,7 @@ class Pass(NamedTuple):
     group: str
     weights: bool = False  # the gradient of the parameters is wanted
     inputs: bool = False  # the gradient of what goes in is wanted
+    share: float = 1.0  # of the group's networks
 
 
 class Agent(Protocol):
@@ -37,7 +38,7 @@ class Agent(Protocol):
     """
 
     policy: Policy  # of the parameters in the group "actor", which policy files hold
-    passes: ClassVar[tuple[Pass, ...]]  # of one update
+    passes: tuple[Pass, ...]  # of one update
 
     @staticmethod
     def check(config: Config, action_size: int) -> None:

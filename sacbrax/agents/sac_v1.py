@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from sacbrax.agents import losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
+from sacbrax.agents.critics import REDUCTIONS, Returns
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.networks import Value
 from sacbrax.agents.soft_actor_critic import PASSES, Fresh, SoftActorCritic
@@ -21,7 +22,7 @@ class SACv1(SoftActorCritic):
 
     targets: ClassVar = ("value",)
     rates: ClassVar = {**ActorCritic.rates, "value": "value_learning_rate"}
-    passes: ClassVar = (*PASSES, Pass("value"), Pass("value", weights=True))  # the target's at s', the value's at s
+    passes = (*PASSES, Pass("value"), Pass("value", weights=True))  # the target's at s', the value's at s
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
@@ -44,13 +45,17 @@ class SACv1(SoftActorCritic):
     def _temperature(self, params: dict[str, Params]) -> Array:
         return jnp.ones(())
 
-    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
-        return self.value(params["value"], observation)
+    def _state_value(self, agent: AgentState, observation: Array, key: Key) -> Array:
+        return self.value(agent.params["value"], observation)
+
+    def _next_returns(self, agent: AgentState, observation: Array, members: Array | None, key: Key) -> Returns:
+        return Returns(self.value(agent.target["value"], observation))
 
     def _own_loss(
-        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, members: Array | None, hyper: Hyper
     ) -> tuple[Array, Metrics]:
         """The state value's."""
         value = self.value(params["value"], observation)
-        loss = losses.value_loss(value, jnp.min(fresh.q, axis=0), fresh.log_prob, fresh.log_prior)
+        q = REDUCTIONS[self._algorithm.target_q](fresh.q if members is None else fresh.q[members])
+        loss = losses.value_loss(value, q, fresh.log_prob, fresh.log_prior)
         return loss, {"value_loss": loss}

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from sacbrax.agents import hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
+from sacbrax.agents.critics import Returns, members_of
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.soft_actor_critic import PASSES, Fresh, SoftActorCritic
 from sacbrax.config import Config, ConfigError, ScheduleConfig
 from sacbrax.core.types import Array, Key, Metrics, Params
+from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
 
 # Of one squashed action relative to a prior [nats]: the logarithm of the prior's measure of [-1, 1].
@@ -24,7 +26,11 @@ class SACv2(SoftActorCritic):
 
     targets: ClassVar = ("critic",)
     rates: ClassVar = {**ActorCritic.rates, "log_temperature": "temperature_learning_rate"}
-    passes: ClassVar = (*PASSES, Pass("actor"), Pass("critic"))  # the target's, at s'
+
+    def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
+        super().__init__(config, sizes, shards, actor_inputs)
+        asked = (config.algorithm.target_critics or self.critics.num_critics) / self.critics.num_critics
+        self.passes = (*PASSES, Pass("actor"), Pass("critic", share=asked))  # the target's, at s'
 
     @staticmethod
     def check(config: Config, action_size: int) -> None:
@@ -74,14 +80,23 @@ class SACv2(SoftActorCritic):
     def _temperature(self, params: dict[str, Params]) -> Array:
         return jnp.exp(params["log_temperature"])
 
-    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
-        """One-sample estimate of E[min Q - alpha (log pi - log prior)]: there is no V(s)."""
+    def _state_value(self, agent: AgentState, observation: Array, key: Key) -> Array:
+        """One-sample estimate of E[Q - alpha (log pi - log prior)]: there is no V(s)."""
+        return self._soft_returns(agent, agent.params["critic"], observation, key).mean
+
+    def _next_returns(self, agent: AgentState, observation: Array, members: Array | None, key: Key) -> Returns:
+        critics = agent.target["critic"]
+        return self._soft_returns(agent, critics if members is None else members_of(critics, members), observation, key)
+
+    def _soft_returns(self, agent: AgentState, critics: Params, observation: Array, key: Key) -> Returns:
+        """After an action that the policy draws, its entropy included: [B, O] -> [B]."""
         action, log_prob, _ = self.policy.sample(agent.params["actor"], observation, key)
-        q = jnp.min(self.critics(params["critic"], observation, action), axis=0)
-        return q - self._temperature(agent.params) * (log_prob - self._log_prior(action))
+        returns = self.critics.reduced(self.critics.outputs(critics, observation, action), self._algorithm.target_q)
+        bonus = self._temperature(agent.params) * (log_prob - self._log_prior(action))
+        return returns._replace(mean=returns.mean - bonus)
 
     def _own_loss(
-        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, members: Array | None, hyper: Hyper
     ) -> tuple[Array, Metrics]:
         """The temperature's."""
         relative = fresh.log_prob - fresh.log_prior

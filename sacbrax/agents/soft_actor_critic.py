@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from sacbrax.agents import dropout, hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
+from sacbrax.agents.critics import REDUCTIONS, Returns
 from sacbrax.agents.distributions import standard_normal_log_prob
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.config import Config
@@ -33,7 +34,7 @@ class Fresh(NamedTuple):
 
 class SoftActorCritic(ActorCritic):
     """What both versions share. Each has `init`, and of the update what is its own: `_keys`, `_temperature`,
-    `_state_value` and `_own_loss`."""
+    `_next_returns`, `_state_value` and `_own_loss`."""
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
@@ -45,6 +46,7 @@ class SoftActorCritic(ActorCritic):
         """One gradient step of all losses from the same parameters and minibatch, then the target's."""
         hyper = hyperparameters.at(hyper, agent.gradient_steps)
         key, masks = self._masks(key)
+        key, members = self._members(key)
         next_key, action_key, value_key = self._keys(key)
         temperature = self._temperature(agent.params)
 
@@ -52,10 +54,10 @@ class SoftActorCritic(ActorCritic):
         asked = agent.replace(
             target=self._masked(agent.target, masks, TARGET), params=self._masked(agent.params, masks, BASELINE)
         )
-        target = self._td_target(asked, batch, hyper, next_key)
+        target = self._td_target(asked, batch, hyper, members, next_key)
         baseline = None
         if self._likelihood_ratio:
-            baseline = self._state_value(asked, asked.params, batch.observation, value_key)
+            baseline = self._state_value(asked, batch.observation, value_key)
 
         def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
             fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
@@ -64,7 +66,7 @@ class SoftActorCritic(ActorCritic):
             )
             critic, q = self.critics.loss(outputs, target), self.critics.value(outputs)
             actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
-            own, own_metrics = self._own_loss(params, batch.observation, fresh, hyper)
+            own, own_metrics = self._own_loss(params, batch.observation, fresh, members, hyper)
             metrics = {
                 "critic_loss": critic,
                 "actor_loss": actor,
@@ -81,11 +83,12 @@ class SoftActorCritic(ActorCritic):
     def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:
         """Statistics of critics, state value and Bellman errors, then the policy's own."""
         next_key, value_key, key = random.split(key, 3)
-        value = self._state_value(agent, agent.params, batch.observation, value_key)
-        target = self._td_target(agent, batch, hyperparameters.at(hyper, agent.gradient_steps), next_key)
+        next_key, members = self._members(next_key)
+        value = self._state_value(agent, batch.observation, value_key)
+        target = self._td_target(agent, batch, hyperparameters.at(hyper, agent.gradient_steps), members, next_key)
         _, log_prob, _ = self.policy.sample(agent.params["actor"], batch.observation, key)
         own = {"vf_mean": jnp.mean(value), "vf_std": jnp.std(value), "policy_log_prob": jnp.mean(log_prob)}
-        return self._critic_diagnostics(agent, batch, target) | own | self._policy_diagnostics(agent, batch)
+        return self._critic_diagnostics(agent, batch, target.mean) | own | self._policy_diagnostics(agent, batch)
 
     def _keys(self, key: Key) -> tuple[Key, Key, Key]:
         """Of an update: for V(s'), for the fresh actions, and for the baseline V(s)."""
@@ -95,12 +98,16 @@ class SoftActorCritic(ActorCritic):
         """The weight of the entropy, []."""
         raise NotImplementedError
 
-    def _state_value(self, agent: AgentState, params: dict[str, Params], observation: Array, key: Key) -> Array:
-        """V(s) by the networks in `params`, the trained or the target ones. [B, O] -> [B]."""
+    def _state_value(self, agent: AgentState, observation: Array, key: Key) -> Array:
+        """V(s) by the trained networks, [B, O] -> [B]."""
+        raise NotImplementedError
+
+    def _next_returns(self, agent: AgentState, observation: Array, members: Array | None, key: Key) -> Returns:
+        """What may follow after s', entropy included, by the target networks. [B, O] -> [B]."""
         raise NotImplementedError
 
     def _own_loss(
-        self, params: dict[str, Params], observation: Array, fresh: Fresh, hyper: Hyper
+        self, params: dict[str, Params], observation: Array, fresh: Fresh, members: Array | None, hyper: Hyper
     ) -> tuple[Array, Metrics]:
         """The loss of what this version learns beside actor and critics, [], and its metrics."""
         raise NotImplementedError
@@ -118,10 +125,22 @@ class SoftActorCritic(ActorCritic):
             return groups
         return groups | {"critic": dropout.masked(groups["critic"], random.fold_in(masks, which))}
 
-    def _td_target(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Array:
+    def _members(self, key: Key) -> tuple[Key, Array | None]:
+        """The critics, int32 [M], that have a say in an update's targets, drawn anew where they are not all; and the
+        key for everything else."""
+        count, drawn = self._algorithm.num_critics, self._algorithm.target_critics
+        if drawn is None:
+            return key, None
+        key, draw_key = random.split(key)
+        return key, jax.lax.top_k(random.uniform(draw_key, (count,)), drawn)[1]
+
+    def _td_target(
+        self, agent: AgentState, batch: Transition, hyper: Hyper, members: Array | None, key: Key
+    ) -> Returns:
         """What the critics learn, [B], from the target networks."""
-        next_value = self._state_value(agent, agent.target, batch.next_observation, key)
-        return losses.td_target(batch.reward, batch.discount, next_value, hyper["reward_scale"])
+        following = self._next_returns(agent, batch.next_observation, members, key)
+        target = losses.td_target(batch.reward, batch.discount, following.mean, hyper["reward_scale"])
+        return following.about(target, batch.discount)
 
     def _fresh(self, params: dict[str, Params], observation: Array, key: Key) -> Fresh:
         """Its gradient is a sample's, or with the likelihood ratio none at all: then the action is a constant, whose
@@ -138,7 +157,7 @@ class SoftActorCritic(ActorCritic):
     ) -> Array:
         """By the gradient that is asked for, and with the policy's own term. baseline: V(s) [B], for the likelihood
         ratio alone."""
-        q = fresh.q[0] if self._algorithm.policy_q == "first" else jnp.min(fresh.q, axis=0)  # that the actor climbs
+        q = REDUCTIONS[self._algorithm.policy_q](fresh.q)  # that the actor climbs
         if baseline is None:
             loss = losses.actor_loss(q, fresh.log_prob, fresh.log_prior, temperature)
         else:

@@ -32,9 +32,9 @@ def update_flops(config: Config, observation: int, action: int) -> int:
     """
     agent, state = _agent(config, observation, action)
     total = 0
-    for group, weights, inputs in agent.passes:
+    for group, weights, inputs, share in agent.passes:
         f, i, *_ = _size(state.params[group])
-        total += f + f * weights + (f - i) * (weights or inputs) + i * inputs
+        total += round(share * (f + f * weights + (f - i) * (weights or inputs) + i * inputs))
     return 2 * config.train.batch_size * total
 
 
@@ -50,7 +50,10 @@ def update_bytes(config: Config, observation: int, action: int) -> int:
     groups = {group for group, *_ in agent.passes}
     numbers = 10 * sum(_size(state.params[group]).parameters for group in groups)
     numbers += 4 * sum(_size(tree).parameters for tree in state.target.values())
-    rows = sum((5 if w or i else 2) * _size(state.params[group]).activations for group, w, i in agent.passes)
+    rows = sum(
+        round(share * (5 if weights or inputs else 2) * _size(state.params[group]).activations)
+        for group, weights, inputs, share in agent.passes
+    )
     rows += 2 * (2 * observation + action + 2)
     return FLOAT * (numbers + config.train.batch_size * rows)
 

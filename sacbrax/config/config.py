@@ -202,6 +202,10 @@ def _check_combinations(config: Config) -> None:
         if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     _check_networks(config.network)
+    if (config.algorithm.target_critics or 1) > config.algorithm.num_critics:
+        raise ConfigError(
+            f"algorithm.target_critics: must be at most algorithm.num_critics = {config.algorithm.num_critics}"
+        )
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
     # Devices count in 32 bits.

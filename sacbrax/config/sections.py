@@ -98,16 +98,20 @@ class AlgorithmConfig:
         traced=True,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
-    num_critics: int = option(
-        2, "critics, each with parameters and a loss of its own; targets have the smallest of their values", low=1
+    num_critics: int = option(2, "critics, each with parameters and a loss of its own", low=1)
+    target_critics: int | None = option(
+        None, "how many of them, drawn anew for every update, have a say in its targets; all when null", low=1
     )
+    target_q: str = option("min", "their value that targets have: the smallest, or the mean", choices=("min", "mean"))
     policy_gradient: str = option(
         "reparameterized",
         "gradient of the actor: through the action, or by the score function (likelihood_ratio)",
         choices=("reparameterized", "likelihood_ratio"),
     )
     policy_q: str = option(
-        "min", "Q value the actor climbs: the first critic's or the smallest", choices=("first", "min")
+        "min",
+        "Q value the actor climbs: the first critic's, the smallest, or the mean of all",
+        choices=("first", "min", "mean"),
     )
     action_prior: str = option(
         "uniform",

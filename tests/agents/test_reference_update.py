@@ -21,12 +21,14 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "policy.kind": ("gaussian", "gmm", "latent"),
     "algorithm.policy_gradient": ("reparameterized", "likelihood_ratio"),
     "algorithm.action_prior": ("uniform", "normal"),
-    "algorithm.policy_q": ("first", "min"),
+    "algorithm.policy_q": ("first", "min", "mean"),
     "policy.squash": (True, False),
     "policy.regularization": (0.0, 0.1),
     "algorithm.target_update_interval": (1, 2),
     "schedules": (False, True),
     "networks": tuple(NETWORKS),
+    "algorithm.target_q": ("min", "mean"),
+    "algorithm.target_critics": (None, 2),
     "network.activation": ("tanh", "relu"),
 }
 LOSSES = 7  # the options from here on touch each loss alike
@@ -57,11 +59,18 @@ def name(combination: dict[str, Any]) -> str:
 
 
 class Recorder:
-    """Stands in for a policy's `draw` and notes each: whether it is differentiated, the observation, the key."""
+    """Stands in for a policy's `draw` and notes each: whether it is differentiated, the observation, the key; and for
+    the agent's choice of critics."""
 
-    def __init__(self, policy: Any):
-        self._draw, self.draws = policy.draw, []
-        policy.draw = self
+    def __init__(self, agent: Any):
+        self._draw, self.draws = agent.policy.draw, []
+        agent.policy.draw = self
+        self._members, self.members = agent._members, None
+        agent._members = self.choose
+
+    def choose(self, key: Any) -> Any:
+        key, self.members = self._members(key)
+        return key, self.members
 
     def __call__(self, params: Any, observation: Any, key: Any) -> Any:
         traced = isinstance(jax.tree.leaves(params)[0], jax.core.Tracer)
@@ -81,7 +90,8 @@ class Recorder:
             assert np.array_equal(observation, batch["next_observation" if at_next else "observation"])
             found[place] = np.asarray(self._draw(actor, observation, key)[0])
         self.draws = []
-        return reference_update.Draws(**found)
+        members = None if self.members is None else tuple(map(int, self.members))
+        return reference_update.Draws(**found, members=members)
 
 
 def check(combination: dict[str, Any]) -> None:
@@ -93,7 +103,7 @@ def check(combination: dict[str, Any]) -> None:
 
     with jax.enable_x64(True):
         agent = make_agent(config, O, A)
-        recorder = Recorder(agent.policy)
+        recorder = Recorder(agent)
         state = agent.init(jax.random.key(1), make_hyper(config, A))
         params, moments = disturbed(state.params, 0.3), disturbed(state.optimizer.mu, 0.1)
         squares = jax.tree.map(lambda leaf: leaf**2, disturbed(state.optimizer.nu, 0.1))

@@ -204,6 +204,24 @@ def test_there_may_be_any_number_of_critics(tiny: Tiny, name: str, size: int) ->
     assert float(seen["mean_qf_diff"]) == pytest.approx(float(difference), abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ALGORITHMS)
+def test_some_critics_drawn_for_every_update_make_the_target(tiny: Tiny, name: str) -> None:
+    """Two of five, every pair as likely as another; the key for everything else is a new one."""
+    agent = make_agent(tiny(f"algorithm.name={name}", "algorithm.num_critics=5", "algorithm.target_critics=2"), O, A)
+    keys = jax.random.split(jax.random.key(5), 4000)
+    left, members = jax.vmap(agent._members)(keys)
+    assert members.shape == (4000, 2)
+    pairs, counts = np.unique(np.sort(members, axis=1), axis=0, return_counts=True)
+    assert [tuple(pair) for pair in pairs] == [(i, j) for i in range(5) for j in range(i + 1, 5)]
+    assert np.abs(counts - 400).max() < 5 * np.sqrt(400 * 0.9)
+    assert (jax.random.key_data(left) != jax.random.key_data(keys)).any(axis=1).all()
+
+
+def test_no_more_critics_than_there_are_make_the_target(tiny: Tiny) -> None:
+    with pytest.raises(config_lib.ConfigError, match=r"algorithm.target_critics: must be at most .*num_critics = 2"):
+        tiny("algorithm.target_critics=3")
+
+
 def test_temperature_falls_when_entropy_is_above_its_target(tiny: Tiny) -> None:
     for entropy, falls in [("-10", True), ("1.38", False)]:
         _, state, hyper, update = make(tiny(f"algorithm.target_entropy={entropy}"))

@@ -32,6 +32,7 @@ LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a
         ("network.actor_hidden_sizes=[8]", "network.critic_hidden_sizes=[16, 24]"),
         ("network.critic_weight_norm=true", "network.actor_weight_norm=true"),
         ("network.critic_block=simba", "network.critic_hidden_sizes=[8, 8]", "network.actor_block=simba"),
+        ("algorithm.num_critics=5", "algorithm.target_critics=2"),
     ],
 )
 @pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])

@@ -25,6 +25,7 @@ class Options:
     policy_gradient: str
     action_prior: str
     policy_q: str
+    target_q: str
     squash: bool
     regularization: float
     target_update_interval: int

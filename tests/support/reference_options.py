@@ -29,7 +29,7 @@ NETWORKS = {
 
 def config_of(combination: dict[str, Any]) -> Any:
     mapping: dict[str, Any] = {
-        "algorithm": {"tau": 0.1, "initial_temperature": 0.6},
+        "algorithm": {"tau": 0.1, "initial_temperature": 0.6, "num_critics": 3},
         "policy": {"coupling_hidden_sizes": [4], "log_sigma_min": -1.0, "log_sigma_max": 1.0},
         "network": {"hidden_sizes": [4], **NETWORKS[combination["networks"]]},
     }
@@ -55,6 +55,7 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
         policy_gradient=algorithm.policy_gradient,
         action_prior=algorithm.action_prior,
         policy_q=algorithm.policy_q,
+        target_q=algorithm.target_q,
         squash=policy.squash,
         regularization=policy.regularization,
         target_update_interval=algorithm.target_update_interval,

@@ -40,11 +40,17 @@ class State:
 
 @dataclasses.dataclass(frozen=True)
 class Draws:
-    """The policy's samples before tanh: at s for the losses, at s' for SAC-v2's target, at s for its baseline."""
+    """The policy's samples before tanh: at s for the losses, at s' for SAC-v2's target, at s for its baseline; and the
+    critics that have a say in targets, all where there is None."""
 
     fresh: np.ndarray
     next: np.ndarray | None = None
     second: np.ndarray | None = None
+    members: tuple[int, ...] | None = None
+
+    def heard(self, q: list[np.ndarray]) -> list[np.ndarray]:
+        """Of the values of all critics those that targets are made of."""
+        return q if self.members is None else [q[i] for i in self.members]
 
 
 def smallest(q: list[np.ndarray]) -> np.ndarray:
@@ -53,6 +59,13 @@ def smallest(q: list[np.ndarray]) -> np.ndarray:
     for other in q[1:]:
         result = np.where(other.real < result.real, other, result)
     return result
+
+
+def reduced(q: list[np.ndarray], reduction: str) -> np.ndarray:
+    """One value of those of several critics."""
+    if reduction == "mean":
+        return sum(q[1:], q[0]) / len(q)
+    return smallest(q) if reduction == "min" else q[0]
 
 
 def q_values(critics: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> list[np.ndarray]:
@@ -74,8 +87,7 @@ def actor_gradient(
     """Of mean(alpha (log pi - log prior) - Q), through the action or by the score function, and of the regularizer."""
 
     def policy_q(u: np.ndarray) -> np.ndarray:
-        q = q_values(params["critic"], s, squash(u, options), options)
-        return q[0] if options.policy_q == "first" else smallest(q)
+        return reduced(q_values(params["critic"], s, squash(u, options), options), options.policy_q)
 
     def cost(actor: Tree, u: np.ndarray) -> np.ndarray:
         return alpha * (log_pi(actor, s, u, options) - log_prior(squash(u, options), options)) - policy_q(u)
@@ -102,8 +114,8 @@ def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
         return mlp(params, s, options, options.networks)[:, 0]
 
     action = squash(u, options)
-    soft_value = smallest(q_values(p["critic"], s, action, options)) - log_pi(p["actor"], s, u, options)
-    soft_value = soft_value + log_prior(action, options)
+    q = reduced(draws.heard(q_values(p["critic"], s, action, options)), options.target_q)
+    soft_value = q - log_pi(p["actor"], s, u, options) + log_prior(action, options)
     grads = {
         "actor": actor_gradient(p, s, u, 1.0, value_of(p["value"]), options),
         "critic": critic_gradient(p, batch, y, options),
@@ -120,13 +132,18 @@ def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     def relative_log_pi(observation: np.ndarray, u: np.ndarray) -> np.ndarray:
         return log_pi(p["actor"], observation, u, options) - log_prior(squash(u, options), options)
 
-    def soft_value(critics: Tree, observation: np.ndarray, u: np.ndarray) -> np.ndarray:
-        q = smallest(q_values(critics, observation, squash(u, options), options))
-        return q - alpha * relative_log_pi(observation, u)
+    def q_of(critics: Tree, observation: np.ndarray, u: np.ndarray) -> list[np.ndarray]:
+        return q_values(critics, observation, squash(u, options), options)
 
-    next_value = soft_value(state.target["critic"], batch["next_observation"], draws.next)
+    def soft_value(q: list[np.ndarray], observation: np.ndarray, u: np.ndarray) -> np.ndarray:
+        return reduced(q, options.target_q) - alpha * relative_log_pi(observation, u)
+
+    s_next = batch["next_observation"]
+    next_value = soft_value(draws.heard(q_of(state.target["critic"], s_next, draws.next)), s_next, draws.next)
     y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
-    baseline = 0.0 if draws.second is None else soft_value(p["critic"], s, draws.second)
+    baseline = 0.0
+    if draws.second is not None:
+        baseline = soft_value(q_of(p["critic"], s, draws.second), s, draws.second)
     surplus = (relative_log_pi(s, draws.fresh) + options.target_entropy(state.updates)).mean()
     grads = {
         "actor": actor_gradient(p, s, draws.fresh, alpha, baseline, options),

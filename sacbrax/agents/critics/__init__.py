@@ -1,7 +1,7 @@
 """Critics by name. A kind is what the networks' outputs mean and the loss that fits them; a new one is one new file and
 one line in `config.named.CRITICS`."""
 
-from sacbrax.agents.critics.base import Critics
+from sacbrax.agents.critics.base import REDUCTIONS, Critics, Returns, members_of
 from sacbrax.config import Config
 from sacbrax.config.named import CRITICS, imported
 
@@ -12,4 +12,4 @@ def make_critics(config: Config, num_critics: int | None = None) -> Critics:
     return critics
 
 
-__all__ = ["Critics", "make_critics"]
+__all__ = ["REDUCTIONS", "Critics", "Returns", "make_critics", "members_of"]

@@ -4,6 +4,8 @@ Knows no policy and no replay: what is to be learnt is told.
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +14,32 @@ from sacbrax.agents.networks import critic_mlp
 from sacbrax.config import Config
 from sacbrax.core.types import Array, Key, Params
 
+# One value of those of all members, [E, B] -> [B]; the names are those of `algorithm.target_q` and `policy_q`.
+REDUCTIONS: dict[str, Callable[[Array], Array]] = {
+    "first": lambda q: q[0],
+    "min": lambda q: jnp.min(q, axis=0),
+    "mean": lambda q: jnp.mean(q, axis=0),
+}
+
+
+class Returns(NamedTuple):
+    """Returns that may follow: their mean, and for critics that learn more than it their distribution about it."""
+
+    mean: Array  # [B]
+    deviations: Array | None = None  # [B, K], possible returns less the mean
+    probabilities: Array | None = None  # [B, K], of each
+
+    def about(self, mean: Array, discount: Array) -> "Returns":
+        """The same `discount` times as wide, about another mean. All [B]."""
+        deviations = None if self.deviations is None else discount[:, None] * self.deviations
+        return Returns(mean, deviations, self.probabilities)
+
 
 class Critics(ABC):
     """E state-action values; stateless, parameters are passed in and have a leading axis [E].
 
     A subclass says what the networks put out for a pair of observation and action, which number that is the value of,
-    and how far it is from what it should be.
+    and how far it is from what it should be. M members taken out are critics like all E.
     """
 
     def __init__(self, config: Config, num_critics: int, outputs: int):
@@ -37,13 +59,23 @@ class Critics(ABC):
         """What the networks put out, K numbers each: observation [B, O], action [B, A] -> [E, B, K]."""
         x = jnp.concatenate([observation, action], axis=-1)
         # Repeated, for every product is then batched over [E]; shared, XLA transposes the first layer's output.
-        x = jnp.broadcast_to(x[None], (self.num_critics, *x.shape))
+        members = len(jax.tree.leaves(params)[0])
+        x = jnp.broadcast_to(x[None], (members, *x.shape))
         return jax.vmap(self._mlp.apply)(params, x)
 
     @abstractmethod
     def value(self, outputs: Array) -> Array:
         """Q of what the networks put out: [E, B, K] -> [E, B]."""
 
+    def reduced(self, outputs: Array, reduction: str) -> Returns:
+        """The returns that all members together promise, one of `REDUCTIONS`: [E, B, K] -> [B]."""
+        return Returns(REDUCTIONS[reduction](self.value(outputs)))
+
     @abstractmethod
-    def loss(self, outputs: Array, target: Array) -> Array:
+    def loss(self, outputs: Array, target: Returns) -> Array:
         """Of all members together: outputs [E, B, K], target [B] -> []. No gradient reaches the target."""
+
+
+def members_of(params: Params, indices: Array) -> Params:
+    """The parameters of some members, leading axis [E] -> [M]."""
+    return jax.tree.map(lambda leaf: leaf[indices], params)

@@ -1,7 +1,7 @@
 """The plain critics: each network puts out its value, which moves by the squared distance."""
 
 from sacbrax.agents import losses
-from sacbrax.agents.critics.base import Critics
+from sacbrax.agents.critics.base import Critics, Returns
 from sacbrax.config import Config
 from sacbrax.core.types import Array, Params
 
@@ -18,6 +18,6 @@ class ScalarCritics(Critics):
     def value(self, outputs: Array) -> Array:
         return outputs
 
-    def loss(self, outputs: Array, target: Array) -> Array:
-        """`losses.critic_loss`."""
-        return losses.critic_loss(outputs, target)
+    def loss(self, outputs: Array, target: Returns) -> Array:
+        """`losses.critic_loss` from the mean."""
+        return losses.critic_loss(outputs, target.mean)
