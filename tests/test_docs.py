@@ -138,7 +138,7 @@ def train(root: Path, config: str, *words: str) -> Path:
 def test_own_task_policy_and_critics(extended: Path) -> None:
     out = train(extended, "reach.yaml", "policy.kind=laplace", "critic.kind=huber", "critic.huber_width=10")
     config = yaml.safe_load((out / "config.yaml").read_text())
-    assert config["critic"] == {"kind": "huber", "huber_width": 10}
+    assert config["critic"].items() >= {"kind": "huber", "huber_width": 10}.items()
     assert config["env"]["kwargs"] == {"force": 3.0}
     code = f"import sacbrax; print(sacbrax.load_policy({str(out)!r})([0.0] * 6).shape)"
     printed = subprocess.run([sys.executable, "-c", code], cwd=extended, capture_output=True, text=True)

@@ -73,7 +73,7 @@ class SoftActorCritic(ActorCritic):
                 "entropy": -jnp.mean(fresh.log_prob),
                 "q_mean": jnp.mean(q),
             }
-            return critic + actor + own, metrics | own_metrics
+            return critic + actor + own, metrics | own_metrics | self.critics.metrics(target)
 
         # Each loss has parameters of its own, and what it takes from other networks is constant in it: one gradient of
         # their sum is each one's.

@@ -202,6 +202,7 @@ def _check_combinations(config: Config) -> None:
         if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     _check_networks(config.network)
+    _check_critics(config.critic)
     if (config.algorithm.target_critics or 1) > config.algorithm.num_critics:
         raise ConfigError(
             f"algorithm.target_critics: must be at most algorithm.num_critics = {config.algorithm.num_critics}"
@@ -215,6 +216,21 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError("train.total_env_steps: more than 2**31 gradient steps; use fewer train.updates_per_step")
     if config.iterations_per_epoch * env.num_envs >= 2**31:
         raise ConfigError("eval.every_env_steps: more than 2**31 environment steps between two evaluations")
+
+
+def _check_critics(critic: CriticConfig) -> None:
+    if critic.kind not in ("categorical", "hl_gauss"):
+        return
+    for key in ("v_min", "v_max"):
+        if getattr(critic, key) is None:
+            raise ConfigError(
+                f"critic.{key}: expected a number with critic.kind {critic.kind}; with atom_spacing symlog -20000 and "
+                "20000 leave room for the returns of any task"
+            )
+    if not (critic.v_min or 0.0) < (critic.v_max or 0.0):
+        raise ConfigError(f"critic.v_min: must be below critic.v_max = {critic.v_max}, got {critic.v_min}")
+    if critic.kind == "hl_gauss" and critic.atom_spacing != "linear":
+        raise ConfigError("critic.atom_spacing: must be linear with critic.kind hl_gauss, whose mean other gaps move")
 
 
 def _check_networks(network: NetworkConfig) -> None:

@@ -12,6 +12,8 @@ from sacbrax.config.option import ScheduleConfig, option
 # Headings over keys that matter in one case alone.
 SAC_V1, SAC_V2 = "Only with `algorithm.name: sac_v1`", "Only with `algorithm.name: sac_v2`"
 MIXTURE, LATENT = "Only with `policy.kind: gmm`", "Only with `policy.kind: latent`"
+ATOMS = "Only with `critic.kind: categorical` or `hl_gauss`"
+CATEGORICAL, HL_GAUSS = "Only with `critic.kind: categorical`", "Only with `critic.kind: hl_gauss`"
 LAUNCHER = "What a launcher tells each of several processes"
 
 BLOCKS = ("plain", "simba")
@@ -173,7 +175,26 @@ class PolicyConfig:
 class CriticConfig:
     """What the critics' networks put out, and how it is fitted."""
 
-    kind: str = option("scalar", "scalar: the value, by squared distance", choices=tuple(CRITICS))
+    kind: str = option(
+        "scalar",
+        "scalar: the value, by squared distance; categorical (C51) and hl_gauss: a distribution of returns over fixed "
+        "atoms, by cross-entropy",
+        choices=tuple(CRITICS),
+    )
+    num_atoms: int = option(101, "possible returns between v_min and v_max", low=2, group=ATOMS)
+    v_min: float | None = option(
+        None,
+        "smallest return that a critic can promise, in units of reward_scale times reward; these kinds need a number",
+        group=ATOMS,
+    )
+    v_max: float | None = option(None, "the largest, likewise", group=ATOMS)
+    atom_spacing: str = option(
+        "linear",
+        "gaps between the atoms: equal, or equal for sign(z) ln(1 + |z|), where returns of every size have atoms near",
+        choices=("linear", "symlog"),
+        group=CATEGORICAL,
+    )
+    sigma: float = option(0.75, "standard deviation of a target, in gaps between atoms", above=0.0, group=HL_GAUSS)
 
 
 @dataclasses.dataclass(frozen=True)

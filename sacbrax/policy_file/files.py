@@ -57,6 +57,7 @@ def save(
         "normalize_observations": config.network.normalize_observations,
         "dtype": config.network.dtype,
         "policy": mapping["policy"],
+        "critic": mapping["critic"],
         "env": mapping["env"],
         **note,
     }
@@ -98,7 +99,7 @@ def network_config(policy: NumpyPolicy) -> Config:
         "critic_block": header.get("critic_block", "plain") if critic_sizes else "plain",
         "normalize_observations": header["normalize_observations"],
     }
-    return from_mapping({"policy": policy.options, "network": network})
+    return from_mapping({"policy": policy.options, "critic": header.get("critic", {}), "network": network})
 
 
 def parameters(policy: NumpyPolicy, template: Mapping[str, Any]) -> dict[str, Any]:

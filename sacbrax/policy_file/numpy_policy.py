@@ -2,7 +2,7 @@
 
 A policy file is an .npz without pickled objects: the arrays of the actor, of critics and value where they are kept, of
 the normalizer, and a JSON header. For robots, teaching, plots and other simulators; importing this module imports
-neither JAX nor, but for `numpy_network`, the rest of the package.
+neither JAX nor, but for `numpy_network` and `numpy_support`, the rest of the package.
 """
 
 import json
@@ -14,7 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from sacbrax.policy_file import numpy_support
 from sacbrax.policy_file.numpy_network import ACTIVATIONS, BLOCKS, Network, Shape
+from sacbrax.policy_file.numpy_support import DISTRIBUTIONAL, Support
 
 FORMAT_VERSION = 3
 # 1 had neither the type of the networks in training nor the variance of the reward, 2 had plain layers alone.
@@ -24,6 +26,9 @@ MAX_BYTES = 256 * 2**20  # a policy is small; a file that claims more is not one
 # variance and `VARIANCE_FLOOR`, cut at `LIMIT` standard deviations.
 LIMIT, VARIANCE_FLOOR = 10.0, 1e-6
 GAUSSIAN = {"kind": "gaussian", "squash": True, "log_sigma_min": -20.0, "log_sigma_max": 2.0}  # where a header has none
+
+
+SCALAR = {"kind": "scalar"}
 
 
 class PolicyFileError(ValueError):
@@ -38,10 +43,10 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
         block, unit = header.get("block", "plain"), header.get("weight_norm", False)
         return Shape("", header["num_layers"], header["layer_norm"], seen, outputs, block=block, weight_norm=unit)
 
-    def critic(prefix: str, inputs: int, members: int | None = None) -> Shape:
+    def critic(prefix: str, inputs: int, outputs: int, members: int | None = None) -> Shape:
         depth, block = header.get("critic_num_layers", header["num_layers"]), header.get("critic_block", "plain")
         norm, unit = header.get("critic_layer_norm", False), header.get("critic_weight_norm", False)
-        return Shape(prefix, depth, norm, inputs, 1, members, block, unit)
+        return Shape(prefix, depth, norm, inputs, outputs, members, block, unit)
 
     seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
@@ -54,10 +59,17 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
         outputs = options["components"] * (1 + 2 * a) if options["kind"] == "gmm" else 2 * a
         found = {"actor": actor(outputs)}
     if (kernel := arrays.get("critic_kernel_0")) is not None:
-        found["critic"] = critic("critic_", o + a, len(kernel) if kernel.ndim else 0)
+        atoms = header["critic"]["num_atoms"] if support(header) else 1
+        found["critic"] = critic("critic_", o + a, atoms, len(kernel) if kernel.ndim else 0)
     if "value_kernel_0" in arrays:
-        found["value"] = critic("value_", o)
+        found["value"] = critic("value_", o, 1)
     return found
+
+
+def support(header: dict[str, Any]) -> Support | None:
+    """Of distributional critics."""
+    options = header.get("critic", SCALAR)
+    return Support(options) if options["kind"] in DISTRIBUTIONAL else None
 
 
 class NumpyPolicy:
@@ -77,6 +89,7 @@ class NumpyPolicy:
         several = {"gmm": self.options.get("components"), "latent": self.options.get("candidates")}
         self.chooses = several.get(self._kind, 1) != 1  # among several candidates, by Q
         self._gain = self.options.get("action_gain", 1.0)
+        self._support = support(header)
         self._networks = {
             name: Network(shape, header["activation"], arrays) for name, shape in shapes(header, arrays).items()
         }
@@ -145,7 +158,8 @@ class NumpyPolicy:
         return np.stack([self._q(x, action).min(axis=0) for action in actions])
 
     def _q(self, x: np.ndarray, action: np.ndarray) -> np.ndarray:
-        return self._networks["critic"](np.concatenate([x, action], axis=1))[..., 0]
+        outputs = self._networks["critic"](np.concatenate([x, action], axis=1))
+        return outputs[..., 0] if self._support is None else self._support.value(outputs)
 
     def _candidates(self, x: np.ndarray) -> list[np.ndarray]:
         """The values of u among which Q chooses, [B, A] each."""
@@ -231,6 +245,7 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
     for name in ("block", "critic_block"):
         require(header.get(name, "plain") in BLOCKS, f"unknown {name}")
     require(version == 1 or isinstance(header.get("dtype"), str), "dtype is missing")
+    numpy_support.check(header.get("critic", SCALAR), require)
     options = header.get("policy", GAUSSIAN)
     require(isinstance(options, dict), "policy is not a mapping")
     require(options.get("kind") in ["gaussian", "gmm", "latent"], "unknown policy kind")

@@ -11,7 +11,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sacbrax.policy_file.numpy_network import Shape
-from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy, shapes, spread_latents
+from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy, shapes, spread_latents, support
+from sacbrax.policy_file.numpy_support import Support
 
 OPSET = 18  # onnxruntime 1.14 and later
 IR_VERSION = 8  # of the same time
@@ -108,14 +109,22 @@ def _flow(graph: _Graph, policy: NumpyPolicy, networks: dict[str, Shape], featur
 
 def _best(graph: _Graph, policy: NumpyPolicy, critic: Shape, x: str, actions: list[str]) -> str:
     """Of the candidates [N, A] the one whose smallest Q is the largest."""
-    values = []
+    values, possible = [], support(policy.header)
     for action in actions:
         both = graph("Concat", x, action, axis=1)
-        members = [_network(graph, policy, critic, both, member) for member in range(critic.members or 1)]
-        values.append(graph("Min", *members))
+        outputs = [_network(graph, policy, critic, both, member) for member in range(critic.members or 1)]
+        values.append(graph("Min", *[_value(graph, possible, output) for output in outputs]))
     best = graph("ArgMax", graph("Concat", *values, axis=1), axis=1, keepdims=1)  # [N, 1]
     stacked = graph("Concat", *[graph("Unsqueeze", action, np.array([1])) for action in actions], axis=1)
     return graph("GatherND", stacked, best, batch_dims=1)
+
+
+def _value(graph: _Graph, possible: Support | None, output: str) -> str:
+    """Of a critic's output [N, K], [N, 1]."""
+    if possible is None:
+        return output
+    logits = output if possible.prior_logits is None else graph("Add", output, possible.prior_logits)
+    return graph("MatMul", graph("Softmax", logits, axis=1), possible.atoms[:, None])
 
 
 def _network(graph: _Graph, policy: NumpyPolicy, shape: Shape, x: str, member: int | None = None) -> str:

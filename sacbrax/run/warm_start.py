@@ -25,10 +25,11 @@ def _own(part: str) -> list[str]:
 
 
 POLICY = ("kind", "squash", "action_gain", "log_sigma_min", "log_sigma_max")
+CRITIC = ("kind", "num_atoms", "v_min", "v_max", "atom_spacing")
 LATENT = ("coupling_layers", "coupling_hidden_sizes")
 MEANING = {
     "actor": (*COMMON, SIZES["actor"], *_own("actor"), *(f"policy.{key}" for key in POLICY)),
-    "critic": (*COMMON, SIZES["critic"], *_own("critic"), "policy.action_gain"),
+    "critic": (*COMMON, SIZES["critic"], *_own("critic"), *(f"critic.{key}" for key in CRITIC), "policy.action_gain"),
     "value": (*COMMON, SIZES["critic"], *_own("critic")),
 }
 

@@ -32,7 +32,8 @@ OTHERS = {
     "policy.regularization": 0.0,
     "algorithm.target_update_interval": 1,
     "schedules": False,
-    "network.critic_layer_norm": False,
+    "networks": "plain",
+    "network.hidden_sizes": [6],
     "network.activation": "tanh",
 }
 KEY_OF = ("algorithm.name", "policy.kind", "algorithm.policy_gradient", "algorithm.action_prior", "algorithm.policy_q")
@@ -77,7 +78,7 @@ def gradients_by_quadrature(
     y = options.reward_scale(0) * batch["reward"] + batch["discount"] * next_value
     result = {
         "actor": reference.gradient(actor_loss, params["actor"]),
-        "critic": reference_update.critic_gradient(params, batch, y, options),
+        "critic": reference_update.critic_gradient(params, batch, (y[:, None], np.ones((B, 1))), options),
     }
     if is_v1:
         wanted = soft_value(params["critic"], s)

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import reference_update
-from reference_options import NETWORKS, config_of, options_of, to_numpy
+from reference_options import CRITICS, NETWORKS, config_of, options_of, to_numpy
 
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
@@ -27,7 +27,9 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "algorithm.target_update_interval": (1, 2),
     "schedules": (False, True),
     "networks": tuple(NETWORKS),
+    "critics": tuple(CRITICS),
     "algorithm.target_q": ("min", "mean"),
+    "algorithm.num_critics": (3,),
     "algorithm.target_critics": (None, 2),
     "network.activation": ("tanh", "relu"),
 }

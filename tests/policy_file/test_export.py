@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import onnxruntime
 import pytest
+from reference_options import CRITICS
 from saved_policies import O, saved
 
 from sacbrax import config as config_lib
@@ -28,6 +29,7 @@ VARIANTS = {
     "latent": {"kind": "latent", "candidates": 5},
     "simba": {"kind": "gmm", "network": {"actor_block": "simba", "critic_block": "simba"}},
     "weight norm": {"kind": "gmm", "network": {"actor_weight_norm": True, "critic_weight_norm": True}},
+    **{f"critics {name}": {"kind": "gmm", "critic": critic} for name, critic in CRITICS.items() if critic},
     "sizes": {"kind": "gmm", "network": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]}},
 }
 

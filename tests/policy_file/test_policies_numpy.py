@@ -1,11 +1,13 @@
 """Every policy in NumPy alone equals the JAX one, also where Q chooses the action; files give parameters back whole."""
 
+import dataclasses
 import json
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from reference_options import CRITICS
 from saved_policies import A, O, saved
 
 from sacbrax.agents.registry import make_hyper
@@ -67,6 +69,51 @@ def test_every_kind_of_network_comes_back_and_acts_as_in_jax(tmp_path, kind, net
     for key, value in NETWORKS[network].items():
         found = getattr(config.network, key.replace("hidden_sizes", "sizes"))
         assert found == (tuple(value) if isinstance(value, list) else value)
+
+
+@pytest.mark.parametrize("name", CRITICS)
+def test_every_kind_of_critics_comes_back_and_chooses_as_in_jax(tmp_path, name):
+    agent, params, _ = saved(tmp_path / "p.npz", "gmm", critic=CRITICS[name])
+    policy = policy_files.load_policy(tmp_path / "p.npz")
+    observation = np.random.default_rng(2).normal(size=(64, O)).astype(np.float32)
+
+    def q_function(obs: Any, action: Any) -> Any:
+        return agent.critics(params["critic"], obs, action).min(axis=0)
+
+    expected = np.clip(agent.policy.mode(params["actor"], observation, q_function), -1.0, 1.0)
+    np.testing.assert_allclose(policy(observation), expected, atol=5e-6)
+    q = agent.critics(params["critic"], observation, expected)
+    np.testing.assert_allclose(policy.q(observation, expected), q, rtol=1e-5, atol=2e-5)
+    template = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), params)
+    jax.tree.map(np.testing.assert_array_equal, policy_files.parameters(policy, template), params)
+    found = dataclasses.asdict(policy_files.network_config(policy).critic)
+    assert found.items() >= CRITICS[name].items()
+
+
+@pytest.mark.parametrize(
+    ("critic", "says"),
+    [
+        ({"kind": "categorical", "num_atoms": 5, "atom_spacing": "linear"}, "v_min and v_max"),
+        ({"kind": "categorical", "num_atoms": 5, "atom_spacing": "linear", "v_min": 1, "v_max": 1}, "is not below"),
+        ({"kind": "categorical", "num_atoms": 5, "atom_spacing": "odd", "v_min": 0, "v_max": 1}, "atom_spacing"),
+        ({"kind": "hl_gauss", "num_atoms": 1, "atom_spacing": "linear", "v_min": 0, "v_max": 1}, "num_atoms"),
+        (
+            {"kind": "hl_gauss", "num_atoms": 6, "atom_spacing": "linear", "v_min": 0, "v_max": 1},
+            "last critic_layer",
+        ),
+        ({"kind": ["categorical"]}, "critic is not"),
+        ("categorical", "critic is not"),
+    ],
+)
+def test_a_file_that_lies_about_its_critics_is_refused(tmp_path, critic, says):
+    path = tmp_path / "p.npz"
+    saved(path, critic=CRITICS["categorical"])
+    with np.load(path) as file:
+        content = {name: file[name] for name in file.files}
+    content["header"] = np.asarray(json.dumps(json.loads(str(content["header"])) | {"critic": critic}))
+    np.savez(path, **content)
+    with pytest.raises(PolicyFileError, match=says):
+        policy_files.load_policy(path)
 
 
 @pytest.mark.parametrize("kind", sorted(POLICIES))

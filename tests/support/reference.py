@@ -1,7 +1,8 @@
 """Networks and policies in NumPy float64, written from the equations; knows neither JAX nor the package.
 
 Gradients are by complex step: f'(x) = Im f(x + ih) / h is exact in float64, so the losses are all there is to read.
-Everything therefore works on complex numbers: comparisons look at the real part. `reference_update` has the updates.
+Everything therefore works on complex numbers: comparisons look at the real part. `reference_critics` has the critics,
+`reference_update` the updates.
 """
 
 import dataclasses
@@ -26,6 +27,9 @@ class Options:
     action_prior: str
     policy_q: str
     target_q: str
+    critics: str
+    atoms: np.ndarray  # of distributional critics
+    sigma: float
     squash: bool
     regularization: float
     target_update_interval: int
@@ -99,12 +103,6 @@ def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain", 
 def members(critics: Tree) -> list[Tree]:
     """The critics one by one, of an ensemble along the leading axis of every array."""
     return [tree_map(lambda leaf, i=i: leaf[i], critics) for i in range(len(leaves(critics)[0]))]
-
-
-def critic(
-    params: Tree, observation: np.ndarray, action: np.ndarray, options: Options, masks: Masks = None
-) -> np.ndarray:
-    return mlp(params, np.concatenate([observation, action], axis=1), options, options.networks, masks)[:, 0]
 
 
 def clip(x: np.ndarray, low: float, high: float) -> np.ndarray:

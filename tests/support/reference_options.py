@@ -25,13 +25,23 @@ NETWORKS = {
     "simba": {"actor_block": "simba", "critic_block": "simba"},
     "weight norm": {"actor_weight_norm": True, "critic_weight_norm": True},
 }
+# What the critics may be.
+CRITICS = {
+    "scalar": {},
+    "categorical": {"kind": "categorical", "num_atoms": 5, "v_min": -4.0, "v_max": 6.0},
+    "categorical symlog": {
+        "kind": "categorical", "num_atoms": 6, "v_min": -50.0, "v_max": 40.0, "atom_spacing": "symlog",
+    },
+    "hl_gauss": {"kind": "hl_gauss", "num_atoms": 5, "v_min": -4.0, "v_max": 6.0, "sigma": 0.9},
+}  # fmt: skip
 
 
 def config_of(combination: dict[str, Any]) -> Any:
     mapping: dict[str, Any] = {
-        "algorithm": {"tau": 0.1, "initial_temperature": 0.6, "num_critics": 3},
+        "algorithm": {"tau": 0.1, "initial_temperature": 0.6},
         "policy": {"coupling_hidden_sizes": [4], "log_sigma_min": -1.0, "log_sigma_max": 1.0},
         "network": {"hidden_sizes": [4], **NETWORKS[combination["networks"]]},
+        "critic": CRITICS[combination.get("critics", "scalar")],
     }
     for key, value in combination.items():
         if "." in key:
@@ -56,6 +66,9 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
         action_prior=algorithm.action_prior,
         policy_q=algorithm.policy_q,
         target_q=algorithm.target_q,
+        critics=combination.get("critics", "scalar"),
+        atoms=atoms(config.critic),
+        sigma=config.critic.sigma,
         squash=policy.squash,
         regularization=policy.regularization,
         target_update_interval=algorithm.target_update_interval,
@@ -73,6 +86,15 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
             "log_temperature": number("temperature_learning_rate"),
         },
     )
+
+
+def atoms(critic: Any) -> Any:
+    if critic.v_min is None:
+        return None
+    if critic.atom_spacing == "linear":
+        return np.linspace(critic.v_min, critic.v_max, critic.num_atoms)
+    even = np.linspace(-np.log(1 - critic.v_min), np.log(1 + critic.v_max), critic.num_atoms)
+    return np.where(even > 0, np.exp(even) - 1, 1 - np.exp(-even))
 
 
 def to_numpy(tree: Any) -> Any:

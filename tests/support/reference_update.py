@@ -12,7 +12,6 @@ import numpy as np
 from reference import (
     Options,
     Tree,
-    critic,
     gradient,
     log_pi,
     log_prior,
@@ -23,6 +22,7 @@ from reference import (
     squash,
     tree_map,
 )
+from reference_critics import Distribution, critic, loss, together
 
 Batch = dict[str, np.ndarray]
 
@@ -48,9 +48,9 @@ class Draws:
     second: np.ndarray | None = None
     members: tuple[int, ...] | None = None
 
-    def heard(self, q: list[np.ndarray]) -> list[np.ndarray]:
-        """Of the values of all critics those that targets are made of."""
-        return q if self.members is None else [q[i] for i in self.members]
+    def heard(self, critics: list[Any]) -> list[Any]:
+        """Of all critics, or their values, those that targets are made of."""
+        return critics if self.members is None else [critics[i] for i in self.members]
 
 
 def smallest(q: list[np.ndarray]) -> np.ndarray:
@@ -72,13 +72,14 @@ def q_values(critics: Tree, observation: np.ndarray, action: np.ndarray, options
     return [critic(member, observation, action, options) for member in members(critics)]
 
 
-def critic_gradient(params: Tree, batch: Batch, y: np.ndarray, options: Options) -> Tree:
-    """Of 1/2 mean (Q_i(s, a) - y)^2, each critic's own."""
+def critic_gradient(params: Tree, batch: Batch, target: Distribution, options: Options) -> Tree:
+    """Of each critic's own loss."""
+    s, a = batch["observation"], batch["action"]
 
-    def loss(member: Tree) -> Any:
-        return 0.5 * ((critic(member, batch["observation"], batch["action"], options) - y) ** 2).mean()
+    def own(member: Tree) -> Tree:
+        return gradient(lambda moved: loss(moved, s, a, target, options), member)
 
-    return tree_map(lambda *each: np.stack(each), *(gradient(loss, member) for member in members(params["critic"])))
+    return tree_map(lambda *each: np.stack(each), *map(own, members(params["critic"])))
 
 
 def actor_gradient(
@@ -118,7 +119,7 @@ def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     soft_value = q - log_pi(p["actor"], s, u, options) + log_prior(action, options)
     grads = {
         "actor": actor_gradient(p, s, u, 1.0, value_of(p["value"]), options),
-        "critic": critic_gradient(p, batch, y, options),
+        "critic": critic_gradient(p, batch, (y[:, None], np.ones((len(y), 1))), options),
         "value": gradient(lambda params: 0.5 * ((value_of(params) - soft_value) ** 2).mean(), p["value"]),
     }
     return adam_and_target(state, grads, options)
@@ -132,22 +133,22 @@ def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     def relative_log_pi(observation: np.ndarray, u: np.ndarray) -> np.ndarray:
         return log_pi(p["actor"], observation, u, options) - log_prior(squash(u, options), options)
 
-    def q_of(critics: Tree, observation: np.ndarray, u: np.ndarray) -> list[np.ndarray]:
-        return q_values(critics, observation, squash(u, options), options)
+    def soft_returns(critics: list[Tree], observation: np.ndarray, u: np.ndarray) -> Distribution:
+        values, weights = together(critics, observation, squash(u, options), options.target_q, options)
+        return values - alpha * relative_log_pi(observation, u)[:, None], weights
 
-    def soft_value(q: list[np.ndarray], observation: np.ndarray, u: np.ndarray) -> np.ndarray:
-        return reduced(q, options.target_q) - alpha * relative_log_pi(observation, u)
-
-    s_next = batch["next_observation"]
-    next_value = soft_value(draws.heard(q_of(state.target["critic"], s_next, draws.next)), s_next, draws.next)
-    y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
+    heard = draws.heard(members(state.target["critic"]))
+    values, weights = soft_returns(heard, batch["next_observation"], draws.next)
+    reward, discount = batch["reward"][:, None], batch["discount"][:, None]
+    y = options.reward_scale(state.updates) * reward + discount * values
     baseline = 0.0
     if draws.second is not None:
-        baseline = soft_value(q_of(p["critic"], s, draws.second), s, draws.second)
+        values, own = soft_returns(members(p["critic"]), s, draws.second)
+        baseline = (values * own).sum(axis=1)
     surplus = (relative_log_pi(s, draws.fresh) + options.target_entropy(state.updates)).mean()
     grads = {
         "actor": actor_gradient(p, s, draws.fresh, alpha, baseline, options),
-        "critic": critic_gradient(p, batch, y, options),
+        "critic": critic_gradient(p, batch, (y, weights), options),
         "log_temperature": gradient(lambda log_temperature: -log_temperature * surplus, p["log_temperature"]),
     }
     return adam_and_target(state, grads, options)

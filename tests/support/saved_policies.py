@@ -11,13 +11,25 @@ from sacbrax.policy_file import files as policy_files
 O, A = 2, 2
 
 
-def saved(path, kind="gmm", norm=False, squash=True, others=True, seed=1, algorithm="sac_v1", network=None, **options):
+def saved(
+    path,
+    kind="gmm",
+    norm=False,
+    squash=True,
+    others=True,
+    seed=1,
+    algorithm="sac_v1",
+    network=None,
+    critic=None,
+    **options,
+):
     """A random agent of SAC-v1 in a file; (agent, parameters, normalizer)."""
     config = from_mapping(
         {
             "env": {"name": "probes:Cue"},
             "algorithm": {"name": algorithm},
             "policy": {"kind": kind, "squash": squash, "components": 3, "candidates": 8} | options,
+            "critic": critic or {},
             "network": {
                 "hidden_sizes": [16, 16],
                 "actor_layer_norm": norm,

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from sacbrax.agents.networks import critic_mlp
 from sacbrax.config import Config
-from sacbrax.core.types import Array, Key, Params
+from sacbrax.core.types import Array, Key, Metrics, Params
 
 # One value of those of all members, [E, B] -> [B]; the names are those of `algorithm.target_q` and `policy_q`.
 REDUCTIONS: dict[str, Callable[[Array], Array]] = {
@@ -70,6 +70,10 @@ class Critics(ABC):
     def reduced(self, outputs: Array, reduction: str) -> Returns:
         """The returns that all members together promise, one of `REDUCTIONS`: [E, B, K] -> [B]."""
         return Returns(REDUCTIONS[reduction](self.value(outputs)))
+
+    def metrics(self, target: Returns) -> Metrics:
+        """What a kind has to say of the targets of an update, [] each."""
+        return {}
 
     @abstractmethod
     def loss(self, outputs: Array, target: Returns) -> Array:
