@@ -151,7 +151,7 @@ def test_own_algorithm_learns(extended: Path) -> None:
 import jax, numpy as np
 from learners import learn, mode, q_values
 from tiny_config import make_tiny
-trainer, state = learn(make_tiny, "td3", "Mirror", "algorithm.target_update_interval=2")
+trainer, state = learn(make_tiny, "td3", "Mirror", "algorithm.policy_delay=2", "algorithm.target_update_interval=2")
 print(mode(trainer, state, np.array([[-0.8, 0.0], [0.8, 0.0]]))[:, 0].tolist())
 trainer, state = learn(make_tiny, "td3", "TwoStep", "algorithm.gamma=0.5")
 print(q_values(trainer, state, np.array([[0.3, 0.0], [0.3, 1.0]]), np.zeros((2, 1))).mean(axis=0).tolist())

@@ -23,6 +23,7 @@ class ActorCritic(Agent):
     targets: ClassVar[tuple[str, ...]]  # the groups that have slow copies
     # Each group's own learning rate; `algorithm.learning_rate` where that is null.
     rates: ClassVar[Mapping[str, str]] = {"actor": "actor_learning_rate", "critic": "critic_learning_rate"}
+    delayed: ClassVar[tuple[str, ...]] = ("actor",)  # the groups that learn in updates with the policy's part alone
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         observation_size, action_size = sizes
@@ -60,7 +61,7 @@ class ActorCritic(Agent):
             params=params,
             # A copy in memory too: the state is donated, and two leaves may not share one buffer.
             target={group: jax.tree.map(jnp.copy, params[group]) for group in self.targets},
-            optimizer=adam.init(params),
+            optimizer=adam.init(params, own_counts=self._algorithm.policy_delay > 1),
             gradient_steps=jnp.zeros((), jnp.int32),
             bad_updates=jnp.zeros((), jnp.int32),
         )
@@ -78,10 +79,14 @@ class ActorCritic(Agent):
         own = self.policy.diagnostics(agent.params["actor"], batch.observation)
         return {f"policy_{name}": value for name, value in own.items()}
 
+    def _learning(self, agent: AgentState, policy: bool) -> dict[str, Params]:
+        """The groups that an update moves, with `policy` or without."""
+        return {name: group for name, group in agent.params.items() if policy or name not in self.delayed}
+
     def _apply(
         self, agent: AgentState, grads: dict[str, Params], metrics: Metrics, hyper: Hyper
     ) -> tuple[AgentState, Sums]:
-        """Adam on every group by the mean gradient of all shards, then the target every
+        """Adam on every group that has a gradient, by the mean one of all shards, then the target every
         `target_update_interval`-th step.
 
         An update whose gradient or its square is not finite is skipped: nothing moves but the counts.
@@ -90,7 +95,7 @@ class ActorCritic(Agent):
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
         finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(grads)))
         params, optimizer = adam.step(agent.params, grads, agent.optimizer, self._rates(hyper), finite)
-        params = weight_norm.project(params, finite)
+        params = {**params, **weight_norm.project({group: params[group] for group in grads}, finite)}
         steps = agent.gradient_steps + finite
         moves = finite & (steps % self._algorithm.target_update_interval == 0)
         tau = jnp.where(moves, hyper["tau"], 0.0)

@@ -19,39 +19,54 @@ B1, B2, EPSILON = 0.9, 0.999, 1e-8
 State = Any  # optax.ScaleByAdamState, which optax does not type
 
 
-def init(params: Any) -> State:
-    """Moments of zero."""
+def init(params: dict[str, Params], own_counts: bool = False) -> State:
+    """Moments of zero, and a count of steps: one, or where groups may rest, one of each group by its name."""
     mu, nu = (jax.tree.map(jnp.zeros_like, params) for _ in range(2))  # two leaves may not share one buffer
-    return optax.ScaleByAdamState(count=jnp.zeros((), jnp.int32), mu=mu, nu=nu)
+    count: Any = {name: jnp.zeros((), jnp.int32) for name in params} if own_counts else jnp.zeros((), jnp.int32)
+    return optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
 
 def step(
     params: dict[str, Params], grads: dict[str, Params], state: State, rates: dict[str, Array], applied: Array
 ) -> tuple[dict[str, Params], State]:
-    """One step of every group at its own rate where `applied`, bool []; else the same numbers."""
-    count = state.count + applied
-    steps = jnp.maximum(count, 1)  # a skipped first update divides by no zero
+    """One step of every group at its own rate where `applied`, bool []; else the same numbers.
+
+    Groups without gradients rest, which needs counts of their own.
+    """
+    names = [name for name in params if name in grads]
+    counts = {name: state.count[name] + applied for name in names} if isinstance(state.count, dict) else None
+    count: Any = state.count + applied if counts is None else {**state.count, **counts}
 
     def moment(old: Array, new: Array, decay: float) -> Array:
         # x + 0 (0 - x) is x itself, and a gradient that is not finite does not enter.
         return old + jnp.where(applied, 1.0 - decay, 0.0) * (jnp.where(applied, new, 0.0) - old)
 
-    mu = jax.tree.map(lambda m, g: moment(m, g, B1), state.mu, grads)
-    nu = jax.tree.map(lambda v, g: moment(v, g * g, B2), state.nu, grads)
-    mean_scale, square_scale = 1.0 / (1.0 - B1**steps), 1.0 / (1.0 - B2**steps)  # of moments that began at zero
+    def scales(count: Array) -> tuple[Array, Array]:
+        """Of moments that began at zero."""
+        steps = jnp.maximum(count, 1)  # a skipped first update divides by no zero
+        return 1.0 / (1.0 - B1**steps), 1.0 / (1.0 - B2**steps)
 
-    def move(group: Params, m: Params, v: Params, rate: Array) -> Params:
+    mu = jax.tree.map(lambda m, g: moment(m, g, B1), {name: state.mu[name] for name in names}, grads)
+    nu = jax.tree.map(lambda v, g: moment(v, g * g, B2), {name: state.nu[name] for name in names}, grads)
+    if counts is None:
+        scale = dict.fromkeys(names, scales(count))
+    else:
+        scale = {name: scales(own) for name, own in counts.items()}
+
+    def move(name: str) -> Params:
+        group, m, v, rate = params[name], mu[name], nu[name], rates[name]
+        mean_scale, square_scale = scale[name]
         rate = jnp.where(applied, rate, 0.0)
         shapes = Counter(x.shape for x in jax.tree.leaves(group))
         shared = {shape: _spread(rate, shape) for shape, count in shapes.items() if count > 1}
 
-        def moved(p: Array, m: Array, v: Array) -> Array:
+        def one(p: Array, m: Array, v: Array) -> Array:
             return p - shared.get(p.shape, rate) * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))
 
-        return jax.tree.map(moved, group, m, v)
+        return jax.tree.map(one, group, m, v)
 
-    params = {name: move(group, mu[name], nu[name], rates[name]) for name, group in params.items()}
-    return params, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
+    moved = {name: move(name) for name in names}
+    return {**params, **moved}, optax.ScaleByAdamState(count=count, mu={**state.mu, **mu}, nu={**state.nu, **nu})
 
 
 def _spread(rate: Array, shape: tuple[int, ...]) -> Array:

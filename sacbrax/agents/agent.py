@@ -39,6 +39,7 @@ class Agent(Protocol):
 
     policy: Policy  # of the parameters in the group "actor", which policy files hold
     passes: tuple[Pass, ...]  # of one update
+    resting_passes: tuple[Pass, ...]  # of one without the policy's part
 
     @staticmethod
     def check(config: Config, action_size: int) -> None:
@@ -62,8 +63,13 @@ class Agent(Protocol):
         """The best known actions, [N, O] -> [N, A]."""
         ...
 
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
-        """One gradient step from one minibatch, and its metrics with their kinds."""
+    def update(
+        self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key, policy: bool = True
+    ) -> tuple[AgentState, Sums]:
+        """One gradient step from one minibatch, and its metrics with their kinds.
+
+        Without `policy`, as in updates between those of `algorithm.policy_delay`, the policy rests.
+        """
         ...
 
     def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:

@@ -11,7 +11,7 @@ from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.critics import Returns, members_of
 from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.soft_actor_critic import PASSES, Fresh, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import PASSES, POLICY_PASSES, Fresh, SoftActorCritic
 from sacbrax.config import Config, ConfigError, ScheduleConfig
 from sacbrax.core.types import Array, Key, Metrics, Params
 from sacbrax.parallel.shards import Shards
@@ -25,12 +25,15 @@ class SACv2(SoftActorCritic):
     """Critics, their slow copies and a learned temperature ([SAC2])."""
 
     targets: ClassVar = ("critic",)
+    own: ClassVar = "log_temperature"
     rates: ClassVar = {**ActorCritic.rates, "log_temperature": "temperature_learning_rate"}
+    delayed: ClassVar = (*ActorCritic.delayed, "log_temperature")
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
         asked = (config.algorithm.target_critics or self.critics.num_critics) / self.critics.num_critics
-        self.passes = (*PASSES, Pass("actor"), Pass("critic", share=asked))  # the target's, at s'
+        self.resting_passes = (*PASSES, Pass("actor"), Pass("critic", share=asked))  # the target's, at s'
+        self.passes = (*self.resting_passes, *POLICY_PASSES)
 
     @staticmethod
     def check(config: Config, action_size: int) -> None:

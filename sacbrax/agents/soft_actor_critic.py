@@ -1,6 +1,6 @@
 """What both versions of soft actor-critic share: the update, and fresh actions with their entropy."""
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
 
-# Of every update: the actor at s, the critics at (s, a) for their own loss and at (s, a~) for the actor's.
-PASSES = (Pass("actor", weights=True), Pass("critic", weights=True), Pass("critic", inputs=True))
+# Of every update: the critics at (s, a) for their own loss; the actor at s and the critics at (s, a~) for the actor's.
+PASSES = (Pass("critic", weights=True),)
+POLICY_PASSES = (Pass("actor", weights=True), Pass("critic", inputs=True))
 
 TARGET, BASELINE, FRESH, LEARNT = range(4)  # the passes of the critics in an update, for masks of their own
 
@@ -34,7 +35,9 @@ class Fresh(NamedTuple):
 
 class SoftActorCritic(ActorCritic):
     """What both versions share. Each has `init`, and of the update what is its own: `_keys`, `_temperature`,
-    `_next_returns`, `_state_value` and `_own_loss`."""
+    `_next_returns`, `_state_value` and `_own_loss`, that of the group `own`."""
+
+    own: ClassVar[str]
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
@@ -42,9 +45,14 @@ class SoftActorCritic(ActorCritic):
         self._likelihood_ratio = config.algorithm.policy_gradient == "likelihood_ratio"
         self._drops = config.network.critic_dropout > 0
 
-    def update(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> tuple[AgentState, Sums]:
-        """One gradient step of all losses from the same parameters and minibatch, then the target's."""
+    def update(
+        self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key, policy: bool = True
+    ) -> tuple[AgentState, Sums]:
+        """One gradient step of all losses from the same parameters and minibatch, then the target's; without `policy`
+        of those alone that critics and state value have."""
         hyper = hyperparameters.at(hyper, agent.gradient_steps)
+        learning = self._learning(agent, policy)
+        own_learns = self.own in learning
         key, masks = self._masks(key)
         key, members = self._members(key)
         next_key, action_key, value_key = self._keys(key)
@@ -56,28 +64,28 @@ class SoftActorCritic(ActorCritic):
         )
         target = self._td_target(asked, batch, hyper, members, next_key)
         baseline = None
-        if self._likelihood_ratio:
+        if self._likelihood_ratio and policy:
             baseline = self._state_value(asked, batch.observation, value_key)
 
-        def total(params: dict[str, Params]) -> tuple[Array, Metrics]:
-            fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
-            outputs = self.critics.outputs(
-                self._masked(params, masks, LEARNT)["critic"], batch.observation, batch.action
-            )
-            critic, q = self.critics.loss(outputs, target), self.critics.value(outputs)
-            actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
-            own, own_metrics = self._own_loss(params, batch.observation, fresh, members, hyper)
-            metrics = {
-                "critic_loss": critic,
-                "actor_loss": actor,
-                "entropy": -jnp.mean(fresh.log_prob),
-                "q_mean": jnp.mean(q),
-            }
-            return critic + actor + own, metrics | own_metrics | self.critics.metrics(target)
+        def total(moved: dict[str, Params]) -> tuple[Array, Metrics]:
+            params = {**agent.params, **moved}
+            if policy or own_learns:
+                fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
+            learnt = self._masked(params, masks, LEARNT)["critic"]
+            outputs = self.critics.outputs(learnt, batch.observation, batch.action)
+            loss, q = self.critics.loss(outputs, target), self.critics.value(outputs)
+            metrics = {"critic_loss": loss, "q_mean": jnp.mean(q)} | self.critics.metrics(target)
+            if policy:
+                actor = self._actor_loss(params["actor"], batch.observation, fresh, temperature, baseline, hyper)
+                loss, metrics = loss + actor, metrics | {"actor_loss": actor, "entropy": -jnp.mean(fresh.log_prob)}
+            if own_learns:
+                own, own_metrics = self._own_loss(params, batch.observation, fresh, members, hyper)
+                loss, metrics = loss + own, metrics | own_metrics
+            return loss, metrics
 
         # Each loss has parameters of its own, and what it takes from other networks is constant in it: one gradient of
         # their sum is each one's.
-        grads, metrics = jax.grad(total, has_aux=True)(agent.params)
+        grads, metrics = jax.grad(total, has_aux=True)(learning)
         return self._apply(agent, grads, metrics, hyper)
 
     def diagnostics(self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key) -> Metrics:

@@ -34,6 +34,8 @@ def prepare(args: argparse.Namespace) -> None:
         raise config_lib.ConfigError("--parts: takes one agent apart; set train.num_seeds=1")
     if args.parts and config.train.update_interval > 1:
         raise config_lib.ConfigError("--parts: takes one vector step apart; set train.update_interval=1")
+    if args.parts and config.algorithm.policy_delay > 1:
+        raise config_lib.ConfigError("--parts: takes updates that are alike; set algorithm.policy_delay=1")
     prepare_jax(args.loaded)
 
 
@@ -78,10 +80,10 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         state, sums = advance(state, sums, hyper, np.int32(rounds))
         return state
 
-    interval = config.train.update_interval
+    interval = config.iterations_per_round
     rounds = timing.count_that_takes(args.seconds, train)
     rates = [interval * rounds / timing.seconds(lambda: train(rounds)) for _ in range(args.repeats)]
-    num_envs, updates = config.env.num_envs, config.train.updates_per_step / interval
+    num_envs, updates = config.env.num_envs, config.train.updates_per_step / config.train.update_interval
     predicted = predicted_bytes(trainer, plan.seeds_per_device(seeds))
     memory = jax.devices()[0].memory_stats() or {}
     result = {

@@ -57,17 +57,25 @@ def prepare(args: argparse.Namespace) -> None:
 def main(args: argparse.Namespace) -> dict[str, Any]:
     """Measure; the result is printed as one JSON object or by `print_table`."""
     import jax
+    import jax.numpy as jnp
 
     from sacbrax.agents.registry import make_agent, make_hyper
     from sacbrax.bench.work import update_flops
+    from sacbrax.training import updates
 
     config, sizes = args.loaded, (args.observation_size, args.action_size)
     batch_size = config.train.batch_size
     agent, hyper = make_agent(config, *sizes), make_hyper(config, args.action_size)
     batch = _random_batch(batch_size, *sizes)
 
+    group = config.algorithm.policy_delay  # updates of a step
+    batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (group, *x.shape)), batch)
+
     def step(state: Any, i: Any) -> Any:
-        return agent.update(state, batch, hyper, jax.random.fold_in(jax.random.key(0), i))[0]
+        key = jax.random.fold_in(jax.random.key(0), i)
+        if group == 1:
+            return agent.update(state, batch, hyper, key)[0]
+        return updates.in_groups(agent, state, (batches, jax.random.split(key, group)), hyper, group)[0]
 
     start = jax.jit(agent.init)(jax.random.key(1), hyper)
     own_products = Repeated(*products.alone(step, start, 0))
@@ -85,7 +93,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     def measure(name: str) -> float:
         if name == "matmul":
             return max(operations / timing.seconds(call) for operations, call in large)
-        return counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
+        return group * counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
 
     turns = list(rates)
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
@@ -113,7 +121,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "hidden_sizes": list(config.network.actor_sizes),
         "critic_hidden_sizes": list(config.network.critic_sizes),
         "compile_seconds": ours.compile_seconds,
-        "kernels_per_update": ours.kernels,
+        "kernels_per_update": ours.kernels and ours.kernels / group,
         "repeats": args.repeats,
         "updates_per_second": rate,
         "updates_per_second_spread": timing.spread(rates["sacbrax"]),

@@ -4,11 +4,12 @@ From the shapes of an agent's networks and its `passes`. Of a latent policy one 
 """
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
 
-from sacbrax.agents.agent import Agent, AgentState
+from sacbrax.agents.agent import Agent, AgentState, Pass
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config
 
@@ -31,31 +32,48 @@ def update_flops(config: Config, observation: int, action: int) -> int:
     of its weights f, and the gradient of its hidden layers f - i, to which i is added where the input's is wanted.
     """
     agent, state = _agent(config, observation, action)
-    total = 0
-    for group, weights, inputs, share in agent.passes:
-        f, i, *_ = _size(state.params[group])
-        total += round(share * (f + f * weights + (f - i) * (weights or inputs) + i * inputs))
-    return 2 * config.train.batch_size * total
+
+    def total(passes: Sequence[Pass]) -> int:
+        work = 0
+        for group, weights, inputs, share in passes:
+            f, i, *_ = _size(state.params[group])
+            work += round(share * (f + f * weights + (f - i) * (weights or inputs) + i * inputs))
+        return 2 * config.train.batch_size * work
+
+    return _mean(config, agent, total)
 
 
 def update_bytes(config: Config, observation: int, action: int) -> int:
     """Bytes that one update moves, in 32-bit numbers, if nothing stays in a cache between two uses.
 
     A parameter: read in the forward and the backward pass; its gradient written and read; Adam reads and writes it and
-    its two moments: 10 in all. A target parameter: read in its forward pass; read, and written with its source: 4.
-    An activation [B, n]: written and read forward, 2; with its gradient also read again, and the gradient written and
-    read, 5. The minibatch itself is gathered (read and written) once.
+    its two moments: 10 in all; of a group that rests 1. A target parameter: read in its forward pass; read, and written
+    with its source: 4. An activation [B, n]: written and read forward, 2; with its gradient also read again, and the
+    gradient written and read, 5. The minibatch itself is gathered (read and written) once.
     """
     agent, state = _agent(config, observation, action)
-    groups = {group for group, *_ in agent.passes}
-    numbers = 10 * sum(_size(state.params[group]).parameters for group in groups)
-    numbers += 4 * sum(_size(tree).parameters for tree in state.target.values())
-    rows = sum(
-        round(share * (5 if weights or inputs else 2) * _size(state.params[group]).activations)
-        for group, weights, inputs, share in agent.passes
-    )
-    rows += 2 * (2 * observation + action + 2)
-    return FLOAT * (numbers + config.train.batch_size * rows)
+
+    def total(passes: Sequence[Pass]) -> int:
+        learning = {each.group for each in passes if each.weights}
+        numbers = 10 * sum(_size(state.params[group]).parameters for group in learning)
+        numbers += sum(_size(state.params[group]).parameters for group in {each.group for each in passes} - learning)
+        numbers += 4 * sum(_size(tree).parameters for tree in state.target.values())
+        rows = sum(
+            round(share * (5 if weights or inputs else 2) * _size(state.params[group]).activations)
+            for group, weights, inputs, share in passes
+        )
+        rows += 2 * (2 * observation + action + 2)
+        return FLOAT * (numbers + config.train.batch_size * rows)
+
+    return _mean(config, agent, total)
+
+
+def _mean(config: Config, agent: Agent, work: Callable[[Sequence[Pass]], int]) -> int:
+    """Of an update, of which only every `algorithm.policy_delay`-th has the policy's part."""
+    delay = config.algorithm.policy_delay
+    if delay == 1:
+        return work(agent.passes)
+    return (work(agent.passes) + (delay - 1) * work(agent.resting_passes)) // delay
 
 
 def _agent(config: Config, observation: int, action: int) -> tuple[Agent, AgentState]:

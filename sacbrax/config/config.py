@@ -61,18 +61,24 @@ class Config:
         return math.ceil(self.train.exploration_env_steps / self.env.num_envs)
 
     @property
+    def iterations_per_round(self) -> int:
+        """Vector steps after which the gradient steps are whole groups of `algorithm.policy_delay`. A run is cut, to
+        evaluate or to save, only there."""
+        return self.train.update_interval * max(1, self.algorithm.policy_delay // self.train.updates_per_step)
+
+    @property
     def iterations_per_epoch(self) -> int:
         """Vector steps between two evaluations: `eval.every_env_steps` in whole rounds, at most the whole run."""
-        whole_run = math.ceil(self._learning_iterations / self.train.update_interval)
+        whole_run = math.ceil(self._learning_iterations / self.iterations_per_round)
         return self._whole_rounds(min(self._rounds(self.eval.every_env_steps), whole_run))
 
     def _rounds(self, env_steps: int) -> int:
         """Rounds of updates in so many environment steps, to the nearest."""
-        return round(env_steps / (self.env.num_envs * self.train.update_interval))
+        return round(env_steps / (self.env.num_envs * self.iterations_per_round))
 
     def _whole_rounds(self, rounds: int) -> int:
-        """Vector steps of at least one round: a run is cut, to evaluate or to save, only after updates."""
-        return max(1, rounds) * self.train.update_interval
+        """Vector steps of at least one round."""
+        return max(1, rounds) * self.iterations_per_round
 
     @property
     def _learning_iterations(self) -> int:
@@ -189,6 +195,11 @@ def _check_combinations(config: Config) -> None:
     if train.total_env_steps < explored + env.num_envs:
         raise ConfigError(
             f"train.total_env_steps: must exceed exploration by one vector step, at least {explored + env.num_envs}"
+        )
+    delay, updates = config.algorithm.policy_delay, train.updates_per_step
+    if delay % updates and updates % delay:
+        raise ConfigError(
+            f"algorithm.policy_delay: must divide train.updates_per_step = {updates}, or be a multiple, got {delay}"
         )
     if env.randomize is not None and env.reset_pool:
         raise ConfigError("env.reset_pool: must be 0 or null with env.randomize, for every start has its own model")

@@ -100,6 +100,12 @@ class AlgorithmConfig:
         traced=True,
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
+    policy_delay: int = option(
+        1,
+        "gradient steps to one that the actor and the temperature take part in, the last of so many. Divides "
+        "train.updates_per_step, or is a multiple of it",
+        low=1,
+    )
     num_critics: int = option(2, "critics, each with parameters and a loss of its own", low=1)
     target_critics: int | None = option(
         None, "how many of them, drawn anew for every update, have a say in its targets; all when null", low=1

@@ -1,7 +1,7 @@
 """Sums of metrics that know what they are sums of: whoever makes a number says its kind, and nobody has to guess it."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from enum import Enum
 from typing import Any
 
@@ -18,10 +18,12 @@ class Kind(Enum):
     PER_STEP = "sound steps of environments"
     PER_EPISODE = "whole episodes that ended"
     PER_UPDATE = "updates that were applied"
+    PER_POLICY_UPDATE = "those of them that had the policy's part"
 
 
 # The counts that divide, by their names among the sums.
 STEPS, EPISODES, APPLIED_UPDATES = "steps", "episodes", "applied_updates"
+POLICY_UPDATES = "applied_policy_updates"
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -47,6 +49,18 @@ class Sums:
             raise ValueError(f"two metrics have one name: {', '.join(sorted(twice))}")
         return Sums(self.values | other.values, self.kinds | other.kinds, self.labels | other.labels)
 
+    def plus(self, other: "Sums") -> "Sums":
+        """Both added up; what one of them lacks is the other's."""
+        common = {name: self.values[name] + other.values[name] for name in self.values.keys() & other.values.keys()}
+        values = {**self.values, **other.values, **common}
+        return Sums(values, self.kinds | other.kinds, self.labels | other.labels)
+
+    def per_policy_update(self, names: Collection[str]) -> "Sums":
+        """Of one update: those named are sums over updates that had the policy's part, as this one had."""
+        values = self.values | {POLICY_UPDATES: self.values[APPLIED_UPDATES]}
+        kinds = self.kinds | dict.fromkeys(names, Kind.PER_POLICY_UPDATE) | {POLICY_UPDATES: Kind.COUNT}
+        return Sums(values, kinds, self.labels | {POLICY_UPDATES: None})
+
     def averages(self) -> dict[str, Any]:
         """What the log calls each number -> the sum over what it is a sum of; NaN where nothing was summed up, but 0
         for steps of which none was sound. On the host."""
@@ -65,6 +79,8 @@ class Sums:
             return value / self.values[EPISODES]
         if kind is Kind.PER_UPDATE:
             return value / self.values[APPLIED_UPDATES]
+        if kind is Kind.PER_POLICY_UPDATE:
+            return value / self.values[POLICY_UPDATES]
         return value
 
     def tree_flatten_with_keys(self) -> tuple[Any, Any]:

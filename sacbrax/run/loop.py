@@ -167,7 +167,7 @@ class _Run:
         return self.interrupt.signal is not None
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
-        stop, interval = self._next_evaluation(), self.config.train.update_interval
+        stop, interval = self._next_evaluation(), self.config.iterations_per_round
         if (checkpoint := self.store.next_iteration) is not None:
             stop = min(stop, max(checkpoint, self.progress.iteration + interval))
         rounds = self.pace.rounds(stop - self.progress.iteration, interval)

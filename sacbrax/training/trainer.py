@@ -22,6 +22,7 @@ from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import EnvState, VectorEnv
 from sacbrax.parallel.shards import Shards
 from sacbrax.training import replay as replay_lib
+from sacbrax.training import updates
 from sacbrax.training.replay import ReplayState
 from sacbrax.training.side_by_side import SideBySide
 from sacbrax.xla import random
@@ -115,19 +116,17 @@ class Trainer:
         return jax.lax.scan(body, state, None, self.config.exploration_iterations)[0]
 
     def advance(self, state: TrainState, sums: Sums, hyper: Hyper, rounds: int | Array) -> tuple[TrainState, Sums]:
-        """`rounds` times `train.update_interval` train steps, whose metrics are added to `sums` one by one.
+        """`rounds` times `Config.iterations_per_round` train steps, whose metrics are added to `sums` one by one.
 
         One loop of traced length: however the host cuts an epoch into calls, to listen for signals and to save, the
         program and its bits are the same.
         """
 
-        interval = self.config.train.update_interval
+        interval = self.config.iterations_per_round
 
         def body(i: Array, carry: tuple[TrainState, SideBySide]) -> tuple[TrainState, SideBySide]:
             state, added = carry
-            # By the loop's own count, which all seeds share: what differed between them would be computed for all.
-            due = () if interval == 1 else ((i + 1) % interval == 0,)
-            state, metrics = self._step(state, hyper, *due)
+            state, metrics = self._step(state, hyper, **self._due(i))
             return state, jax.tree.map(jnp.add, added, SideBySide.of(metrics))
 
         steps = rounds if interval == 1 else rounds * interval
@@ -136,12 +135,21 @@ class Trainer:
 
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
-        due = () if self.config.train.update_interval == 1 else (jnp.zeros((), bool),)
-        _, metrics = jax.eval_shape(self._step, state, self.hyper(), *due)
+        _, metrics = jax.eval_shape(self._step, state, self.hyper(), **self._due(jnp.zeros((), jnp.int32)))
         return jax.tree.map(lambda metric: jnp.zeros(metric.shape, metric.dtype), metrics)
 
-    def train_step(self, state: TrainState, hyper: Hyper, due: Array | None = None) -> tuple[TrainState, Sums]:
-        """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool []."""
+    def _due(self, i: Array) -> dict[str, Array]:
+        """What train step i of a call has that not every one has. By the loop's own count, which all seeds share: what
+        differed between them would be computed for all."""
+        interval, whole = self.config.train.update_interval, self.config.iterations_per_round
+        due = {} if interval == 1 else {"due": (i + 1) % interval == 0}
+        return due if whole == interval else due | {"policy_due": (i + 1) % whole == 0}
+
+    def train_step(
+        self, state: TrainState, hyper: Hyper, due: Array | None = None, policy_due: Array | None = None
+    ) -> tuple[TrainState, Sums]:
+        """One step of every environment, then `train.updates_per_step` gradient steps if they are `due`, bool [], the
+        policy's part among them if that is."""
         act_key, env_key, sample_key, update_key = random.split(self._step_key(state), 4)
 
         # Act: the policy explores by its own randomness.
@@ -152,18 +160,16 @@ class Trainer:
         state, env_sums = self._collect(state, action, env_key, hyper)
 
         # Learn: one gradient step after another, each from a minibatch of its own.
-        def update(agent: AgentState, own: tuple[Transition, Key]) -> tuple[AgentState, SideBySide]:
-            agent, sums = self.agent.update(agent, own[0], hyper, own[1])
-            return agent, SideBySide.of(sums)
-
         def learn(agent: AgentState) -> tuple[AgentState, Sums]:
-            updates = self.config.train.updates_per_step
-            keys = random.split(update_key, updates)
-            if updates == 1:
+            count, delay = self.config.train.updates_per_step, self.config.algorithm.policy_delay
+            keys = random.split(update_key, count)
+            if count == delay == 1:
                 batch = self._sample(state, sample_key, self.batch_size, hyper)
                 return self.agent.update(agent, batch, hyper, keys[0])
-            agent, sums = jax.lax.scan(update, agent, (self._minibatches(state, sample_key, hyper), keys))
-            return agent, jax.tree.map(lambda row: jnp.sum(row, axis=0), sums).apart()
+            own = self._minibatches(state, sample_key, hyper), keys
+            if delay == 1:
+                return updates.alike(self.agent, agent, own, hyper)
+            return updates.in_groups(self.agent, agent, own, hyper, min(count, delay), policy_due)
 
         if due is None:
             agent, update_sums = learn(state.agent)
@@ -210,9 +216,9 @@ class Trainer:
 
     def _minibatches(self, state: TrainState, key: Key, hyper: Hyper) -> Transition:
         """Of all updates of a vector step, [updates, B, ...]: one gather serves them all."""
-        updates, batch_size = self.config.train.updates_per_step, self.batch_size
-        batch = self._sample(state, key, updates * batch_size, hyper)
-        return jax.tree.map(lambda x: x.reshape(updates, batch_size, *x.shape[1:]), batch)
+        count, batch_size = self.config.train.updates_per_step, self.batch_size
+        batch = self._sample(state, key, count * batch_size, hyper)
+        return jax.tree.map(lambda x: x.reshape(count, batch_size, *x.shape[1:]), batch)
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Transition:
         """n-step transitions [B], normalized by the statistics of now and with the mean reward taken off."""

@@ -15,7 +15,7 @@ from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
 
 B, O, A = 12, 3, 2
-FIRST = 3  # updates made before the two that are compared
+FIRST, OWN = 3, 1  # updates made before the two that are compared, and of groups that may rest
 CHOICES: dict[str, tuple[Any, ...]] = {
     "algorithm.name": ("sac_v1", "sac_v2"),
     "policy.kind": ("gaussian", "gmm", "latent"),
@@ -26,6 +26,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "policy.regularization": (0.0, 0.1),
     "algorithm.target_update_interval": (1, 2),
     "schedules": (False, True),
+    "algorithm.policy_delay": (1, 2),
     "networks": tuple(NETWORKS),
     "critics": tuple(CRITICS),
     "algorithm.target_q": ("min", "mean"),
@@ -79,16 +80,16 @@ class Recorder:
         self.draws.append((traced, observation, key))
         return self._draw(params, observation, key)
 
-    def take(self, actor: Any, batch: dict[str, np.ndarray]) -> reference_update.Draws:
+    def take(self, actor: Any, batch: dict[str, np.ndarray], policy: bool) -> reference_update.Draws:
         """The draws since the last call by what they are for; each must have a key of its own."""
         keys = [tuple(np.asarray(jax.random.key_data(key))) for _, _, key in self.draws]
         assert len(set(keys)) == len(keys), "two draws of one update share a key"
         found: dict[str, np.ndarray] = {}
         for traced, observation, key in self.draws:
             at_next = np.array_equal(observation, batch["next_observation"])
-            place = "next" if at_next else "fresh" if traced else "second"
+            place = "next" if at_next else "fresh" if traced or not policy else "second"
             assert place not in found
-            assert traced == (place == "fresh")
+            assert traced == (policy and place == "fresh")
             assert np.array_equal(observation, batch["next_observation" if at_next else "observation"])
             found[place] = np.asarray(self._draw(actor, observation, key)[0])
         self.draws = []
@@ -110,15 +111,18 @@ def check(combination: dict[str, Any]) -> None:
         params, moments = disturbed(state.params, 0.3), disturbed(state.optimizer.mu, 0.1)
         squares = jax.tree.map(lambda leaf: leaf**2, disturbed(state.optimizer.nu, 0.1))
         target = disturbed({group: params[group] for group in state.target}, 0.1)
-        count = np.int32(FIRST)
+        delay = config.algorithm.policy_delay
+        rests = lambda group: delay > 1 and group in ("actor", "log_temperature")  # noqa: E731
+        counts = {group: OWN if rests(group) else FIRST for group in state.params}
+        count = np.int32(FIRST) if delay == 1 else {group: np.int32(own) for group, own in counts.items()}
         state = dataclasses.replace(
             state,
             params=params,
             target=target,
             optimizer=state.optimizer._replace(count=count, mu=moments, nu=squares),
-            gradient_steps=count,
+            gradient_steps=np.int32(FIRST),
         )
-        ours = reference_update.State(*map(to_numpy, (params, target, moments, squares)), FIRST)
+        ours = reference_update.State(*map(to_numpy, (params, target, moments, squares)), FIRST, counts)
         for step in range(2):
             batch = {
                 "observation": rng.normal(size=(B, O)),
@@ -127,10 +131,10 @@ def check(combination: dict[str, Any]) -> None:
                 "discount": rng.choice([0.0, 0.99], B),
                 "next_observation": rng.normal(size=(B, O)),
             }
-            before = state.params["actor"]
-            state, _ = agent.update(state, Transition(**batch), make_hyper(config, A), jax.random.key(step))
-            draws = recorder.take(before, batch)
-            ours = reference_update.UPDATES[config.algorithm.name](ours, batch, draws, options)
+            before, policy = state.params["actor"], (step + 1) % delay == 0
+            state, _ = agent.update(state, Transition(**batch), make_hyper(config, A), jax.random.key(step), policy)
+            draws = recorder.take(before, batch, policy)
+            ours = reference_update.UPDATES[config.algorithm.name](ours, batch, draws, options, policy)
             assert int(state.gradient_steps) == ours.updates
             # Adam's first moments hold the gradients themselves; the parameters alone would forgive their size.
             for wanted, got in (

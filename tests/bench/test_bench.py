@@ -19,6 +19,7 @@ from sacbrax import __main__ as overview
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.bench import brax_update, physics, products, roofline, tasks, update, work
 from sacbrax.bench.__main__ import BENCHMARKS, main
+from sacbrax.training import updates
 
 FAST = ["--repeats", "2", "--seconds", "0.01"]
 LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a busy machine, which is subtracted
@@ -44,6 +45,24 @@ def test_the_count_is_that_of_the_program(algorithm: str, networks: tuple[str, .
     jaxpr = jax.make_jaxpr(agent.update)(state, update._random_batch(32, 5, 3), hyper, jax.random.key(0)).jaxpr
     counted = sum(times * products.operations(equation) for equation, times in products.equations(jaxpr))
     assert work.update_flops(config, 5, 3) == counted
+
+
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
+def test_the_count_is_that_of_a_group_with_one_update_of_the_policy(algorithm: str) -> None:
+    sizes = ("network.hidden_sizes=[16, 8]", "train.batch_size=32", "train.exploration_env_steps=32")
+    config = make_tiny(f"algorithm.name={algorithm}", "algorithm.policy_delay=4", "train.updates_per_step=4", *sizes)
+    agent, hyper = make_agent(config, 5, 3), make_hyper(config, 3)
+    state = jax.eval_shape(agent.init, jax.random.key(0), hyper)
+    own = (
+        jax.tree.map(lambda x: jnp.stack([x] * 4), update._random_batch(32, 5, 3)),
+        jax.random.split(jax.random.key(0), 4),
+    )
+    jaxpr = jax.make_jaxpr(lambda state: updates.in_groups(agent, state, own, hyper, 4))(state).jaxpr
+    counted = sum(times * products.operations(equation) for equation, times in products.equations(jaxpr))
+    assert 4 * work.update_flops(config, 5, 3) == counted
+    plain = make_tiny(f"algorithm.name={algorithm}", *sizes)
+    for work_of in (work.update_flops, work.update_bytes):
+        assert work_of(config, 5, 3) < work_of(plain, 5, 3)
 
 
 def test_the_products_of_a_program_by_themselves() -> None:

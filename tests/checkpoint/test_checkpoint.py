@@ -52,17 +52,21 @@ def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: 
     assert_same_run(plain, cut)
 
 
-def test_a_run_with_an_update_interval_resumes_bit_for_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Cut into single rounds and stopped where the interval does not divide what is asked for."""
+@pytest.mark.parametrize(("interval", "policy_delay"), [(3, 1), (1, 3)])
+def test_a_run_with_rounds_resumes_bit_for_bit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interval: int, policy_delay: int
+) -> None:
+    """Cut into single rounds and stopped where they do not divide what is asked for."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    overrides = ("train.update_interval=3", "eval.every_env_steps=100", "checkpoint.every_env_steps=50")
+    rounds = (f"train.update_interval={interval}", f"algorithm.policy_delay={policy_delay}")
+    overrides = (*rounds, "eval.every_env_steps=100", "checkpoint.every_env_steps=50")
     train(whole, *overrides, "train.total_env_steps=440")
     monkeypatch.setattr("sacbrax.run.pace.CALL_SECONDS", 0.0)
     train(halves, *overrides, "train.total_env_steps=230")
     train(halves, *overrides, "train.total_env_steps=440")
     assert_same_run(whole, halves)
     state, last = arrays(whole), learning(whole)[-1]
-    assert state["state/agent/gradient_steps"] == last["gradient_steps"] == (state["state/iteration"] - 10) / 3
+    assert state["state/agent/gradient_steps"] == last["gradient_steps"] == (state["state/iteration"] - 10) / interval
     assert last["env_steps"] == 4 * state["state/iteration"] >= 440
 
 

@@ -36,6 +36,7 @@ class State:
     first_moment: Tree
     second_moment: Tree
     updates: int
+    counts: dict[str, int]  # Adam's steps of each group
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,7 +44,7 @@ class Draws:
     """The policy's samples before tanh: at s for the losses, at s' for SAC-v2's target, at s for its baseline; and the
     critics that have a say in targets, all where there is None."""
 
-    fresh: np.ndarray
+    fresh: np.ndarray | None = None
     next: np.ndarray | None = None
     second: np.ndarray | None = None
     members: tuple[int, ...] | None = None
@@ -105,8 +106,8 @@ def actor_gradient(
     return gradient(loss, params["actor"])
 
 
-def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> State:
-    """Algorithm 1 of arXiv:1801.01290 on one minibatch."""
+def update_v1(state: State, batch: Batch, draws: Draws, options: Options, policy: bool) -> State:
+    """Algorithm 1 of arXiv:1801.01290 on one minibatch; without `policy` the actor rests."""
     s, p, u = batch["observation"], state.params, draws.fresh
     next_value = mlp(state.target["value"], batch["next_observation"], options, options.networks)[:, 0]
     y = options.reward_scale(state.updates) * batch["reward"] + batch["discount"] * next_value
@@ -118,15 +119,17 @@ def update_v1(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     q = reduced(draws.heard(q_values(p["critic"], s, action, options)), options.target_q)
     soft_value = q - log_pi(p["actor"], s, u, options) + log_prior(action, options)
     grads = {
-        "actor": actor_gradient(p, s, u, 1.0, value_of(p["value"]), options),
         "critic": critic_gradient(p, batch, (y[:, None], np.ones((len(y), 1))), options),
         "value": gradient(lambda params: 0.5 * ((value_of(params) - soft_value) ** 2).mean(), p["value"]),
     }
+    if policy:
+        grads["actor"] = actor_gradient(p, s, u, 1.0, value_of(p["value"]), options)
     return adam_and_target(state, grads, options)
 
 
-def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> State:
-    """Algorithm 1 of arXiv:1812.05905 on one minibatch, entropy and temperature relative to the action prior."""
+def update_v2(state: State, batch: Batch, draws: Draws, options: Options, policy: bool) -> State:
+    """Algorithm 1 of arXiv:1812.05905 on one minibatch, entropy and temperature relative to the action prior; without
+    `policy` actor and temperature rest."""
     s, p = batch["observation"], state.params
     alpha = np.exp(p["log_temperature"])
 
@@ -141,16 +144,15 @@ def update_v2(state: State, batch: Batch, draws: Draws, options: Options) -> Sta
     values, weights = soft_returns(heard, batch["next_observation"], draws.next)
     reward, discount = batch["reward"][:, None], batch["discount"][:, None]
     y = options.reward_scale(state.updates) * reward + discount * values
-    baseline = 0.0
-    if draws.second is not None:
-        values, own = soft_returns(members(p["critic"]), s, draws.second)
-        baseline = (values * own).sum(axis=1)
-    surplus = (relative_log_pi(s, draws.fresh) + options.target_entropy(state.updates)).mean()
-    grads = {
-        "actor": actor_gradient(p, s, draws.fresh, alpha, baseline, options),
-        "critic": critic_gradient(p, batch, (y, weights), options),
-        "log_temperature": gradient(lambda log_temperature: -log_temperature * surplus, p["log_temperature"]),
-    }
+    grads = {"critic": critic_gradient(p, batch, (y, weights), options)}
+    if policy:
+        baseline = 0.0
+        if draws.second is not None:
+            values, own = soft_returns(members(p["critic"]), s, draws.second)
+            baseline = (values * own).sum(axis=1)
+        surplus = (relative_log_pi(s, draws.fresh) + options.target_entropy(state.updates)).mean()
+        grads["actor"] = actor_gradient(p, s, draws.fresh, alpha, baseline, options)
+        grads["log_temperature"] = gradient(lambda log_alpha: -log_alpha * surplus, p["log_temperature"])
     return adam_and_target(state, grads, options)
 
 
@@ -164,24 +166,26 @@ def unit_columns(tree: Tree) -> Tree:
     return tree
 
 
-UPDATES: dict[str, Callable[[State, Batch, Draws, Options], State]] = {"sac_v1": update_v1, "sac_v2": update_v2}
+UPDATES: dict[str, Callable[[State, Batch, Draws, Options, bool], State]] = {"sac_v1": update_v1, "sac_v2": update_v2}
 
 
 def adam_and_target(state: State, grads: Tree, options: Options) -> State:
-    """Adam's step number `updates` + 1 on every group at its own rate, then the target at its interval."""
-    t = state.updates + 1
-    first = tree_map(lambda m, g: 0.9 * m + 0.1 * g, state.first_moment, grads)
-    second = tree_map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second_moment, grads)
-    params = {}
-    for group, tree in state.params.items():
+    """Adam's next step on every group that has a gradient, at its own rate, then the target at its interval."""
+    after = State(dict(state.params), state.target, dict(state.first_moment), dict(state.second_moment), 0, {})
+    after.updates, after.counts = state.updates + 1, dict(state.counts)
+    for group, gradients in grads.items():
+        t = after.counts[group] = state.counts[group] + 1
         rate = options.rates[group](state.updates)
+        m = tree_map(lambda m, g: 0.9 * m + 0.1 * g, state.first_moment[group], gradients)
+        v = tree_map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second_moment[group], gradients)
 
-        def step(p: Any, m: Any, v: Any, rate: float = rate) -> Any:
+        def step(p: Any, m: Any, v: Any, rate: float = rate, t: int = t) -> Any:
             return p - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
 
-        params[group] = unit_columns(tree_map(step, tree, first[group], second[group]))
-    target = state.target
-    if t % options.target_update_interval == 0:
-        followed = {group: params[group] for group in target}
-        target = tree_map(lambda old, new: (1 - options.tau) * old + options.tau * new, target, followed)
-    return State(params, target, first, second, t)
+        after.params[group] = unit_columns(tree_map(step, state.params[group], m, v))
+        after.first_moment[group], after.second_moment[group] = m, v
+    if after.updates % options.target_update_interval == 0:
+        followed = {group: after.params[group] for group in state.target}
+        mix = lambda old, new: (1 - options.tau) * old + options.tau * new  # noqa: E731
+        after.target = tree_map(mix, state.target, followed)
+    return after
