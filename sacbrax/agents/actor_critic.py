@@ -6,7 +6,7 @@ from typing import ClassVar
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import adam, hyperparameters, losses, weight_norm
+from sacbrax.agents import adam, batch_norm, hyperparameters, losses, weight_norm
 from sacbrax.agents.agent import Agent, AgentState
 from sacbrax.agents.critics import make_critics
 from sacbrax.agents.hyperparameters import Hyper
@@ -20,7 +20,7 @@ from sacbrax.parallel.shards import Shards
 class ActorCritic(Agent):
     """A policy and an ensemble of critics, in the parameter groups "actor" and "critic"."""
 
-    targets: ClassVar[tuple[str, ...]]  # the groups that have slow copies
+    targets: tuple[str, ...]  # the groups that have slow copies
     # Each group's own learning rate; `algorithm.learning_rate` where that is null.
     rates: ClassVar[Mapping[str, str]] = {"actor": "actor_learning_rate", "critic": "critic_learning_rate"}
     delayed: ClassVar[tuple[str, ...]] = ("actor",)  # the groups that learn in updates with the policy's part alone
@@ -93,9 +93,11 @@ class ActorCritic(Agent):
         """
         grads, metrics = self._shards.mean((grads, metrics))
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
-        finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(grads)))
-        params, optimizer = adam.step(agent.params, grads, agent.optimizer, self._rates(hyper), finite)
+        learnt = batch_norm.without_statistics(grads)
+        finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(learnt)))
+        params, optimizer = adam.step(agent.params, learnt, agent.optimizer, self._rates(hyper), finite)
         params = {**params, **weight_norm.project({group: params[group] for group in grads}, finite)}
+        params = batch_norm.with_statistics(params, grads, finite)
         steps = agent.gradient_steps + finite
         moves = finite & (steps % self._algorithm.target_update_interval == 0)
         tau = jnp.where(moves, hyper["tau"], 0.0)

@@ -10,6 +10,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 
 from sacbrax.agents import dropout, weight_norm
+from sacbrax.agents.batch_norm import BatchNorm
 from sacbrax.agents.simba import SimBa
 from sacbrax.config import NetworkConfig
 from sacbrax.core.types import Array, Key, Params
@@ -36,6 +37,7 @@ class MLP(nn.Module):
     layer_norm: bool = False
     weight_norm: bool = False
     dropout: float = 0.0  # before the norm, where the parameters come with a key
+    batch_norm: str = "off"  # of the input and after each activation: batch, or renorm
     dtype: str = "float32"
     precision: str | None = None  # of float32 products; None is the device's default
     inputs: int | None = None  # how many of the first entries of x are seen; None for all
@@ -48,6 +50,8 @@ class MLP(nn.Module):
         dtype = None if self.dtype == "float32" else self.dtype
         dense = weight_norm.Dense if self.weight_norm else nn.Dense
         key = dropout.key_of(self) if self.dropout > 0 else None
+        if self.batch_norm != "off":
+            x = BatchNorm(self.batch_norm == "renorm", dtype)(x)
         for i, width in enumerate(self.hidden_sizes):
             x = dense(width, dtype=dtype, precision=self.precision)(x)
             if key is not None:
@@ -55,13 +59,13 @@ class MLP(nn.Module):
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=dtype)(x)
             x = ACTIVATIONS[self.activation](x)
+            if self.batch_norm != "off":
+                x = BatchNorm(self.batch_norm == "renorm", dtype)(x)
         return nn.Dense(self.output_size, precision=self.precision)(x)
 
 
-def _mlp(
-    config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, layer_norm: bool, **options: Any
-) -> MLP:
-    return MLP(hidden_sizes, output_size, config.activation, layer_norm, **_numbers(config), **options)
+def _mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, **options: Any) -> MLP:
+    return MLP(hidden_sizes, output_size, config.activation, **_numbers(config), **options)
 
 
 def _simba(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int, **options: Any) -> SimBa:
@@ -83,12 +87,13 @@ def actor_mlp(config: NetworkConfig, output_size: int, inputs: int | None = None
     options = {"weight_norm": config.actor_weight_norm, "inputs": inputs}
     if config.actor_block == "simba":
         return _simba(config, config.actor_sizes, output_size, **options)
-    return _mlp(config, config.actor_sizes, output_size, config.actor_layer_norm, **options)
+    norms = {"layer_norm": config.actor_layer_norm, "batch_norm": config.actor_batch_norm}
+    return _mlp(config, config.actor_sizes, output_size, **norms, **options)
 
 
 def coupling_mlp(config: NetworkConfig, hidden_sizes: tuple[int, ...], output_size: int) -> Any:
     """The network of a coupling layer, without layer norm: [..., I] -> [..., output_size]."""
-    return _mlp(config, hidden_sizes, output_size, False)
+    return _mlp(config, hidden_sizes, output_size)
 
 
 def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
@@ -96,8 +101,8 @@ def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
     options = {"weight_norm": config.critic_weight_norm}
     if config.critic_block == "simba":
         return _simba(config, config.critic_sizes, output_size, **options)
-    drops = {"dropout": config.critic_dropout}
-    return _mlp(config, config.critic_sizes, output_size, config.critic_layer_norm, **options, **drops)
+    norms = {"layer_norm": config.critic_layer_norm, "batch_norm": config.critic_batch_norm}
+    return _mlp(config, config.critic_sizes, output_size, dropout=config.critic_dropout, **norms, **options)
 
 
 class Value:

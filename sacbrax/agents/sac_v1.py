@@ -11,7 +11,7 @@ from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.critics import REDUCTIONS, Returns
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.networks import Value
-from sacbrax.agents.soft_actor_critic import PASSES, POLICY_PASSES, Fresh, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import Fresh, SoftActorCritic
 from sacbrax.config import Config
 from sacbrax.core.types import Array, Key, Metrics, Params
 from sacbrax.parallel.shards import Shards
@@ -20,15 +20,16 @@ from sacbrax.parallel.shards import Shards
 class SACv1(SoftActorCritic):
     """Critics, a state value and its slow copy; the reward scale sets the weight of entropy ([SAC] algorithm 1)."""
 
-    targets: ClassVar = ("value",)
+    targets = ("value",)
     own: ClassVar = "value"
     rates: ClassVar = {**ActorCritic.rates, "value": "value_learning_rate"}
-    _every = (*PASSES, Pass("value"), Pass("value", weights=True))  # the target's at s', the value's at s
-    passes = (*_every, *POLICY_PASSES)
-    resting_passes = (*_every, Pass("actor"), Pass("critic"))  # the value learns from fresh actions
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
+        own = Pass("value"), Pass("value", weights=True)  # the target's at s', the value's at s
+        self.passes = (*self.passes, *own)
+        # The value learns from fresh actions.
+        self.resting_passes = (*self.resting_passes, *own, Pass("actor"), Pass("critic"))
         self.value = Value(config.network)
 
     def init(self, key: Key, hyper: Hyper) -> AgentState:

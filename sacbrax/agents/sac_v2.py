@@ -1,19 +1,20 @@
 """The second soft actor-critic ([SAC2]): critics, their slow copies and a learned temperature."""
 
 import math
+from collections.abc import Callable
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import hyperparameters, losses
+from sacbrax.agents import batch_norm, hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.critics import Returns, members_of
 from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.agents.soft_actor_critic import PASSES, POLICY_PASSES, Fresh, SoftActorCritic
+from sacbrax.agents.soft_actor_critic import Fresh, SoftActorCritic
 from sacbrax.config import Config, ConfigError, ScheduleConfig
-from sacbrax.core.types import Array, Key, Metrics, Params
+from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
 
@@ -24,16 +25,19 @@ HIGHEST_ENTROPY = {"uniform": math.log(2.0), "normal": math.log(math.erf(math.sq
 class SACv2(SoftActorCritic):
     """Critics, their slow copies and a learned temperature ([SAC2])."""
 
-    targets: ClassVar = ("critic",)
     own: ClassVar = "log_temperature"
     rates: ClassVar = {**ActorCritic.rates, "log_temperature": "temperature_learning_rate"}
     delayed: ClassVar = (*ActorCritic.delayed, "log_temperature")
 
     def __init__(self, config: Config, sizes: tuple[int, int], shards: Shards, actor_inputs: int | None):
         super().__init__(config, sizes, shards, actor_inputs)
+        self._joint = config.network.critic_batch_norm != "off"
+        self.targets = () if self._joint else ("critic",)
         asked = (config.algorithm.target_critics or self.critics.num_critics) / self.critics.num_critics
-        self.resting_passes = (*PASSES, Pass("actor"), Pass("critic", share=asked))  # the target's, at s'
-        self.passes = (*self.resting_passes, *POLICY_PASSES)
+        # The target's, at s'; in a joint pass that is one more batch of the critics' own.
+        following = Pass("critic", weights=True, inputs=True) if self._joint else Pass("critic", share=asked)
+        self.resting_passes = (*self.resting_passes, Pass("actor"), following)
+        self.passes = (*self.passes, Pass("actor"), following)
 
     @staticmethod
     def check(config: Config, action_size: int) -> None:
@@ -88,15 +92,37 @@ class SACv2(SoftActorCritic):
         return self._soft_returns(agent, agent.params["critic"], observation, key).mean
 
     def _next_returns(self, agent: AgentState, observation: Array, members: Array | None, key: Key) -> Returns:
-        critics = agent.target["critic"]
+        critics = (agent.params if self._joint else agent.target)["critic"]
         return self._soft_returns(agent, critics if members is None else members_of(critics, members), observation, key)
 
     def _soft_returns(self, agent: AgentState, critics: Params, observation: Array, key: Key) -> Returns:
         """After an action that the policy draws, its entropy included: [B, O] -> [B]."""
         action, log_prob, _ = self.policy.sample(agent.params["actor"], observation, key)
-        returns = self.critics.reduced(self.critics.outputs(critics, observation, action), self._algorithm.target_q)
+        return self._soft(agent, self.critics.outputs(critics, observation, action), action, log_prob)
+
+    def _soft(self, agent: AgentState, outputs: Array, action: Array, log_prob: Array) -> Returns:
+        """Of an action that the policy drew, with its entropy: [E, B, ...], [B, A], [B] -> [B]."""
+        returns = self.critics.reduced(outputs, self._algorithm.target_q)
         bonus = self._temperature(agent.params) * (log_prob - self._log_prior(action))
         return returns._replace(mean=returns.mean - bonus)
+
+    def _critic_pass(
+        self, agent: AgentState, batch: Transition, hyper: Hyper, members: Array | None, key: Key
+    ) -> Callable[[Params], tuple[Array, Returns]]:
+        if not self._joint:
+            return super()._critic_pass(agent, batch, hyper, members, key)
+        action, log_prob, _ = self.policy.sample(agent.params["actor"], batch.next_observation, key)
+        observations = jnp.concatenate([batch.observation, batch.next_observation])
+        actions = jnp.concatenate([batch.action, action])
+
+        def both(critics: Params) -> tuple[Array, Returns]:
+            """At (s, a) and (s', a') in one batch, by whose statistics both are normalized."""
+            together = self.critics.outputs(batch_norm.learning(critics), observations, actions)
+            outputs, following = jnp.split(together, 2, axis=1)
+            following = losses.stop(following if members is None else following[members])
+            return outputs, self._target_of(self._soft(agent, following, action, log_prob), batch, hyper)
+
+        return both
 
     def _own_loss(
         self, params: dict[str, Params], observation: Array, fresh: Fresh, members: Array | None, hyper: Hyper

@@ -1,11 +1,12 @@
 """What both versions of soft actor-critic share: the update, and fresh actions with their entropy."""
 
+from collections.abc import Callable
 from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import dropout, hyperparameters, losses
+from sacbrax.agents import batch_norm, dropout, hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.critics import REDUCTIONS, Returns
@@ -16,10 +17,6 @@ from sacbrax.core.metrics import Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
-
-# Of every update: the critics at (s, a) for their own loss; the actor at s and the critics at (s, a~) for the actor's.
-PASSES = (Pass("critic", weights=True),)
-POLICY_PASSES = (Pass("actor", weights=True), Pass("critic", inputs=True))
 
 TARGET, BASELINE, FRESH, LEARNT = range(4)  # the passes of the critics in an update, for masks of their own
 
@@ -43,6 +40,12 @@ class SoftActorCritic(ActorCritic):
         super().__init__(config, sizes, shards, actor_inputs)
         self._regularized = config.policy.regularization > 0
         self._likelihood_ratio = config.algorithm.policy_gradient == "likelihood_ratio"
+        # Of every update: the critics at (s, a) for their own loss; the actor at s and the critics at (s, a~) for the
+        # actor's. Batch normalization of what goes in has parameters before the first layer.
+        actor, critic = (getattr(config.network, f"{part}_batch_norm") != "off" for part in ("actor", "critic"))
+        self.resting_passes: tuple[Pass, ...] = (Pass("critic", weights=True, inputs=critic),)
+        policy = Pass("actor", weights=True, inputs=actor), Pass("critic", inputs=True)
+        self.passes: tuple[Pass, ...] = (*self.resting_passes, *policy)
         self._drops = config.network.critic_dropout > 0
 
     def update(
@@ -62,7 +65,7 @@ class SoftActorCritic(ActorCritic):
         asked = agent.replace(
             target=self._masked(agent.target, masks, TARGET), params=self._masked(agent.params, masks, BASELINE)
         )
-        target = self._td_target(asked, batch, hyper, members, next_key)
+        critic_pass = self._critic_pass(asked, batch, hyper, members, next_key)
         baseline = None
         if self._likelihood_ratio and policy:
             baseline = self._state_value(asked, batch.observation, value_key)
@@ -72,7 +75,7 @@ class SoftActorCritic(ActorCritic):
             if policy or own_learns:
                 fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
             learnt = self._masked(params, masks, LEARNT)["critic"]
-            outputs = self.critics.outputs(learnt, batch.observation, batch.action)
+            outputs, target = critic_pass(learnt)
             loss, q = self.critics.loss(outputs, target), self.critics.value(outputs)
             metrics = {"critic_loss": loss, "q_mean": jnp.mean(q)} | self.critics.metrics(target)
             if policy:
@@ -120,6 +123,13 @@ class SoftActorCritic(ActorCritic):
         """The loss of what this version learns beside actor and critics, [], and its metrics."""
         raise NotImplementedError
 
+    def _critic_pass(
+        self, agent: AgentState, batch: Transition, hyper: Hyper, members: Array | None, key: Key
+    ) -> Callable[[Params], tuple[Array, Returns]]:
+        """Of the critics' parameters what they put out at (s, a), and what they should learn: [E, B, ...], [B]."""
+        target = self._td_target(agent, batch, hyper, members, key)
+        return lambda critics: (self.critics.outputs(critics, batch.observation, batch.action), target)
+
     def _masks(self, key: Key) -> tuple[Key, Key | None]:
         """The key for everything else, and with dropout that of an update's masks."""
         if not self._drops:
@@ -147,16 +157,22 @@ class SoftActorCritic(ActorCritic):
     ) -> Returns:
         """What the critics learn, [B], from the target networks."""
         following = self._next_returns(agent, batch.next_observation, members, key)
+        return self._target_of(following, batch, hyper)
+
+    @staticmethod
+    def _target_of(following: Returns, batch: Transition, hyper: Hyper) -> Returns:
+        """What the critics learn of what follows, [B] -> [B]."""
         target = losses.td_target(batch.reward, batch.discount, following.mean, hyper["reward_scale"])
         return following.about(target, batch.discount)
 
     def _fresh(self, params: dict[str, Params], observation: Array, key: Key) -> Fresh:
         """Its gradient is a sample's, or with the likelihood ratio none at all: then the action is a constant, whose
         probability alone moves with the actor. Critics are constants here."""
-        action, log_prob, pre_tanh = self.policy.sample(params["actor"], observation, key)
+        actor = batch_norm.learning(params["actor"])
+        action, log_prob, pre_tanh = self.policy.sample(actor, observation, key)
         if self._likelihood_ratio:
             action, pre_tanh = losses.stop(action), losses.stop(pre_tanh)
-            log_prob = self.policy.log_prob(params["actor"], observation, pre_tanh)
+            log_prob = self.policy.log_prob(actor, observation, pre_tanh)
         q = self.critics(losses.stop(params["critic"]), observation, action)
         return Fresh(action, log_prob, self._log_prior(action), q)
 

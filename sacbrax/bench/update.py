@@ -31,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--observation-size", type=COUNT, default=8, help="default 8, the swimmer's")
     parser.add_argument("--action-size", type=COUNT, default=2, help="default 2, the swimmer's")
     parser.add_argument("--beside-brax", action="store_true", help="time Brax's gradient step too, by turns with ours")
+    parser.add_argument("--beside-plain", action="store_true", help="time it without the settings too, by turns")
     parser.add_argument("--repeats", type=COUNT, default=5, help="timed calls (default 5)")
     parser.add_argument("--seconds", type=duration, default=0.5, help="length of a timed call (default 0.5)")
 
@@ -48,6 +49,7 @@ def prepare(args: argparse.Namespace) -> None:
         "replay": {"capacity": max(1_000_000, args.batch_size)},
         "run": {"compilation_cache": False},
     }
+    args.plain = config_lib.from_mapping(mapping)
     for override in args.overrides:
         config_lib.apply_override(mapping, override)
     args.loaded = config_lib.from_mapping(mapping)
@@ -65,22 +67,29 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
     config, sizes = args.loaded, (args.observation_size, args.action_size)
     batch_size = config.train.batch_size
-    agent, hyper = make_agent(config, *sizes), make_hyper(config, args.action_size)
     batch = _random_batch(batch_size, *sizes)
 
-    group = config.algorithm.policy_delay  # updates of a step
-    batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (group, *x.shape)), batch)
+    def stepped(config: Any) -> tuple[Any, Any]:
+        """The step of a configuration, which is `policy_delay` updates, and the state that it starts from."""
+        agent, hyper = make_agent(config, *sizes), make_hyper(config, args.action_size)
+        group = config.algorithm.policy_delay
+        batches = jax.tree.map(lambda x: jnp.broadcast_to(x, (group, *x.shape)), batch)
 
-    def step(state: Any, i: Any) -> Any:
-        key = jax.random.fold_in(jax.random.key(0), i)
-        if group == 1:
-            return agent.update(state, batch, hyper, key)[0]
-        return updates.in_groups(agent, state, (batches, jax.random.split(key, group)), hyper, group)[0]
+        def step(state: Any, i: Any) -> Any:
+            key = jax.random.fold_in(jax.random.key(0), i)
+            if group == 1:
+                return agent.update(state, batch, hyper, key)[0]
+            return updates.in_groups(agent, state, (batches, jax.random.split(key, group)), hyper, group)[0]
 
-    start = jax.jit(agent.init)(jax.random.key(1), hyper)
+        return step, jax.jit(agent.init)(jax.random.key(1), hyper)
+
+    step, start = stepped(config)
+    group = config.algorithm.policy_delay
     own_products = Repeated(*products.alone(step, start, 0))
     ours = Repeated(step, start)
     sides = {"sacbrax": ours, "products": own_products}
+    if args.beside_plain:
+        sides["plain"] = Repeated(*stepped(args.plain))
     if args.beside_brax:
         from sacbrax.bench import brax_update
 
@@ -93,7 +102,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     def measure(name: str) -> float:
         if name == "matmul":
             return max(operations / timing.seconds(call) for operations, call in large)
-        return group * counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
+        each = group if name in ("sacbrax", "products") else 1  # updates of a step
+        return each * counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
 
     turns = list(rates)
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
@@ -104,9 +114,16 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     def ratio_to(other: str) -> dict[str, float]:
         return timing.spread([a / b for a, b in zip(rates["sacbrax"], rates[other], strict=True)])
 
-    beside = {}
-    if "brax" in sides:
+    beside: dict[str, Any] = {}
+    if "plain" in sides:
         beside = {
+            "plain_updates_per_second": timing.spread(rates["plain"])["median"],
+            "plain_kernels_per_update": sides["plain"].kernels,
+            "plain_compile_seconds": sides["plain"].compile_seconds,
+            "ratio_to_plain": ratio_to("plain"),
+        }
+    if "brax" in sides:
+        beside |= {
             "brax_updates_per_second": timing.spread(rates["brax"])["median"],
             "brax_kernels_per_update": sides["brax"].kernels,
             "ratio_to_brax": ratio_to("brax"),
@@ -221,3 +238,8 @@ def print_table(result: dict[str, Any]) -> None:
         print(f"  Brax's updates    {result['brax_updates_per_second']:12,.0f} /s   ", end="")
         print(f"({result['brax_kernels_per_update'] or 'unknown'} kernels an update)")
         print(f"  ours to Brax's    {ratio['median']:12.2f}      ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")
+    if "ratio_to_plain" in result:
+        ratio = result["ratio_to_plain"]
+        print(f"  plain updates     {result['plain_updates_per_second']:12,.0f} /s   ", end="")
+        print(f"({result['plain_kernels_per_update'] or 'unknown'} kernels, {result['plain_compile_seconds']:.1f} s)")
+        print(f"  ours to plain     {ratio['median']:12.2f}      ({ratio['lowest']:.2f} to {ratio['highest']:.2f})")

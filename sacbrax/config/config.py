@@ -213,6 +213,7 @@ def _check_combinations(config: Config) -> None:
         if parallel.devices != "all" and int(parallel.devices) % int(parallel.processes):
             raise ConfigError(f"parallel.devices: must be all, or divide by parallel.processes = {parallel.processes}")
     _check_networks(config.network)
+    _check_batch_norm(config)
     _check_critics(config.critic)
     if (config.algorithm.target_critics or 1) > config.algorithm.num_critics:
         raise ConfigError(
@@ -251,6 +252,10 @@ def _check_networks(network: NetworkConfig) -> None:
                 raise ConfigError(
                     f"network.{part}_layer_norm: must be false with {part}_block simba, which has its own"
                 )
+            if getattr(network, f"{part}_batch_norm") != "off":
+                raise ConfigError(
+                    f"network.{part}_batch_norm: must be off with {part}_block simba, which has layer norm"
+                )
             if part == "critic" and network.critic_dropout:
                 raise ConfigError(
                     "network.critic_dropout: must be 0 with critic_block simba, whose blocks drop nothing"
@@ -259,6 +264,20 @@ def _check_networks(network: NetworkConfig) -> None:
                 own = getattr(network, f"{part}_hidden_sizes") is not None
                 key = f"{part}_hidden_sizes" if own else "hidden_sizes"
                 raise ConfigError(f"network.{key}: must be alike with {part}_block simba, got {list(sizes)}")
+
+
+def _check_batch_norm(config: Config) -> None:
+    """Critics with batch normalization have no target network."""
+    if config.network.critic_batch_norm == "off":
+        return
+    algorithm, usual = config.algorithm, AlgorithmConfig()
+    if algorithm.name == "sac_v1":
+        raise ConfigError("network.critic_batch_norm: must be off with sac_v1, which asks no critic at s'; take sac_v2")
+    for key in ("tau", "target_update_interval"):
+        if getattr(algorithm, key) != getattr(usual, key):
+            raise ConfigError(
+                f"algorithm.{key}: means nothing with network.critic_batch_norm; there is no target network"
+            )
 
 
 def flat(config: Config) -> dict[str, Any]:

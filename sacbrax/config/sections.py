@@ -17,6 +17,7 @@ CATEGORICAL, HL_GAUSS = "Only with `critic.kind: categorical`", "Only with `crit
 LAUNCHER = "What a launcher tells each of several processes"
 
 BLOCKS = ("plain", "simba")
+BATCH_NORMS = ("off", "batch", "renorm")
 PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
 
 
@@ -226,6 +227,17 @@ class NetworkConfig:
         "the actor's hidden layers have weights of length 1 for each unit, kept so after each update, and a scale",
     )
     critic_weight_norm: bool = option(False, "the same of critics and value")
+    actor_batch_norm: str = option(
+        "off",
+        "batch normalization of the actor's input and hidden layers, by the minibatch in updates, else by running "
+        "statistics. renorm: with constants that take most of that difference away",
+        choices=BATCH_NORMS,
+    )
+    critic_batch_norm: str = option(
+        "off",
+        "the same of critics, which then see s and s' in one batch and have no target network. Only with sac_v2",
+        choices=BATCH_NORMS,
+    )
     critic_dropout: float = option(
         0.0, "share of the critics' hidden units that are dropped in every pass of an update", low=0.0, high=0.99
     )

@@ -54,6 +54,8 @@ def save(
         "critic_layer_norm": config.network.critic_layer_norm,
         "weight_norm": config.network.actor_weight_norm,
         "critic_weight_norm": config.network.critic_weight_norm,
+        "batch_norm": config.network.actor_batch_norm,
+        "critic_batch_norm": config.network.critic_batch_norm,
         "normalize_observations": config.network.normalize_observations,
         "dtype": config.network.dtype,
         "policy": mapping["policy"],
@@ -95,6 +97,8 @@ def network_config(policy: NumpyPolicy) -> Config:
         "critic_layer_norm": header.get("critic_layer_norm", False),
         "actor_weight_norm": header.get("weight_norm", False),
         "critic_weight_norm": header.get("critic_weight_norm", False),
+        "actor_batch_norm": header.get("batch_norm", "off"),
+        "critic_batch_norm": header.get("critic_batch_norm", "off"),
         "actor_block": header.get("block", "plain"),
         "critic_block": header.get("critic_block", "plain") if critic_sizes else "plain",
         "normalize_observations": header["normalize_observations"],
@@ -120,7 +124,7 @@ def _name(path: Sequence[Any]) -> str:
     *inner, _, layer, leaf = keys
     module, _, index = layer.partition("_")
     prefix = inner[0] if inner else group
-    part = leaf if module == "Dense" else f"norm_{leaf}"
+    part = {"Dense": leaf, "LayerNorm": f"norm_{leaf}", "BatchNorm": f"batch_{leaf}"}[module]
     return f"{part}_{index}" if prefix in ("actor", "preprocessor") else f"{prefix}_{part}_{index}"
 
 

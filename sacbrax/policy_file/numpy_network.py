@@ -9,9 +9,14 @@ from typing import Any
 
 import numpy as np
 
-BLOCKS = ("plain", "simba")
+BLOCKS, BATCH_NORMS = ("plain", "simba"), ("off", "batch", "renorm")
 # The arrays of a step, whose names in a file are `<prefix><part>_<number>`.
-PARTS = {"dense": ("kernel", "bias"), "unit": ("kernel", "scale", "bias"), "norm": ("norm_scale", "norm_bias")}
+PARTS = {
+    "dense": ("kernel", "bias"),
+    "unit": ("kernel", "scale", "bias"),
+    "norm": ("norm_scale", "norm_bias"),
+    "batch": ("batch_scale", "batch_bias", "batch_mean", "batch_variance"),
+}
 Step = tuple[str, int]  # what happens, and the number of its arrays
 
 
@@ -41,6 +46,7 @@ class Shape:
     members: int | None = None
     block: str = "plain"
     weight_norm: bool = False
+    batch_norm: str = "off"
 
     @property
     def steps(self) -> list[Step]:
@@ -53,18 +59,26 @@ class Shape:
                 found += [("keep", i), ("norm", i), (dense, 2 * i + 1), ("activate", i), (dense, 2 * i + 2)]
                 found += [("add", i)]
             return [*found, ("norm", blocks), ("dense", last)]
+        batch = self.batch_norm != "off"
+        found = [("batch", 0)] if batch else []
         for i in range(last):
             found += [(dense, i), *([("norm", i)] if self.layer_norm else []), ("activate", i)]
+            found += [("batch", i + 1)] if batch else []
         return [*found, ("dense", last)]
 
     def program(self, arrays: dict[str, np.ndarray]) -> list[tuple[str, list[np.ndarray]]]:
-        """The steps with what they compute with; a layer of unit weights is a dense one here."""
+        """The steps with what they compute with: a layer of unit weights is a dense one here, and a norm by running
+        statistics a factor and a summand."""
         found = []
         for what, i in self.steps:
             operands = [arrays[f"{self.prefix}{part}_{i}"] for part in PARTS.get(what, ())]
             if what == "unit":
                 kernel, scale, bias = operands
                 what, operands = "dense", [kernel / _lengths(kernel) * scale[..., None, :], bias]
+            elif what == "batch":
+                scale, bias, mean, variance = operands
+                factor = scale / np.sqrt(variance + np.float32(1e-3))
+                what, operands = "affine", [factor, bias - mean * factor]
             found.append((what, operands))
         return found
 
@@ -96,6 +110,7 @@ class Shape:
             elif what == "keep":
                 kept = width
             else:
+                require(what != "batch" or bool(np.all(parts[-1] >= 0)), f"{self.prefix}batch {i} has no deviation")
                 require(width == kept or what != "add", f"{self.prefix}block {i} has the wrong shape")
                 require(
                     all(part.shape == (*lead, width) for part in parts), f"{self.prefix}{what} {i} has the wrong shape"
@@ -130,6 +145,8 @@ class Network:
                 centred = x - x.mean(axis=-1, keepdims=True)
                 variance = (centred**2).mean(axis=-1, keepdims=True)
                 x = centred / np.sqrt(variance + 1e-6) * operands[0] + operands[1]
+            elif what == "affine":
+                x = x * operands[0] + operands[1]
             elif what == "activate":
                 x = self._activation(x)
             elif what == "keep":

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from sacbrax.policy_file import numpy_support
-from sacbrax.policy_file.numpy_network import ACTIVATIONS, BLOCKS, Network, Shape
+from sacbrax.policy_file.numpy_network import ACTIVATIONS, BATCH_NORMS, BLOCKS, Network, Shape
 from sacbrax.policy_file.numpy_support import DISTRIBUTIONAL, Support
 
 FORMAT_VERSION = 3
@@ -40,13 +40,14 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
     o, a, options = header["observation_size"], header["action_size"], header.get("policy", GAUSSIAN)
 
     def actor(outputs: int) -> Shape:
-        block, unit = header.get("block", "plain"), header.get("weight_norm", False)
-        return Shape("", header["num_layers"], header["layer_norm"], seen, outputs, block=block, weight_norm=unit)
+        options = {name: header[name] for name in ("block", "weight_norm", "batch_norm") if name in header}
+        return Shape("", header["num_layers"], header["layer_norm"], seen, outputs, **options)
 
     def critic(prefix: str, inputs: int, outputs: int, members: int | None = None) -> Shape:
-        depth, block = header.get("critic_num_layers", header["num_layers"]), header.get("critic_block", "plain")
-        norm, unit = header.get("critic_layer_norm", False), header.get("critic_weight_norm", False)
-        return Shape(prefix, depth, norm, inputs, outputs, members, block, unit)
+        names = ("layer_norm", "block", "weight_norm", "batch_norm")
+        options = {name: header[f"critic_{name}"] for name in names if f"critic_{name}" in header}
+        depth = header.get("critic_num_layers", header["num_layers"])
+        return Shape(prefix, depth, inputs=inputs, outputs=outputs, members=members, **{"layer_norm": False} | options)
 
     seen = header.get("actor_observation_size", o)
     if options["kind"] == "latent":
@@ -244,6 +245,8 @@ def _check(path: Path, header: Any, arrays: dict[str, np.ndarray]) -> None:
         require(isinstance(header.get(name, False), bool), f"{name} is no truth value")
     for name in ("block", "critic_block"):
         require(header.get(name, "plain") in BLOCKS, f"unknown {name}")
+    for name in ("batch_norm", "critic_batch_norm"):
+        require(header.get(name, "off") in BATCH_NORMS, f"unknown {name}")
     require(version == 1 or isinstance(header.get("dtype"), str), "dtype is missing")
     numpy_support.check(header.get("critic", SCALAR), require)
     options = header.get("policy", GAUSSIAN)

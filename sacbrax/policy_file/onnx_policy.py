@@ -136,6 +136,8 @@ def _network(graph: _Graph, policy: NumpyPolicy, shape: Shape, x: str, member: i
             x = graph("Gemm", x, *operands)
         elif what == "norm":
             x = graph("LayerNormalization", x, *operands, axis=-1, epsilon=1e-6)
+        elif what == "affine":
+            x = graph("Add", graph("Mul", x, operands[0]), operands[1])
         elif what == "activate":
             x = _activate(graph, policy.header["activation"], x)
         elif what == "keep":

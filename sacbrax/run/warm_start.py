@@ -21,7 +21,7 @@ SIZES = {"actor": "network.actor_hidden_sizes", "critic": "network.critic_hidden
 
 def _own(part: str) -> list[str]:
     """What actor and critics have apart."""
-    return [f"network.{part}_{name}" for name in ("block", "layer_norm", "weight_norm")]
+    return [f"network.{part}_{name}" for name in ("block", "layer_norm", "weight_norm", "batch_norm")]
 
 
 POLICY = ("kind", "squash", "action_gain", "log_sigma_min", "log_sigma_max")

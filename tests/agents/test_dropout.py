@@ -11,7 +11,9 @@ from test_sac import batch, make
 
 from sacbrax.agents import dropout
 from sacbrax.agents.critics import make_critics
+from sacbrax.agents.soft_actor_critic import BASELINE, FRESH, LEARNT, TARGET
 from sacbrax.config import Config, from_mapping
+from sacbrax.xla import random
 
 Tiny = Callable[..., Config]
 RATE = 0.3
@@ -77,3 +79,27 @@ def test_nothing_is_dropped_outside_an_update(tiny: Tiny, name: str) -> None:
         ).max()
         > 1e-4
     )
+
+
+def test_every_pass_of_an_update_drops_units_of_its_own(tiny: Tiny) -> None:
+    """The target at s', the loss at s, and the actor's at (s, a~)."""
+    agent, state, hyper, update = make(tiny(f"network.critic_dropout={RATE}"))
+    rows, params = batch(), state.params
+    _, sums = update(state, rows, hyper, jax.random.key(5))
+    rest, masks = random.split(jax.random.key(5))
+    next_key, action_key = random.split(rest)
+
+    def q(critics: Any, which: int, observation: Any, action: Any) -> Any:
+        return agent.critics(dropout.masked(critics, random.fold_in(masks, which)), observation, action)
+
+    alpha = jnp.exp(params["log_temperature"])
+    action, log_prob, _ = agent.policy.sample(params["actor"], rows.next_observation, next_key)
+    following = q(state.target["critic"], TARGET, rows.next_observation, action).min(axis=0) - alpha * log_prob
+    wanted = rows.reward + rows.discount * following
+    learnt = q(params["critic"], LEARNT, rows.observation, rows.action)
+    loss = 0.5 * jnp.sum(jnp.mean((learnt - wanted[None]) ** 2, axis=1))
+    assert float(sums["critic_loss"]) == pytest.approx(float(loss), rel=1e-5)
+    action, log_prob, _ = agent.policy.sample(params["actor"], rows.observation, action_key)
+    climbed = q(params["critic"], FRESH, rows.observation, action).min(axis=0)
+    assert float(sums["actor_loss"]) == pytest.approx(float(jnp.mean(alpha * log_prob - climbed)), rel=1e-4)
+    assert len({TARGET, BASELINE, FRESH, LEARNT}) == 4

@@ -290,6 +290,7 @@ def test_warm_start_that_does_not_fit_is_one_clear_line(finished, override, word
         ("network.actor_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[policy]",)),
         ("network.actor_block", ("plain", "simba"), ("init.parts=[policy]",)),
         ("network.actor_weight_norm", ("true", "false"), ("init.parts=[policy]",)),
+        ("network.actor_batch_norm", ("off", "batch"), ("init.parts=[policy]",)),
         ("network.critic_weight_norm", ("true", "false"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.critic_block", ("plain", "simba"), ("init.parts=[value]", "init.parts=[critics]")),
         ("network.critic_hidden_sizes", ("[2]", "[2,2]"), ("init.parts=[value]", "init.parts=[critics]")),

@@ -36,10 +36,14 @@ LONGER = ["--repeats", "2", "--seconds", "0.1"]  # than an empty loop takes on a
         ("algorithm.num_critics=5", "algorithm.target_critics=2"),
     ],
 )
-@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2", "sac_v2 with batch norm"])
 def test_the_count_is_that_of_the_program(algorithm: str, networks: tuple[str, ...]) -> None:
     sizes = (*networks, "train.batch_size=32", "train.exploration_env_steps=32")
-    config = make_tiny(f"algorithm.name={algorithm}", *sizes)
+    name, _, more = algorithm.partition(" with ")
+    norms = ("network.critic_batch_norm=batch", "network.actor_batch_norm=renorm") if more else ()
+    if more and "network.critic_block=simba" in networks:
+        pytest.skip("blocks have layer norm")
+    config = make_tiny(f"algorithm.name={name}", *sizes, *norms)
     agent, hyper = make_agent(config, 5, 3), make_hyper(config, 3)
     state = jax.eval_shape(agent.init, jax.random.key(0), hyper)
     jaxpr = jax.make_jaxpr(agent.update)(state, update._random_batch(32, 5, 3), hyper, jax.random.key(0)).jaxpr
@@ -89,7 +93,8 @@ def test_the_machines_product_is_counted_right() -> None:
 def test_update_prints_one_json_object(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(update, "MATMUL_SIZES", {"cpu": (64,)})
     deeper = "network.critic_hidden_sizes=[8,4]"
-    assert main(["update", deeper, "--json", "--batch-size", "16", "--hidden", "8", *FAST]) == 0
+    sizes = ["--batch-size", "16", "--hidden", "8"]
+    assert main(["update", deeper, "--beside-plain", "--json", *sizes, *FAST]) == 0
     result = json.loads(capfd.readouterr().out)
     assert (result["hidden_sizes"], result["critic_hidden_sizes"], result["overrides"]) == ([8], [8, 4], [deeper])
     assert result["flops_per_second"] == pytest.approx(result["updates_per_second"] * result["flops_per_update"])
@@ -97,6 +102,10 @@ def test_update_prints_one_json_object(capfd: pytest.CaptureFixture[str], monkey
     assert result["fraction_of_matmul"] == pytest.approx(fraction)
     assert 0 < fraction < 1
     assert result["compile_seconds"] > 0
+    assert result["plain_compile_seconds"] > 0
+    assert result["plain_kernels_per_update"] < result["kernels_per_update"]
+    ratio = result["ratio_to_plain"]
+    assert 0 < ratio["lowest"] <= ratio["median"] <= ratio["highest"]
 
 
 def test_update_beside_brax(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,12 +19,14 @@ from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.train import main
 
+BATCH_NORM = ("network.critic_batch_norm=renorm", "network.actor_batch_norm=batch")
 
-@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
-def test_n_and_n_is_2n_bit_for_bit(tmp_path: Path, algorithm: str) -> None:
+
+@pytest.mark.parametrize(("algorithm", "more"), [("sac_v1", ()), ("sac_v2", ()), ("sac_v2", BATCH_NORM)])
+def test_n_and_n_is_2n_bit_for_bit(tmp_path: Path, algorithm: str, more: tuple[str, ...]) -> None:
     """440 = half the steps: parameters, optimizer, replay, normalizer, environments, keys and every logged number."""
     whole, halves = tmp_path / "whole", tmp_path / "halves"
-    overrides = (f"algorithm.name={algorithm}", "checkpoint.every_env_steps=400")
+    overrides = (f"algorithm.name={algorithm}", "checkpoint.every_env_steps=400", *more)
     train(whole, *overrides)
     train(halves, *overrides, "train.total_env_steps=440")
     assert len(learning(halves)) == 6

@@ -123,6 +123,23 @@ def test_an_epoch_fits_its_counters(tiny: Callable[..., Config]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("overrides", "key"),
+    [
+        (("algorithm.name=sac_v1",), "network.critic_batch_norm"),
+        (("algorithm.tau=0.01",), "algorithm.tau"),
+        (("algorithm.target_update_interval=2",), "algorithm.target_update_interval"),
+        (("network.critic_block=simba",), "network.critic_batch_norm"),
+    ],
+)
+def test_what_batch_norm_leaves_without_a_meaning_is_refused(
+    tiny: Callable[..., Config], overrides: tuple[str, ...], key: str
+) -> None:
+    tiny("network.critic_batch_norm=batch", "algorithm.tau=0.005")
+    with pytest.raises(ConfigError, match=f"^{key}: "):
+        tiny("network.critic_batch_norm=batch", *overrides)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("train: [1", "not valid YAML at line"),

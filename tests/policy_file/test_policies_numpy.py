@@ -37,12 +37,14 @@ def test_deterministic_actions_equal_jax(tmp_path, kind, norm, squash):
     np.testing.assert_allclose(policy.q(observation, expected), q, atol=2e-5)
 
 
+PAIR = np.ones(O, np.float32)
 ONES = np.ones(16, np.float32)
 NETWORKS = {
     "sizes": {"actor_hidden_sizes": [8], "critic_hidden_sizes": [12, 4, 6]},
     "simba": {"actor_block": "simba", "critic_block": "simba", "critic_hidden_sizes": [8, 8, 8]},
     "simba critics": {"critic_block": "simba"},
     "weight norm": {"actor_weight_norm": True, "critic_weight_norm": True, "critic_layer_norm": True},
+    "batch norm": {"actor_batch_norm": "batch", "critic_batch_norm": "renorm", "actor_weight_norm": True},
     "simba of unit weights": {"actor_block": "simba", "actor_weight_norm": True},
 }
 
@@ -50,7 +52,8 @@ NETWORKS = {
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("kind", sorted(POLICIES))
 def test_every_kind_of_network_comes_back_and_acts_as_in_jax(tmp_path, kind, network):
-    agent, params, _ = saved(tmp_path / "p.npz", kind, network=NETWORKS[network])
+    algorithm = "sac_v2" if "critic_batch_norm" in NETWORKS[network] else "sac_v1"
+    agent, params, _ = saved(tmp_path / "p.npz", kind, network=NETWORKS[network], algorithm=algorithm)
     policy = policy_files.load_policy(tmp_path / "p.npz")
     observation = np.random.default_rng(2).normal(size=(64, O)).astype(np.float32)
 
@@ -158,6 +161,10 @@ def test_without_critics_a_policy_that_needs_them_is_refused(tmp_path):
         ({"critic_num_layers": "6"}, {}, "critic_num_layers"),
         ({"block": ["simba"]}, {}, "unknown block"),
         ({"critic_block": "rope"}, {}, "unknown critic_block"),
+        ({"critic_batch_norm": True}, {}, "unknown critic_batch_norm"),
+        ({"batch_norm": "batch"}, {}, "batch 0 has the wrong shape"),
+        ({"batch_norm": "renorm"}, {"batch_scale_0": PAIR, "batch_bias_0": PAIR, "batch_mean_0": PAIR,
+                                    "batch_variance_0": -PAIR}, "batch 0 has no deviation"),
         ({"weight_norm": 1}, {}, "weight_norm is no truth value"),
         ({"weight_norm": True}, {}, "layer 0 has the wrong shape"),
         ({"weight_norm": True}, {"scale_0": ONES, "scale_1": ONES, "kernel_1": 0 * np.ones((16, 16), np.float32)},
