@@ -36,16 +36,25 @@ def products(function: Callable, *args: Any) -> list[Any]:
     ]
 
 
-@pytest.mark.parametrize("layer_norm", [False, True])
-def test_bfloat16_is_for_hidden_layers_only(layer_norm: bool) -> None:
+KINDS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "layer norm": {"critic_layer_norm": True},
+    "weight norm": {"critic_weight_norm": True},
+    "batch norm": {"critic_batch_norm": "batch"},
+    "simba": {"critic_block": "simba"},
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_bfloat16_is_for_hidden_layers_only(kind: str) -> None:
     q, params = {}, None
     for dtype in ("float32", "bfloat16"):
-        network = NetworkConfig(hidden_sizes=(8, 8), dtype=dtype, critic_layer_norm=layer_norm)
+        network = NetworkConfig(hidden_sizes=(8, 8), dtype=dtype, **KINDS[kind])
         critics = make_critics(Config(network=network), 2)
         params = params or critics.init(jax.random.key(0), OBSERVATION, ACTION)
         q[dtype] = critics(params, OBSERVATION, ACTION)
         factors = [kind for kind, _ in products(critics, params, OBSERVATION, ACTION)]
-        assert factors == [dtype, dtype, "float32"]
+        assert factors == [dtype] * (5 if kind == "simba" else 2) + ["float32"]
         grads = jax.grad(lambda p, critics=critics: jnp.sum(critics(p, OBSERVATION, ACTION)))(params)
         assert {leaf.dtype.name for leaf in jax.tree.leaves((params, grads, q[dtype]))} == {"float32"}
     apart = np.abs(np.asarray(q["float32"] - q["bfloat16"])).max()
