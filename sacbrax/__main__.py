@@ -23,6 +23,7 @@ COMMANDS = {
     "report": "gather a run in one page: RUN --out report.html",
     "export": "write a policy for other programs: RUN --out policy.onnx",
     "hub": "share a run on Hugging Face: push RUN OWNER/NAME | pull OWNER/NAME --out DIR",
+    "replay": "keep a run's transitions for other runs: save RUN FILE.npz",
     "sweep": "train over many settings, or measure scaling: configs/sweeps/NAME.yaml | configs/scaling.yaml",
     "zoo": "list the shipped policies: [train NAME | page]",
     "bench": "measure speed: physics, update, roofline, train, peers, tasks, gpu-plan or parity [--json]",

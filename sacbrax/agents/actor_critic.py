@@ -95,7 +95,10 @@ class ActorCritic(Agent):
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
         learnt = batch_norm.without_statistics(grads)
         finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(learnt)))
-        params, optimizer = adam.step(agent.params, learnt, agent.optimizer, self._rates(hyper), finite)
+        if (limit := hyper["max_grad_norm"]) is not None:
+            learnt = {group: _clipped(tree, limit) for group, tree in learnt.items()}
+        settings = adam.Settings(self._algorithm.adam_b1, self._algorithm.adam_b2, hyper["weight_decay"])
+        params, optimizer = adam.step(agent.params, learnt, agent.optimizer, self._rates(hyper), finite, settings)
         params = {**params, **weight_norm.project({group: params[group] for group in grads}, finite)}
         params = batch_norm.with_statistics(params, grads, finite)
         steps = agent.gradient_steps + finite
@@ -115,6 +118,13 @@ class ActorCritic(Agent):
         """Adam's step size of each group."""
         own = {group: hyper[key] for group, key in self.rates.items()}
         return {group: hyper["learning_rate"] if rate is None else rate for group, rate in own.items()}
+
+
+def _clipped(tree: Params, limit: Array) -> Params:
+    """The same direction, at most so long: the root of the sum of all squares, [], is bounded."""
+    norm = jnp.sqrt(_sum_of_squares(jax.tree.leaves(tree)))
+    scale = jnp.minimum(1.0, limit / jnp.maximum(norm, jnp.finfo(norm.dtype).tiny))
+    return jax.tree.map(lambda x: x * scale, tree)
 
 
 def _sum_of_squares(arrays: list[Array]) -> Array:

@@ -7,7 +7,7 @@ that each array is updated where it lies. Knows no losses and no networks.
 
 import functools
 from collections import Counter
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +15,19 @@ import optax
 
 from sacbrax.core.types import Array, Params
 
-B1, B2, EPSILON = 0.9, 0.999, 1e-8
+EPSILON = 1e-8
 State = Any  # optax.ScaleByAdamState, which optax does not type
+
+
+class Settings(NamedTuple):
+    """What all groups share."""
+
+    b1: float = 0.9  # of the mean gradient kept from step to step
+    b2: float = 0.999  # and of the mean square
+    weight_decay: Array | None = None  # decoupled (AdamW, arXiv:1711.05101), [] per step of rate 1; of matrices alone
+
+
+PLAIN = Settings()
 
 
 def init(params: dict[str, Params], own_counts: bool = False) -> State:
@@ -27,12 +38,18 @@ def init(params: dict[str, Params], own_counts: bool = False) -> State:
 
 
 def step(
-    params: dict[str, Params], grads: dict[str, Params], state: State, rates: dict[str, Array], applied: Array
+    params: dict[str, Params],
+    grads: dict[str, Params],
+    state: State,
+    rates: dict[str, Array],
+    applied: Array,
+    settings: Settings = PLAIN,
 ) -> tuple[dict[str, Params], State]:
     """One step of every group at its own rate where `applied`, bool []; else the same numbers.
 
     Groups without gradients rest, which needs counts of their own.
     """
+    b1, b2, decay = settings
     names = [name for name in params if name in grads]
     counts = {name: state.count[name] + applied for name in names} if isinstance(state.count, dict) else None
     count: Any = state.count + applied if counts is None else {**state.count, **counts}
@@ -44,10 +61,10 @@ def step(
     def scales(count: Array) -> tuple[Array, Array]:
         """Of moments that began at zero."""
         steps = jnp.maximum(count, 1)  # a skipped first update divides by no zero
-        return 1.0 / (1.0 - B1**steps), 1.0 / (1.0 - B2**steps)
+        return 1.0 / (1.0 - b1**steps), 1.0 / (1.0 - b2**steps)
 
-    mu = jax.tree.map(lambda m, g: moment(m, g, B1), {name: state.mu[name] for name in names}, grads)
-    nu = jax.tree.map(lambda v, g: moment(v, g * g, B2), {name: state.nu[name] for name in names}, grads)
+    mu = jax.tree.map(lambda m, g: moment(m, g, b1), {name: state.mu[name] for name in names}, grads)
+    nu = jax.tree.map(lambda v, g: moment(v, g * g, b2), {name: state.nu[name] for name in names}, grads)
     if counts is None:
         scale = dict.fromkeys(names, scales(count))
     else:
@@ -63,7 +80,13 @@ def step(
         def one(p: Array, m: Array, v: Array) -> Array:
             return p - shared.get(p.shape, rate) * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))
 
-        return jax.tree.map(one, group, m, v)
+        if decay is None:
+            return jax.tree.map(one, group, m, v)
+
+        def held_back(path: Any, p: Array, m: Array, v: Array) -> Array:
+            return one(p, m, v) - rate * decay * p if path and path[-1].key == "kernel" else one(p, m, v)
+
+        return jax.tree_util.tree_map_with_path(held_back, group, m, v)
 
     moved = {name: move(name) for name in names}
     return {**params, **moved}, optax.ScaleByAdamState(count=count, mu={**state.mu, **mu}, nu={**state.nu, **nu})

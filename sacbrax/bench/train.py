@@ -69,7 +69,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     advance = compiled("advance", shapes, jax.eval_shape(programs.zero_sums, shapes), hyper, np.int32(1))
 
     rss_before = peak_rss_bytes()
-    state = init(keys, hyper)
+    state = trainer.with_prior(init(keys, hyper))
     sums = zero_sums(state)
     begin = time.perf_counter()
     state = jax.block_until_ready(prefill(state, hyper))

@@ -221,6 +221,11 @@ def _check_combinations(config: Config) -> None:
         )
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
+    _check_exploration(config.policy)
+    if config.algorithm.normalize_rewards and config.init.from_ and {"critics", "value"} & set(config.init.parts):
+        raise ConfigError(
+            "init.parts: must be without critics and value with algorithm.normalize_rewards, which has other units"
+        )
     # Devices count in 32 bits.
     if config.total_iterations >= 2**31:
         raise ConfigError("train.total_env_steps: more than 2**31 vector steps; use more env.num_envs")
@@ -243,6 +248,17 @@ def _check_critics(critic: CriticConfig) -> None:
         raise ConfigError(f"critic.v_min: must be below critic.v_max = {critic.v_max}, got {critic.v_min}")
     if critic.kind == "hl_gauss" and critic.atom_spacing != "linear":
         raise ConfigError("critic.atom_spacing: must be linear with critic.kind hl_gauss, whose mean other gaps move")
+
+
+def _check_exploration(policy: PolicyConfig) -> None:
+    if policy.noise_max < policy.noise_min:
+        raise ConfigError(f"policy.noise_max: must be at least policy.noise_min = {policy.noise_min}")
+    if policy.initial_sigma is None:
+        return
+    if policy.kind == "latent":
+        raise ConfigError("policy.initial_sigma: must be null with policy.kind latent, whose spread is no one number")
+    if not policy.log_sigma_min <= math.log(policy.initial_sigma) <= policy.log_sigma_max:
+        raise ConfigError("policy.initial_sigma: its logarithm must lie between policy.log_sigma_min and log_sigma_max")
 
 
 def _check_networks(network: NetworkConfig) -> None:

@@ -88,6 +88,21 @@ class AlgorithmConfig:
         above=0.0,
         traced=True,
     )
+    max_grad_norm: float | None = option(
+        None,
+        "longest gradient of each of actor, critics (together), value and temperature: longer ones are scaled to it; "
+        "any when null",
+        above=0.0,
+        traced=True,
+    )
+    weight_decay: float | None = option(
+        None,
+        "what each step takes off the matrices, times the learning rate and the matrix (AdamW); nothing when null",
+        above=0.0,
+        traced=True,
+    )
+    adam_b1: float = option(0.9, "Adam's decay of the mean gradient", low=0.0, high=0.9999)
+    adam_b2: float = option(0.999, "Adam's decay of the mean squared gradient", low=0.0, high=0.999999)
     reward_scale: float | ScheduleConfig = option(
         1.0, "factor on every reward: a number or a schedule", above=0.0, traced=True
     )
@@ -99,6 +114,10 @@ class AlgorithmConfig:
         low=0.0,
         high=1.0,
         traced=True,
+    )
+    normalize_rewards: bool = option(
+        False,
+        "divide every reward by the running standard deviation of the discounted return",
     )
     target_update_interval: int = option(1, "gradient steps between two moves of the target network", low=1)
     policy_delay: int = option(
@@ -169,6 +188,19 @@ class PolicyConfig:
     regularization: float = option(0.0, "weight of the policy's regularizer in the actor loss", low=0.0, traced=True)
     log_sigma_min: float = option(-20.0, "lower clip of log sigma; latent: of the log scales")
     log_sigma_max: float = option(2.0, "upper clip of log sigma; latent: of the log scales")
+    initial_sigma: float | None = option(
+        None,
+        "sigma of every Gaussian at the start, in every state, before tanh; as the fresh network has it (about 1) when "
+        "null. Not for latent",
+        above=0.0,
+    )
+    noise_repeat: int = option(
+        1, "vector steps for which exploring actions keep their random numbers, so that they vary more slowly", low=1
+    )
+    noise_min: float = option(
+        0.0, "deviation of noise added to the actions of the first environment while training", low=0.0
+    )
+    noise_max: float = option(0.0, "and to those of the last; the others lie evenly between", low=0.0)
     components: int = option(2, "number of Gaussians", low=1, group=MIXTURE)
     coupling_layers: int = option(2, "affine coupling layers", low=1, group=LATENT)
     coupling_hidden_sizes: tuple[int, ...] = option((64,), "hidden layers of a coupling's network", low=1, group=LATENT)
@@ -277,6 +309,11 @@ class ReplayConfig:
     """The transitions that are kept."""
 
     capacity: int = option(1_000_000, "transitions kept on the device", low=1, high=2**30)
+    prior: str | None = option(
+        None,
+        "file of transitions, as `python -m sacbrax.replay save` writes it, of which half of every minibatch is; no "
+        "such file when null",
+    )
     dtype: str = option(
         "float32",
         "how they are stored. The 16-bit types take half the memory and round observations, actions and rewards (to 8 "

@@ -130,6 +130,7 @@ class _Run:
             if initial:
                 self.reporter.say(warm_start.line(self.config, initial))
                 state = warm_start.apply(state, initial)
+            state = self.trainer.with_prior(state)
             state = jax.block_until_ready(compiled["prefill"](state, self.hyper))
             self.health.check_explored(state)
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations

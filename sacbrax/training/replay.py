@@ -24,7 +24,7 @@ from sacbrax.xla import random
 class ReplayState(struct.PyTreeNode):
     """The ring. `num_envs` is static: it is the stride between successive rows of one environment."""
 
-    rows: Array  # [capacity, 2 O + A + 3]; bfloat16 as its bits, uint16: see `_encode`
+    rows: Array  # [capacity, 2 O + A + 3]; bfloat16 as its bits, uint16: see `encode`
     insert_index: Array  # int32 [], where the next block of N rows begins
     size: Array  # int32 [], rows written so far, at most the capacity
     observation_size: int = struct.field(pytree_node=False)
@@ -48,7 +48,7 @@ def init(
     if capacity < num_envs:
         raise ValueError(f"replay capacity {capacity} is smaller than num_envs {num_envs}")
     return ReplayState(
-        rows=_encode(jnp.zeros((capacity, row_width(observation_size, action_size)), dtype)),
+        rows=encode(jnp.zeros((capacity, row_width(observation_size, action_size)), dtype)),
         insert_index=jnp.zeros((), jnp.int32),
         size=jnp.zeros((), jnp.int32),
         observation_size=observation_size,
@@ -80,7 +80,7 @@ def insert(replay: ReplayState, transition: Transition, first: Array, valid: Arr
     if dtype == jnp.float16:  # a large number must not become infinite
         largest = float(jnp.finfo(jnp.float16).max)
         block = jnp.clip(block, -largest, largest)
-    block = _encode(jnp.concatenate([block, first[:, None]], axis=-1, dtype=dtype))
+    block = encode(jnp.concatenate([block, first[:, None]], axis=-1, dtype=dtype))
     any_valid = jnp.any(valid)
     written = jnp.where(any_valid, replay.num_envs, 0)
     return replay.replace(
@@ -121,8 +121,8 @@ def sample(
     weight = member * gamma ** jnp.arange(n_step)[None, :]  # [B, n]
     last = jnp.take_along_axis(position, steps[:, None] - 1, axis=1)[:, 0]
     o, a = replay.observation_size, replay.action_size
-    head = _decode(replay.rows[position[:, 0], : o + a] if n_step > 1 else replay.rows[position[:, 0]])
-    tail = _decode(replay.rows[last, o + a : 2 * o + a]) if n_step > 1 else head[:, o + a : 2 * o + a]
+    head = decode(replay.rows[position[:, 0], : o + a] if n_step > 1 else replay.rows[position[:, 0]])
+    tail = decode(replay.rows[last, o + a : 2 * o + a]) if n_step > 1 else head[:, o + a : 2 * o + a]
     final_discount = jnp.take_along_axis(step["discount"], steps[:, None] - 1, axis=1)[:, 0]
     return Transition(
         observation=head[:, :o],
@@ -133,13 +133,13 @@ def sample(
     )
 
 
-def _encode(rows: Array) -> Array:
+def encode(rows: Array) -> Array:
     """Rows as they are stored. XLA's CPU compiler has no bfloat16 and would convert the whole ring to float32 and back
     in every step; 16-bit integers it moves as they are."""
     return jax.lax.bitcast_convert_type(rows, jnp.uint16) if rows.dtype == jnp.bfloat16 else rows
 
 
-def _decode(rows: Array) -> Array:
+def decode(rows: Array) -> Array:
     """Stored rows as float32."""
     if rows.dtype == jnp.uint16:
         rows = jax.lax.bitcast_convert_type(rows, jnp.bfloat16)
@@ -147,5 +147,5 @@ def _decode(rows: Array) -> Array:
 
 
 def _flags(replay: ReplayState, position: Array) -> dict[str, Array]:
-    columns = _decode(replay.rows[position, 2 * replay.observation_size + replay.action_size :])
+    columns = decode(replay.rows[position, 2 * replay.observation_size + replay.action_size :])
     return {"reward": columns[..., 0], "discount": columns[..., 1], "first": columns[..., 2]}

@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import struct
 
 from sacbrax.agents.agent import Agent, AgentState
@@ -21,9 +22,10 @@ from sacbrax.envs import from_config, randomized, vector_env
 from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import EnvState, VectorEnv
 from sacbrax.parallel.shards import Shards
+from sacbrax.training import prior, updates
 from sacbrax.training import replay as replay_lib
-from sacbrax.training import updates
 from sacbrax.training.replay import ReplayState
+from sacbrax.training.return_scale import ReturnScale
 from sacbrax.training.side_by_side import SideBySide
 from sacbrax.xla import random
 
@@ -37,6 +39,8 @@ class TrainState(struct.PyTreeNode):
     normalizer: Normalizer
     key: Key  # never changes: every random number is drawn from (key, iteration)
     iteration: Array  # int32 [], vector steps taken
+    return_scale: ReturnScale | None = None  # with `algorithm.normalize_rewards`
+    prior: ReplayState | None = None  # with `replay.prior`; never changes
 
 
 class Trainer:
@@ -65,6 +69,13 @@ class Trainer:
         network = dataclasses.replace(config.network, dtype="float32", matmul_precision="highest")
         kept = dataclasses.replace(config, network=network)
         self.evaluated = make_agent(kept, self.observation_size, self.action_size, shards, self.actor_inputs)
+        self.prior_rows: np.ndarray | None = None
+        if config.replay.prior is not None:
+            self.prior_rows = prior.load(config, self.observation_size, self.action_size)
+            if self.batch_size % 2:
+                raise ConfigError(
+                    f"train.batch_size: must be even in each shard with replay.prior, got {self.batch_size}"
+                )
         self._step = jax.jit(self.train_step, inline=True)  # traced once, for the loop and for the shape of its sums
         self.vector_env = VectorEnv(
             training_env,
@@ -94,7 +105,21 @@ class Trainer:
             normalizer=Normalizer.create(self.observation_size),
             key=key,
             iteration=jnp.zeros((), jnp.int32),
+            return_scale=ReturnScale.create(self.num_envs) if self.config.algorithm.normalize_rewards else None,
+            prior=self._empty_prior(),
         )
+
+    def _empty_prior(self) -> ReplayState | None:
+        if self.prior_rows is None:
+            return None
+        dtype = jnp.dtype(self.config.replay.dtype)
+        return prior.empty(self.prior_rows, self.shards, self.observation_size, self.action_size, dtype)
+
+    def with_prior(self, state: TrainState) -> TrainState:
+        """A fresh state, as `init` made it of all agents and shards, with the transitions of `replay.prior`."""
+        if self.prior_rows is None:
+            return state
+        return prior.put(state, self.prior_rows, self.shards, jnp.dtype(self.config.replay.dtype))
 
     def prefill(self, state: TrainState, hyper: Hyper) -> TrainState:
         """Exploration: uniform actions for exactly `train.exploration_env_steps` env steps; one scan, no learning.
@@ -154,7 +179,7 @@ class Trainer:
 
         # Act: the policy explores by its own randomness.
         observation = self._normalize(state, state.env.state.obs)
-        action = self.agent.act(state.agent, observation, act_key)
+        action = self._explore(state, observation, act_key)
 
         # Step every environment, and remember what happened.
         state, env_sums = self._collect(state, action, env_key, hyper)
@@ -203,6 +228,24 @@ class Trainer:
         """The randomness of this shard in this vector step."""
         return self.shards.own(random.fold_in(state.key, state.iteration))
 
+    def _explore(self, state: TrainState, observation: Array, key: Key) -> Array:
+        """Actions [N, A] of the policy's own randomness, or of a block's of `policy.noise_repeat` vector steps, with
+        noise of each environment's own deviation."""
+        config = self.config.policy
+        if config.noise_repeat > 1 or config.noise_max > 0:
+            block = random.fold_in(state.key, state.iteration // config.noise_repeat)
+            # Further than those of a vector step: what that one draws may be the same numbers.
+            *_, act_key, noise_key = random.split(self.shards.own(block), 6)
+            key = act_key if config.noise_repeat > 1 else key
+        action = self.agent.act(state.agent, observation, key)
+        if config.noise_max == 0:
+            return action
+        place = self.shards.index() * self.num_envs + jnp.arange(self.num_envs)
+        share = place / max(1, self.config.env.num_envs - 1)
+        deviation = config.noise_min + share * (config.noise_max - config.noise_min)
+        action = action + deviation[:, None] * random.normal(noise_key, action.shape)
+        return jnp.clip(action, -1.0, 1.0) if config.squash else action
+
     def _collect(self, state: TrainState, action: Array, key: Key, hyper: Hyper) -> tuple[TrainState, Sums]:
         """One step of every environment, whose observations and transitions are taken in; actions [N, A]."""
         env, step = self.vector_env.step(state.env, action, key)
@@ -211,6 +254,9 @@ class Trainer:
             seen, reward, step.valid, hyper["reward_centering"], self.shards.total
         )
         replay = replay_lib.insert(state.replay, step.transition, step.first, step.valid)
+        if (scale := state.return_scale) is not None:
+            offset = self._reward_offset(state)
+            state = state.replace(return_scale=scale.update(step, hyper["gamma"], offset, self.shards.total))
         state = state.replace(env=env, replay=replay, normalizer=normalizer, iteration=state.iteration + 1)
         return state, self.shards.total(step.metrics) | Sums.of(Kind.COUNT, {"bounded": bounded})
 
@@ -222,13 +268,29 @@ class Trainer:
 
     def _sample(self, state: TrainState, key: Key, batch_size: int, hyper: Hyper) -> Transition:
         """n-step transitions [B], normalized by the statistics of now and with the mean reward taken off."""
-        centered = self.config.algorithm.reward_centering > 0
-        offset = state.normalizer.reward_mean if centered else jnp.zeros(())
-        batch = replay_lib.sample(state.replay, key, batch_size, self.config.algorithm.n_step, hyper["gamma"], offset)
+        offset, n_step = self._reward_offset(state), self.config.algorithm.n_step
+
+        def drawn(replay: ReplayState, key: Key, size: int) -> Transition:
+            return replay_lib.sample(replay, key, size, n_step, hyper["gamma"], offset)
+
+        if state.prior is None:
+            batch = drawn(state.replay, key, batch_size)
+        else:  # by turns, so that each minibatch has half of each
+            keys = random.split(key)
+            halves = [
+                drawn(replay, k, batch_size // 2) for replay, k in zip((state.replay, state.prior), keys, strict=True)
+            ]
+            batch = jax.tree.map(lambda *x: jnp.stack(x, axis=1).reshape(batch_size, *x[0].shape[1:]), *halves)
+        if state.return_scale is not None:
+            batch = batch.replace(reward=batch.reward * state.return_scale.factor)
         return batch.replace(
             observation=self._normalize(state, batch.observation),
             next_observation=self._normalize(state, batch.next_observation),
         )
+
+    def _reward_offset(self, state: TrainState) -> Array:
+        """What is taken off every reward, []."""
+        return state.normalizer.reward_mean if self.config.algorithm.reward_centering > 0 else jnp.zeros(())
 
     def _normalize(self, state: TrainState, observation: Array) -> Array:
         return state.normalizer(observation) if self.config.network.normalize_observations else observation

@@ -188,3 +188,18 @@ def test_regularization_and_diagnostics_are_finite_numbers_with_a_gradient(kind)
     for name, value in policy.diagnostics(params, observation).items():
         assert value.shape == (), name
         assert np.isfinite(value), name
+
+
+@pytest.mark.parametrize("network", [{"actor_layer_norm": True}, {"actor_block": "simba"}])
+@pytest.mark.parametrize("kind", ["gaussian", "gmm"])
+def test_sigma_starts_as_asked_for_in_every_state(kind, network):
+    observation = 5.0 * jax.random.normal(jax.random.key(0), (20, 4))
+
+    def parameters(**options):
+        network_options = {"network": {"hidden_sizes": [8, 8]} | network}
+        policy = make_policy(from_mapping({"policy": {"kind": kind} | options} | network_options), 3)
+        return policy._parameters(policy.init(jax.random.key(1), observation[:1]), observation)
+
+    *_, means, log_sigma = parameters(initial_sigma=0.3)
+    np.testing.assert_allclose(np.exp(log_sigma), 0.3, rtol=1e-6)
+    np.testing.assert_array_equal(means, parameters()[-2])

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 import reference_update
-from reference_options import CRITICS, NETWORKS, config_of, options_of, to_numpy
+from reference_options import CRITICS, NETWORKS, OPTIMIZERS, config_of, options_of, to_numpy
 
 from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.core.types import Transition
@@ -27,6 +27,7 @@ CHOICES: dict[str, tuple[Any, ...]] = {
     "algorithm.target_update_interval": (1, 2),
     "schedules": (False, True),
     "algorithm.policy_delay": (1, 2),
+    "optimizer": tuple(OPTIMIZERS),
     "networks": tuple(NETWORKS),
     "critics": tuple(CRITICS),
     "algorithm.target_q": ("min", "mean"),

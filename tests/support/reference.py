@@ -37,6 +37,9 @@ class Options:
     networks: str  # what networks but a coupling's are
     components: int
     log_sigma_bounds: tuple[float, float]
+    max_grad_norm: float | None
+    weight_decay: float | None
+    betas: tuple[float, float]
     tau: float
     reward_scale: Number
     target_entropy: Number

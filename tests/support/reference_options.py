@@ -25,6 +25,10 @@ NETWORKS = {
     "simba": {"actor_block": "simba", "critic_block": "simba"},
     "weight norm": {"actor_weight_norm": True, "critic_weight_norm": True},
 }
+OPTIMIZERS = {
+    "adam": {},
+    "clipped adamw": {"max_grad_norm": 0.05, "weight_decay": 0.2, "adam_b1": 0.8, "adam_b2": 0.95},
+}
 # What the critics may be.
 CRITICS = {
     "scalar": {},
@@ -38,7 +42,7 @@ CRITICS = {
 
 def config_of(combination: dict[str, Any]) -> Any:
     mapping: dict[str, Any] = {
-        "algorithm": {"tau": 0.1, "initial_temperature": 0.6},
+        "algorithm": {"tau": 0.1, "initial_temperature": 0.6, **OPTIMIZERS[combination.get("optimizer", "adam")]},
         "policy": {"coupling_hidden_sizes": [4], "log_sigma_min": -1.0, "log_sigma_max": 1.0},
         "network": {"hidden_sizes": [4], **NETWORKS[combination["networks"]]},
         "critic": CRITICS[combination.get("critics", "scalar")],
@@ -76,6 +80,9 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
         networks=combination["networks"],
         components=policy.components,
         log_sigma_bounds=(policy.log_sigma_min, policy.log_sigma_max),
+        max_grad_norm=algorithm.max_grad_norm,
+        weight_decay=algorithm.weight_decay,
+        betas=(algorithm.adam_b1, algorithm.adam_b2),
         tau=algorithm.tau,
         reward_scale=number("reward_scale"),
         target_entropy=number("target_entropy"),

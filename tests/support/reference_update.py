@@ -13,6 +13,7 @@ from reference import (
     Options,
     Tree,
     gradient,
+    leaves,
     log_pi,
     log_prior,
     members,
@@ -169,20 +170,34 @@ def unit_columns(tree: Tree) -> Tree:
 UPDATES: dict[str, Callable[[State, Batch, Draws, Options, bool], State]] = {"sac_v1": update_v1, "sac_v2": update_v2}
 
 
+def shares_kept(tree: Tree, lost: float, name: str = "") -> Tree:
+    """Of each parameter what weight decay leaves: all but of matrices."""
+    if isinstance(tree, dict):
+        return {key: shares_kept(part, lost, key) for key, part in tree.items()}
+    return 1 - lost if name == "kernel" else 1.0
+
+
 def adam_and_target(state: State, grads: Tree, options: Options) -> State:
-    """Adam's next step on every group that has a gradient, at its own rate, then the target at its interval."""
+    """Adam's next step on every group that has a gradient, clipped and with decay as asked for, at its own rate, then
+    the target at its interval."""
+    b1, b2 = options.betas
     after = State(dict(state.params), state.target, dict(state.first_moment), dict(state.second_moment), 0, {})
     after.updates, after.counts = state.updates + 1, dict(state.counts)
     for group, gradients in grads.items():
         t = after.counts[group] = state.counts[group] + 1
         rate = options.rates[group](state.updates)
-        m = tree_map(lambda m, g: 0.9 * m + 0.1 * g, state.first_moment[group], gradients)
-        v = tree_map(lambda v, g: 0.999 * v + 0.001 * g**2, state.second_moment[group], gradients)
+        if options.max_grad_norm is not None:
+            norm = np.sqrt(sum((g**2).sum() for g in leaves(gradients)))
+            factor = options.max_grad_norm / norm if norm > options.max_grad_norm else 1.0
+            gradients = tree_map(lambda g, factor=factor: g * factor, gradients)
+        m = tree_map(lambda m, g: b1 * m + (1 - b1) * g, state.first_moment[group], gradients)
+        v = tree_map(lambda v, g: b2 * v + (1 - b2) * g**2, state.second_moment[group], gradients)
 
-        def step(p: Any, m: Any, v: Any, rate: float = rate, t: int = t) -> Any:
-            return p - rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+        def step(p: Any, m: Any, v: Any, kept: Any, rate: float = rate, t: int = t) -> Any:
+            return kept * p - rate * (m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + 1e-8)
 
-        after.params[group] = unit_columns(tree_map(step, state.params[group], m, v))
+        kept = shares_kept(state.params[group], rate * (options.weight_decay or 0.0))
+        after.params[group] = unit_columns(tree_map(step, state.params[group], m, v, kept))
         after.first_moment[group], after.second_moment[group] = m, v
     if after.updates % options.target_update_interval == 0:
         followed = {group: after.params[group] for group in state.target}

@@ -3,11 +3,13 @@
 Knows no losses: a policy is told nothing of rewards.
 """
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sacbrax.agents.distributions import tanh_log_det
 from sacbrax.config import Config
@@ -27,6 +29,7 @@ class Policy(ABC):
         self._squashed = config.policy.squash
         self._log_sigma_bounds = (config.policy.log_sigma_min, config.policy.log_sigma_max)
         self._action_size = action_size
+        self._initial_sigma = config.policy.initial_sigma
 
     @abstractmethod
     def init(self, key: Key, observation: Array) -> Params:
@@ -68,6 +71,18 @@ class Policy(ABC):
             return actions[:, 0]
         q = jax.vmap(q_function, in_axes=(None, 1), out_axes=1)(observation, actions)
         return jnp.take_along_axis(actions, jnp.argmax(q, axis=1)[:, None, None], axis=1)[:, 0]
+
+    def _with_initial_sigma(self, params: Params, outputs: np.ndarray) -> Params:
+        """Fresh parameters of the network whose outputs at these places are log sigmas, which with
+        `policy.initial_sigma` are then that in every state: the last layer has its bias there, and no weights."""
+        if self._initial_sigma is None:
+            return params
+        layers = params["params"]
+        last = max((name for name in layers if name.startswith("Dense_")), key=lambda name: int(name[6:]))
+        layer = dict(layers[last])
+        layer["kernel"] = layer["kernel"].at[:, outputs].set(0.0)
+        layer["bias"] = layer["bias"].at[outputs].set(math.log(self._initial_sigma))
+        return {**params, "params": {**layers, last: layer}}
 
     def _squash(self, pre_tanh: Array) -> Array:
         return jnp.tanh(pre_tanh) if self._squashed else pre_tanh

@@ -1,6 +1,7 @@
 """The Gaussian policy: u ~ N(mean(s), diag(sigma(s)^2))."""
 
 import jax.numpy as jnp
+import numpy as np
 
 from sacbrax.agents import distributions
 from sacbrax.agents.networks import actor_mlp
@@ -21,7 +22,8 @@ class GaussianPolicy(Policy):
         return mean, jnp.clip(log_sigma, *self._log_sigma_bounds)
 
     def init(self, key: Key, observation: Array) -> Params:
-        return self._mlp.init(key, observation)
+        places = np.arange(self._action_size, 2 * self._action_size)
+        return self._with_initial_sigma(self._mlp.init(key, observation), places)
 
     def draw(self, params: Params, observation: Array, key: Key) -> tuple[Array, Array]:
         return distributions.sample_normal(key, *self._parameters(params, observation))

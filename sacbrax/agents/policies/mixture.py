@@ -2,6 +2,7 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sacbrax.agents import distributions
 from sacbrax.agents.networks import actor_mlp
@@ -25,7 +26,8 @@ class MixturePolicy(Policy):
         return logits, rest[:, 0], jnp.clip(rest[:, 1], *self._log_sigma_bounds)
 
     def init(self, key: Key, observation: Array) -> Params:
-        return self._mlp.init(key, observation)
+        k, width = self._components, self._components * self._action_size
+        return self._with_initial_sigma(self._mlp.init(key, observation), np.arange(k + width, k + 2 * width))
 
     def draw(self, params: Params, observation: Array, key: Key) -> tuple[Array, Array]:
         parameters = self._parameters(params, observation)
