@@ -311,8 +311,8 @@ class ReplayConfig:
     capacity: int = option(1_000_000, "transitions kept on the device", low=1, high=2**30)
     prior: str | None = option(
         None,
-        "file of transitions, as `python -m sacbrax.replay save` writes it, of which half of every minibatch is; no "
-        "such file when null",
+        "file of transitions, as `python -m sacbrax.replay save RUN FILE.npz` writes it, of which half of every minibatch "
+        "is; no such file when null",
     )
     dtype: str = option(
         "float32",
@@ -334,6 +334,18 @@ class TrainConfig:
         "vector steps to a round of so many gradient steps: with 4, updates_per_step 1 means one gradient step in four "
         "vector steps, for thousands of environments",
         low=1,
+    )
+    reset_interval: int | None = option(
+        None,
+        "gradient steps, in whole rounds, after which the agent begins anew: networks, temperature and optimizer, not "
+        "replay; never when null",
+        low=1,
+    )
+    reset_share: float = option(
+        1.0,
+        "how far parameters go towards fresh ones then: below 1 they are a mixture of both (shrink and perturb)",
+        above=0.0,
+        high=1.0,
     )
     exploration_env_steps: int = option(
         10_000, "environment steps with uniform random actions before learning", low=1, wide=True

@@ -169,6 +169,12 @@ class _Run:
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
         stop, interval = self._next_evaluation(), self.config.iterations_per_round
+        if (every := self.config.iterations_per_reset) is not None:
+            # After the evaluation and the checkpoint that may come here, so a run that goes on from it resets, too.
+            learnt = self.progress.iteration - self.config.exploration_iterations
+            if learnt and learnt % every == 0:
+                state = compiled["reset"](state, self.hyper)
+            stop = min(stop, self.progress.iteration + every - learnt % every)
         if (checkpoint := self.store.next_iteration) is not None:
             stop = min(stop, max(checkpoint, self.progress.iteration + interval))
         rounds = self.pace.rounds(stop - self.progress.iteration, interval)
@@ -226,6 +232,8 @@ class _Run:
             "evaluate": (state, self.eval_keys),
             "diagnose": (state, self.hyper, self.eval_keys),
         }
+        if self.config.iterations_per_reset is not None:
+            wanted["reset"] = (state, self.hyper)
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys, self.hyper)}
         wanted = {name: arguments for name, arguments in wanted.items() if name not in compiled}

@@ -158,6 +158,20 @@ class Trainer:
         state, added = jax.lax.fori_loop(0, steps, body, (state, SideBySide.of(sums)))
         return state, added.apart()
 
+    def reset(self, state: TrainState, hyper: Hyper) -> TrainState:
+        """The same with an agent that begins anew, or goes `train.reset_share` of the way there; its counts go on."""
+        old, share = state.agent, self.config.train.reset_share
+        # Alike on all shards, and further than what a vector step draws from the same numbers.
+        key = random.split(random.fold_in(state.key, state.iteration), 7)[6]
+        fresh = self.agent.init(key, hyper)
+        if share < 1.0:
+            mixed = [
+                jax.tree.map(lambda o, f: o + share * (f - o), *pair)
+                for pair in ((old.params, fresh.params), (old.target, fresh.target))
+            ]
+            fresh = fresh.replace(params=mixed[0], target=mixed[1])
+        return state.replace(agent=fresh.replace(gradient_steps=old.gradient_steps, bad_updates=old.bad_updates))
+
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
         _, metrics = jax.eval_shape(self._step, state, self.hyper(), **self._due(jnp.zeros((), jnp.int32)))
