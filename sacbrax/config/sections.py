@@ -311,8 +311,8 @@ class ReplayConfig:
     capacity: int = option(1_000_000, "transitions kept on the device", low=1, high=2**30)
     prior: str | None = option(
         None,
-        "file of transitions, as `python -m sacbrax.replay save RUN FILE.npz` writes it, of which half of every minibatch "
-        "is; no such file when null",
+        "file of transitions, as `python -m sacbrax.replay save RUN FILE.npz` writes it, of which half of every "
+        "minibatch is; no such file when null",
     )
     dtype: str = option(
         "float32",
