@@ -290,10 +290,8 @@ class Trainer:
         if state.prior is None:
             batch = drawn(state.replay, key, batch_size)
         else:  # by turns, so that each minibatch has half of each
-            keys = random.split(key)
-            halves = [
-                drawn(replay, k, batch_size // 2) for replay, k in zip((state.replay, state.prior), keys, strict=True)
-            ]
+            own_key, prior_key = random.split(key)
+            halves = drawn(state.replay, own_key, batch_size // 2), drawn(state.prior, prior_key, batch_size // 2)
             batch = jax.tree.map(lambda *x: jnp.stack(x, axis=1).reshape(batch_size, *x[0].shape[1:]), *halves)
         if state.return_scale is not None:
             batch = batch.replace(reward=batch.reward * state.return_scale.factor)
