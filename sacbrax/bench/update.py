@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--action-size", type=COUNT, default=2, help="default 2, the swimmer's")
     parser.add_argument("--beside-brax", action="store_true", help="time Brax's gradient step too, by turns with ours")
     parser.add_argument("--beside-plain", action="store_true", help="time it without the settings too, by turns")
+    parser.add_argument(
+        "--cpu-time", action="store_true", help="count this process's CPU seconds: on a core that others use too"
+    )
     parser.add_argument("--repeats", type=COUNT, default=5, help="timed calls (default 5)")
     parser.add_argument("--seconds", type=duration, default=0.5, help="length of a timed call (default 0.5)")
 
@@ -83,27 +86,28 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
 
         return step, jax.jit(agent.init)(jax.random.key(1), hyper)
 
+    clock = time.process_time if args.cpu_time else time.perf_counter
     step, start = stepped(config)
     group = config.algorithm.policy_delay
-    own_products = Repeated(*products.alone(step, start, 0))
-    ours = Repeated(step, start)
+    own_products = Repeated(*products.alone(step, start, 0), clock)
+    ours = Repeated(step, start, clock)
     sides = {"sacbrax": ours, "products": own_products}
     if args.beside_plain:
-        sides["plain"] = Repeated(*stepped(args.plain))
+        sides["plain"] = Repeated(*stepped(args.plain), clock)
     if args.beside_brax:
         from sacbrax.bench import brax_update
 
         state, brax_step = brax_update.make(config, batch)
-        sides["brax"] = Repeated(lambda state, _: brax_step(state), state)
+        sides["brax"] = Repeated(lambda state, _: brax_step(state), state, clock)
     counts = {name: timing.count_that_takes(args.seconds, side) for name, side in sides.items()}
     large = _products(args.seconds)
     rates: dict[str, list[float]] = {name: [] for name in (*sides, "matmul")}
 
     def measure(name: str) -> float:
         if name == "matmul":
-            return max(operations / timing.seconds(call) for operations, call in large)
+            return max(operations / timing.seconds(call, clock) for operations, call in large)
         each = group if name in ("sacbrax", "products") else 1  # updates of a step
-        return each * counts[name] / timing.seconds(functools.partial(sides[name], counts[name]))
+        return each * counts[name] / timing.seconds(functools.partial(sides[name], counts[name]), clock)
 
     turns = list(rates)
     for _ in range(args.repeats):  # by turns, so that a busy neighbour slows all
@@ -135,6 +139,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "algorithm": config.algorithm.name,
         "batch_size": batch_size,
         "overrides": args.overrides,
+        "clock": "cpu" if args.cpu_time else "wall",
         "hidden_sizes": list(config.network.actor_sizes),
         "critic_hidden_sizes": list(config.network.critic_sizes),
         "compile_seconds": ours.compile_seconds,
@@ -154,16 +159,16 @@ class Repeated:
     """A step as one compiled loop: called with a count, it goes on from where it stopped. `kernels` is None where the
     backend does not show its program."""
 
-    def __init__(self, step: Callable[[Any, Any], Any], state: Any):
+    def __init__(self, step: Callable[[Any, Any], Any], state: Any, clock: Callable[[], float] = time.perf_counter):
         import jax
         import jax.numpy as jnp
 
         def loop(state: Any, count: Any) -> Any:
             return jax.lax.fori_loop(0, count, lambda i, state: step(state, i), state)
 
-        begin = time.perf_counter()
+        begin = clock()
         self._compiled = jax.jit(loop, donate_argnums=0).lower(state, jnp.int32(1)).compile()
-        self.compile_seconds, text = time.perf_counter() - begin, self._compiled.as_text()
+        self.compile_seconds, text = clock() - begin, self._compiled.as_text()
         self.kernels = kernels_per_iteration(text) if text else None
         self._state = state
 

@@ -94,8 +94,9 @@ def test_update_prints_one_json_object(capfd: pytest.CaptureFixture[str], monkey
     monkeypatch.setattr(update, "MATMUL_SIZES", {"cpu": (64,)})
     deeper = "network.critic_hidden_sizes=[8,4]"
     sizes = ["--batch-size", "16", "--hidden", "8"]
-    assert main(["update", deeper, "--beside-plain", "--json", *sizes, *FAST]) == 0
+    assert main(["update", deeper, "--beside-plain", "--cpu-time", "--json", *sizes, *FAST]) == 0
     result = json.loads(capfd.readouterr().out)
+    assert result["clock"] == "cpu"
     assert (result["hidden_sizes"], result["critic_hidden_sizes"], result["overrides"]) == ([8], [8, 4], [deeper])
     assert result["flops_per_second"] == pytest.approx(result["updates_per_second"] * result["flops_per_update"])
     fraction = result["flops_per_second"] / result["matmul_flops_per_second"]
