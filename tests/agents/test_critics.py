@@ -187,3 +187,13 @@ def test_every_kind_learns_the_value_of_going_on_for_ever(tiny: Tiny, case: str)
     q = q_values(trainer, state, seen, np.linspace(-0.9, 0.9, 8)[::-1, None])
     np.testing.assert_allclose(q, value, rtol=0.2)
     assert q.mean() == pytest.approx(value, rel=0.05)
+
+
+def test_normalized_rewards_fit_a_support_that_knows_nothing_of_the_task(tiny: Tiny) -> None:
+    support = ("critic.kind=hl_gauss", "critic.v_min=-20", "critic.v_max=20")
+    trainer, state = learn(tiny, "sac_v2", "Constant", *GOING_ON, *support, "algorithm.normalize_rewards=true")
+    seen = np.stack([np.linspace(-0.9, 0.9, 8), np.zeros(8)], axis=1)
+    q = q_values(trainer, state, seen, np.linspace(-0.9, 0.9, 8)[::-1, None])
+    factor = float(state.return_scale.factor)
+    assert abs(factor - 1.0) > 0.2, "the test must tell it from 1"
+    assert q.mean() == pytest.approx(10.0 * factor, rel=0.05)

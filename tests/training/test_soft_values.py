@@ -46,13 +46,37 @@ def soft_optimum(reward: np.ndarray, prior: str) -> tuple[float, float, float]:
     return ALPHA * float(np.log(integral(weight))), integral(density * GRID), entropy
 
 
+SUPPORT = ("critic.v_min=-10", "critic.v_max=6", "critic.num_atoms=41", "algorithm.critic_learning_rate=1e-2")
+HEADS = {
+    "categorical": ("sac_v2", "critic.kind=categorical"),
+    "categorical symlog": ("sac_v2", "critic.kind=categorical", "critic.atom_spacing=symlog"),
+    "hl_gauss": ("sac_v2", "critic.kind=hl_gauss"),
+    "categorical sac_v1": ("sac_v1", "critic.kind=categorical", "train.updates_per_step=16"),
+    "hl_gauss sac_v1": ("sac_v1", "critic.kind=hl_gauss", "train.updates_per_step=16"),
+}
+HEADS_FAST = ("categorical", "hl_gauss")
+
+
 @pytest.mark.parametrize("case", CASES, ids="-".join)
 def test_soft_values_of_two_steps(tiny: Tiny, case: tuple[str, ...]) -> None:
+    check_two_steps(tiny, case)
+
+
+@pytest.mark.parametrize(
+    "head", [*HEADS_FAST, *(pytest.param(head, marks=pytest.mark.slow) for head in HEADS if head not in HEADS_FAST)]
+)
+def test_soft_values_of_two_steps_by_a_distribution(tiny: Tiny, head: str) -> None:
+    """The entropy moves the whole distribution: its mean is the same value, within a support of 41 atoms."""
+    algorithm, *options = HEADS[head]
+    check_two_steps(tiny, (algorithm, "gaussian", "reparameterized", "uniform"), *SUPPORT, *options)
+
+
+def check_two_steps(tiny: Tiny, case: tuple[str, ...], *more: str) -> None:
     """The last step pays -2 (a - 0.3)^2; before it the action matters to nothing but entropy."""
     algorithm, kind, gradient, prior = case
     options = (f"policy.kind={kind}", f"algorithm.policy_gradient={gradient}", f"algorithm.action_prior={prior}")
     scale = SCALE[algorithm]
-    trainer, state = learn(tiny, algorithm, "Later", *SOFT, *options, f"algorithm.reward_scale={scale}")
+    trainer, state = learn(tiny, algorithm, "Later", *SOFT, *options, f"algorithm.reward_scale={scale}", *more)
     value, mean, entropy = soft_optimum(later(GRID), prior)
     draws = np.linspace(-0.9, 0.9, 8)
     first, last = (np.stack([draws, np.full(8, time)], axis=1) for time in (0.0, 1.0))
