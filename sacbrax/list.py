@@ -1,4 +1,4 @@
-"""What there is: `python -m sacbrax.list [tasks|configs|policies|runs] [DIR]`."""
+"""What there is: `python -m sacbrax.list [tasks|configs|presets|policies|runs] [DIR]`."""
 
 if __name__ == "__main__":  # signals are heard while the rest is imported
     from sacbrax.core.command import begin
@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sacbrax.cli import Parser, guarded, leave
 from sacbrax.config import ConfigError, shipped_configs
+from sacbrax.config.presets import PRESETS
 from sacbrax.view.tables import Table
 
 
@@ -44,6 +45,12 @@ def configs(args: argparse.Namespace) -> Table:
         sentence, dot, _ = " ".join(comment).partition(". ")
         rows.append([name, sentence + dot.strip()])
     return Table(["config", "what it is"], rows)
+
+
+def presets(args: argparse.Namespace) -> Table:
+    """Published variants that `algorithm.preset` names, with their source and how many settings each changes."""
+    rows = [[name, preset.source, str(len(preset.settings))] for name, preset in PRESETS.items()]
+    return Table(["algorithm.preset", "source", "settings"], rows, frozenset({"settings"}))
 
 
 def policies(args: argparse.Namespace) -> Table:
@@ -94,6 +101,7 @@ def runs(args: argparse.Namespace) -> Table:
 LISTS: dict[str, Callable[[argparse.Namespace], Table]] = {
     "tasks": tasks,
     "configs": configs,
+    "presets": presets,
     "policies": policies,
     "runs": runs,
 }
@@ -103,7 +111,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Arguments of the door."""
     parser = Parser(
         prog="python -m sacbrax.list",
-        description="Tasks, configurations and policies that there are by name, and the runs below a directory.",
+        description="Tasks, configurations, presets and policies by name, and the runs below a directory.",
         epilog="example: python -m sacbrax.list configs; python -m sacbrax.list runs runs/swimmer",
     )
     parser.add_argument("what", nargs="?", choices=LISTS, help="one of them (all but the runs)")

@@ -20,6 +20,7 @@ from sacbrax.xla import random
 
 # Of one squashed action relative to a prior [nats]: the logarithm of the prior's measure of [-1, 1].
 HIGHEST_ENTROPY = {"uniform": math.log(2.0), "normal": math.log(math.erf(math.sqrt(0.5)))}
+NORMAL_ENTROPY = 0.5 * math.log(2.0 * math.pi * math.e)  # of one number with deviation 1 [nats]
 
 
 class SACv2(SoftActorCritic):
@@ -47,12 +48,18 @@ class SACv2(SoftActorCritic):
         the temperature grows until numbers end.
         """
         algorithm = config.algorithm
-        wanted = algorithm.target_entropy
-        if wanted is None or not config.policy.squash:
+        wanted, sigma = algorithm.target_entropy, algorithm.target_sigma
+        if not config.policy.squash:
             return
+        each = HIGHEST_ENTROPY[algorithm.action_prior]
+        if sigma is not None and NORMAL_ENTROPY + math.log(sigma) >= each:
+            raise ConfigError(
+                f"algorithm.target_sigma: must be below {math.exp(each - NORMAL_ENTROPY):.3f}, which has all the "
+                f"entropy that actions in [-1, 1] can have relative to a {algorithm.action_prior} prior, got {sigma:g}"
+            )
         highest = max(wanted.values) if isinstance(wanted, ScheduleConfig) else wanted
-        limit = action_size * HIGHEST_ENTROPY[algorithm.action_prior]
-        if highest >= limit:
+        limit = action_size * each
+        if highest is not None and highest >= limit:
             raise ConfigError(
                 f"algorithm.target_entropy: must be below {limit:.3f}, the most that {action_size} actions in [-1, 1] "
                 f"can have relative to a {algorithm.action_prior} prior, got {highest:g}; usual is {-action_size}"
@@ -60,10 +67,13 @@ class SACv2(SoftActorCritic):
 
     @staticmethod
     def hyper(config: Config, action_size: int) -> Hyper:
-        """The traced numbers; the wanted entropy is minus the number of actions where it is null."""
+        """The traced numbers; the wanted entropy where it is null is that of `target_sigma`, or else minus the number
+        of actions."""
         hyper = hyperparameters.of(config)
+        sigma = config.algorithm.target_sigma
         if hyper["target_entropy"] is None:
-            hyper["target_entropy"] = hyperparameters.create(-float(action_size))
+            each = -1.0 if sigma is None else NORMAL_ENTROPY + math.log(sigma)
+            hyper["target_entropy"] = hyperparameters.create(action_size * each)
         return hyper
 
     def init(self, key: Key, hyper: Hyper) -> AgentState:

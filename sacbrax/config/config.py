@@ -14,6 +14,7 @@ from typing import Any
 import yaml
 
 from sacbrax.config.option import ConfigError, apply_override, build, parse_yaml, plain
+from sacbrax.config.presets import with_preset
 from sacbrax.config.sections import (
     AlgorithmConfig,
     CheckpointConfig,
@@ -126,7 +127,11 @@ class Config:
 
 
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
-    """Build a `Config` from nested mappings; missing keys take their defaults. Raises `ConfigError`."""
+    """Build a `Config` from nested mappings; missing keys are as `algorithm.preset` has them, or else take their
+    defaults. Raises `ConfigError`."""
+    algorithm = mapping.get("algorithm") if isinstance(mapping, Mapping) else None
+    if isinstance(algorithm, Mapping):
+        mapping = with_preset(dict(mapping), algorithm.get("preset"))
     return build(Config, mapping, "")
 
 
@@ -227,6 +232,8 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"algorithm.target_critics: must be at most algorithm.num_critics = {config.algorithm.num_critics}"
         )
+    if config.algorithm.target_sigma is not None and config.algorithm.target_entropy is not None:
+        raise ConfigError("algorithm.target_sigma: must be null where algorithm.target_entropy says what is wanted")
     if config.policy.log_sigma_min >= config.policy.log_sigma_max:
         raise ConfigError("policy.log_sigma_min: must be below policy.log_sigma_max")
     _check_exploration(config.policy)

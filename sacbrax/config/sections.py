@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from sacbrax.config.named import ALGORITHMS, CRITICS, ENGINES, POLICIES
 from sacbrax.config.option import ScheduleConfig, option
+from sacbrax.config.presets import PRESETS
 
 # Headings over keys that matter in one case alone.
 SAC_V1, SAC_V2 = "Only with `algorithm.name: sac_v1`", "Only with `algorithm.name: sac_v2`"
@@ -71,6 +72,12 @@ class AlgorithmConfig:
     """Soft actor-critic's own numbers."""
 
     name: str = option("sac_v2", "sac_v1: state-value network; sac_v2: learned temperature", choices=tuple(ALGORITHMS))
+    preset: str = option(
+        "sac",
+        "published variant whose settings stand in for the defaults, of this section and others; what is said "
+        "elsewhere wins. [What each changes](algorithms.md)",
+        choices=tuple(PRESETS),
+    )
     gamma: float = option(0.99, "discount per environment step", low=0.0, high=1.0, traced=True)
     tau: float = option(0.005, "step of the target network towards the trained one", above=0.0, high=1.0, traced=True)
     learning_rate: float | ScheduleConfig = option(
@@ -163,7 +170,15 @@ class AlgorithmConfig:
     )
     target_entropy: float | ScheduleConfig | None = option(
         None,
-        "wanted entropy in nats; minus the action size when null. Squashed actions have at most ln 2 each",
+        "wanted entropy in nats; by target_sigma, or else minus the action size when null. Squashed actions have at "
+        "most ln 2 each",
+        traced=True,
+        group=SAC_V2,
+    )
+    target_sigma: float | None = option(
+        None,
+        "the same as the standard deviation of normal actions that have it, for every number of them: -1 each is 0.089",
+        above=0.0,
         traced=True,
         group=SAC_V2,
     )

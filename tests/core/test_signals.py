@@ -35,16 +35,26 @@ with Interrupt() as interrupt:
 
 
 def start(code: str, *before: str) -> subprocess.Popen[str]:
-    """`code` as a process that has just said a word."""
+    """`code` as a process that has just said a word, and ignores no signal even where the tests run under nohup."""
     command = [*before, sys.executable, "-c", BEGIN + code]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = subprocess.Popen(command, text=True, preexec_fn=heed, **pipes)
     assert process.stdout is not None
     assert process.stdout.readline(), process.communicate()
     return process
 
 
+def heed() -> None:
+    """Take signals as a process that a terminal starts."""
+    for number in NUMBERS:
+        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
+
+
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
-    _, errors = process.communicate(timeout=60)
+    try:
+        _, errors = process.communicate(timeout=60)
+    finally:
+        process.kill()  # one that heard nothing would take a core for ever
     return process.returncode, errors
 
 
