@@ -2,7 +2,7 @@
 
 import collections
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from epochs import epoch
+from jaxprs import equations
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config
@@ -76,17 +77,6 @@ def assert_stays_on_the_device(jaxpr: Any) -> None:
     names = {equation.primitive.name for equation in equations(jaxpr)}
     assert "dynamic_update_slice" in names, "the walk reaches the replay"
     assert not [name for name in names if any(word in name for word in ("callback", "feed", "print"))]
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    """Every equation, those of inner programs included."""
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
 
 def test_the_state_is_donated(tiny: Tiny) -> None:

@@ -1,13 +1,14 @@
 """Gradient steps in groups: which of them have the policy's part, that the others pay nothing for it, and what is
 logged."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jaxprs import equations
 
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.metrics import POLICY_UPDATES
@@ -99,16 +100,6 @@ def test_a_group_is_its_updates_one_by_one(tiny: Tiny) -> None:
     found, _ = jax.jit(lambda agent: updates.in_groups(trainer.agent, agent, own, hyper, 3))(state.agent)
     close = lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)  # noqa: E731
     jax.tree.map(close, found, expected)
-
-
-def equations(jaxpr: Any) -> Iterator[Any]:
-    for equation in jaxpr.eqns:
-        yield equation
-        for value in equation.params.values():
-            for inner in value if isinstance(value, tuple | list) else (value,):
-                inner = getattr(inner, "jaxpr", inner)
-                if hasattr(inner, "eqns"):
-                    yield from equations(inner)
 
 
 @pytest.mark.parametrize("count", [1, 4])
