@@ -11,6 +11,7 @@ import pytest
 
 from sacbrax.core.signals import NUMBERS, Interrupt
 
+HEED = "import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n"  # also where the tests run under nohup
 BEGIN = "from sacbrax.core.command import begin; begin()\n"
 READY = "print('ready', flush=True)\n"
 SWALLOWS = """
@@ -35,19 +36,12 @@ with Interrupt() as interrupt:
 
 
 def start(code: str, *before: str) -> subprocess.Popen[str]:
-    """`code` as a process that has just said a word, and ignores no signal even where the tests run under nohup."""
-    command = [*before, sys.executable, "-c", BEGIN + code]
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = subprocess.Popen(command, text=True, preexec_fn=heed, **pipes)
+    """`code` as a process that has just said a word."""
+    command = [*before, sys.executable, "-c", ("" if before else HEED) + BEGIN + code]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline(), process.communicate()
     return process
-
-
-def heed() -> None:
-    """Take signals as a process that a terminal starts."""
-    for number in NUMBERS:
-        signal.signal(number, signal.SIG_DFL if number != signal.SIGINT else signal.default_int_handler)
 
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
