@@ -177,9 +177,11 @@ LEARNT = {
     "hl_gauss": ("sac_v2", "Constant", ("critic.kind=hl_gauss", "critic.v_min=-5", "critic.v_max=15"), 10.0),
     "hl_gauss sac_v1": ("sac_v1", "Constant", ("critic.kind=hl_gauss", "critic.v_min=-100", "critic.v_max=300"), 10.0),
 }  # fmt: skip
+QUICK = ("categorical", "hl_gauss")
+SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in LEARNT if case not in QUICK]
 
 
-@pytest.mark.parametrize("case", LEARNT)
+@pytest.mark.parametrize("case", [*QUICK, *SLOW])
 def test_every_kind_learns_the_value_of_going_on_for_ever(tiny: Tiny, case: str) -> None:
     algorithm, env, options, value = LEARNT[case]
     trainer, state = learn(tiny, algorithm, env, *GOING_ON, *options)
