@@ -45,6 +45,7 @@ def transitions(run: Path, agent: int | None = None) -> dict[str, np.ndarray]:
     Raises `ConfigError` for a directory without a checkpoint and an agent that is not there.
     """
     from sacbrax.training import prior
+    from sacbrax.training.replay import decode
 
     directory = run / "checkpoints"
     found = files.names(directory)
@@ -54,13 +55,11 @@ def transitions(run: Path, agent: int | None = None) -> dict[str, np.ndarray]:
     shapes = {name: (tuple(shape), dtype) for name, (shape, dtype) in body["arrays"].items()}
     arrays, notes = files.read(directory / found[-1], lambda notes: shapes)
     config = config_lib.parse(notes["config"], "the configuration in the checkpoint")
-    rows = arrays[state_arrays.ROWS]
-    if rows.dtype == np.uint16:
-        rows = (rows.astype(np.uint32) << 16).view(np.float32)  # the upper half of a float32
+    rows = np.asarray(decode(arrays[state_arrays.ROWS]))
     shards, seeds = config.parallel.shards or 1, config.train.num_seeds
     if agent is not None and agent >= seeds:
         raise ConfigError(f"--agent: must be below {seeds}, got {agent}")
-    rows = rows.astype(np.float32).reshape(seeds, shards, *rows.shape[-2:])
+    rows = rows.reshape(seeds, shards, *rows.shape[-2:])
     size, following = (arrays[f"state/replay/{name}"].reshape(seeds, shards) for name in ("size", "insert_index"))
     chains = []
     for seed in range(seeds) if agent is None else (agent,):

@@ -278,23 +278,18 @@ def _check_exploration(policy: PolicyConfig) -> None:
 
 def _check_networks(network: NetworkConfig) -> None:
     for part, sizes in (("actor", network.actor_sizes), ("critic", network.critic_sizes)):
-        if getattr(network, f"{part}_block") == "simba":
-            if getattr(network, f"{part}_layer_norm"):
-                raise ConfigError(
-                    f"network.{part}_layer_norm: must be false with {part}_block simba, which has its own"
-                )
-            if getattr(network, f"{part}_batch_norm") != "off":
-                raise ConfigError(
-                    f"network.{part}_batch_norm: must be off with {part}_block simba, which has layer norm"
-                )
-            if part == "critic" and network.critic_dropout:
-                raise ConfigError(
-                    "network.critic_dropout: must be 0 with critic_block simba, whose blocks drop nothing"
-                )
-            if len(set(sizes)) > 1:
-                own = getattr(network, f"{part}_hidden_sizes") is not None
-                key = f"{part}_hidden_sizes" if own else "hidden_sizes"
-                raise ConfigError(f"network.{key}: must be alike with {part}_block simba, got {list(sizes)}")
+        if getattr(network, f"{part}_block") != "simba":
+            continue
+        if getattr(network, f"{part}_layer_norm"):
+            raise ConfigError(f"network.{part}_layer_norm: must be false with {part}_block simba, which has its own")
+        if getattr(network, f"{part}_batch_norm") != "off":
+            raise ConfigError(f"network.{part}_batch_norm: must be off with {part}_block simba, which has layer norm")
+        if part == "critic" and network.critic_dropout:
+            raise ConfigError("network.critic_dropout: must be 0 with critic_block simba, whose blocks drop nothing")
+        if len(set(sizes)) > 1:
+            own = getattr(network, f"{part}_hidden_sizes") is not None
+            key = f"{part}_hidden_sizes" if own else "hidden_sizes"
+            raise ConfigError(f"network.{key}: must be alike with {part}_block simba, got {list(sizes)}")
 
 
 def _check_batch_norm(config: Config) -> None:
