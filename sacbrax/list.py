@@ -54,7 +54,7 @@ def presets(args: argparse.Namespace) -> Table:
 
 
 def policies(args: argparse.Namespace) -> Table:
-    """Policies that come with the package."""
+    """Policies that come with the package, with the return of the evaluation that chose each; `zoo` has Gymnasium's."""
     from sacbrax.policy_file.files import load_policy, pretrained
 
     rows = []
@@ -71,7 +71,9 @@ def policies(args: argparse.Namespace) -> Table:
             ]
         )
     return Table(
-        ["policy", "task", "observation", "action", "return"], rows, frozenset({"observation", "action", "return"})
+        ["policy", "task", "observation", "action", "in training"],
+        rows,
+        frozenset({"observation", "action", "in training"}),
     )
 
 

@@ -216,6 +216,14 @@ class PolicyConfig:
         0.0, "deviation of noise added to the actions of the first environment while training", low=0.0
     )
     noise_max: float = option(0.0, "and to those of the last; the others lie evenly between", low=0.0)
+    average_tau: float | None = option(
+        None,
+        "evaluations, policy files and videos have a slow copy of the policy, which goes this share of the way to it "
+        "after the updates of every vector step; the policy of the moment when null",
+        above=0.0,
+        high=1.0,
+        traced=True,
+    )
     components: int = option(2, "number of Gaussians", low=1, group=MIXTURE)
     coupling_layers: int = option(2, "affine coupling layers", low=1, group=LATENT)
     coupling_hidden_sizes: tuple[int, ...] = option((64,), "hidden layers of a coupling's network", low=1, group=LATENT)

@@ -27,7 +27,8 @@ def split(source: str) -> tuple[str, str | None]:
     PolicyFileError."""
     name, _, revision = source.removeprefix(PREFIX).partition("@")
     if name.count("/") != 1 or not all(name.split("/")):
-        raise PolicyFileError(f"{source}: expected hf:OWNER/NAME or hf:OWNER/NAME@REVISION")
+        prefix = PREFIX if source.startswith(PREFIX) else ""
+        raise PolicyFileError(f"{source}: expected {prefix}OWNER/NAME or {prefix}OWNER/NAME@REVISION")
     return name, revision or None
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,9 +75,8 @@ def run(config: Config, *, quiet: bool = False, population: Population | None = 
                     raise ConfigError(
                         f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
                     )
-                reporter.say(f"run directory {directory.path}")
-                reporter.say(memory_line(memory, len(devices)))
-                return _Run(population, directory, reporter, interrupt, started).loop()
+                said = f"run directory {directory.path}", memory_line(memory, len(devices))
+                return _Run(population, directory, reporter, interrupt, started).loop(said)
             finally:
                 reporter.close()
 
@@ -100,12 +99,14 @@ class _Run:
         self.pace = Pace()
         self.health = Health(population, reporter)
 
-    def loop(self) -> Result:
-        """Train until the end or a signal."""
+    def loop(self, said: Sequence[str]) -> Result:
+        """Train until the end or a signal. said: the first lines, where there is something to go on with."""
         tree, self.progress = self.store.restore()
         initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
         if tree is not None:
             self.health.bad_updates(tree["state"])
+        for line in said:
+            self.reporter.say(line)
         self.wall_before = self.progress.wall_seconds
         try:
             # Of several processes the first one alone speaks to services.
@@ -263,7 +264,7 @@ class _Run:
         self.sinks.row(metrics)
         drawn = self.sinks.wants_policy(len(progress.rows))
         snapshot = self.keeper.keep(
-            progress, by_seed, lambda: fetch((state.agent.params, state.normalizer)), also_now=drawn
+            progress, by_seed, lambda: fetch((state.judged.params, state.normalizer)), also_now=drawn
         )
         if drawn:
             self.sinks.policy(snapshot, progress.rows[-1]["env_steps"])

@@ -89,7 +89,7 @@ def apply(state: TrainState, loaded: dict[str, Any]) -> TrainState:
     normalizer = {
         name: put(value, getattr(state.normalizer, name)) for name, value in loaded.get("normalizer", {}).items()
     }
-    return state.replace(agent=agent, normalizer=state.normalizer.replace(**normalizer))
+    return state.replace(agent=agent, normalizer=state.normalizer.replace(**normalizer)).begin_average()
 
 
 def _check(config: Config, source: NumpyPolicy, groups: set[str]) -> None:

@@ -18,7 +18,11 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     shards = trainer.shards
     axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
     _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0), trainer.hyper())
-    parts: dict[str, Any] = {"replay": (state.replay, state.prior), "environments": state.env, "networks": state.agent}
+    parts: dict[str, Any] = {
+        "replay": (state.replay, state.prior),
+        "environments": state.env,
+        "networks": (state.agent, state.policy_average),
+    }
     copies = {"replay": shards.lanes, "environments": shards.lanes, "networks": 1}
     return {
         name: num_seeds * copies[name] * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))

@@ -101,7 +101,7 @@ def empty(rows: np.ndarray, shards: Shards, observation_size: int, action_size: 
     """Of one shard, with room for its rows: a ring that is full and never written to."""
     size = share(rows, shards)
     return ReplayState(
-        rows=encode(jnp.zeros((size, rows.shape[1]), dtype)),
+        rows=encode(jnp.zeros((size, rows.shape[1])), dtype),
         insert_index=jnp.zeros((), jnp.int32),
         size=jnp.full((), size, jnp.int32),
         observation_size=observation_size,
@@ -116,9 +116,7 @@ def put(state: Any, rows: np.ndarray, shards: Shards, dtype: Any) -> Any:
     parts = rows[: size * shards.count].reshape(shards.count, size, -1).copy()
     parts[:, 0, -1] = 1.0  # nothing comes before the first row of a part
     parts = parts if shards.count > 1 else parts[0]
-    if np.dtype(dtype) == np.float16:
-        parts = np.clip(parts, -65504.0, 65504.0)
-    stored, old = np.asarray(encode(jnp.asarray(parts, dtype))), state.prior.rows
+    stored, old = np.asarray(encode(jnp.asarray(parts), dtype)), state.prior.rows
     return state.replace(
         prior=state.prior.replace(rows=jax.device_put(np.broadcast_to(stored, old.shape), old.sharding))
     )

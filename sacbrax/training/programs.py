@@ -179,7 +179,15 @@ def fetch(tree: Any) -> Any:
 def _by_shard(own: Any, common: Any) -> Any:
     """A training state's prefix tree: `own` where an array belongs to a shard, else `common`."""
     return TrainState(
-        agent=common, replay=own, env=own, normalizer=common, key=common, iteration=common, return_scale=own, prior=own
+        agent=common,
+        replay=own,
+        env=own,
+        normalizer=common,
+        key=common,
+        iteration=common,
+        return_scale=own,
+        prior=own,
+        policy_average=common,
     )
 
 

@@ -48,7 +48,7 @@ def init(
     if capacity < num_envs:
         raise ValueError(f"replay capacity {capacity} is smaller than num_envs {num_envs}")
     return ReplayState(
-        rows=encode(jnp.zeros((capacity, row_width(observation_size, action_size)), dtype)),
+        rows=encode(jnp.zeros((capacity, row_width(observation_size, action_size))), dtype),
         insert_index=jnp.zeros((), jnp.int32),
         size=jnp.zeros((), jnp.int32),
         observation_size=observation_size,
@@ -77,10 +77,7 @@ def insert(replay: ReplayState, transition: Transition, first: Array, valid: Arr
     donor = block[jnp.argmax(valid)]
     block = jnp.where(valid[:, None], block, donor[None, :])
     dtype = jnp.bfloat16 if replay.rows.dtype == jnp.uint16 else replay.rows.dtype
-    if dtype == jnp.float16:  # a large number must not become infinite
-        largest = float(jnp.finfo(jnp.float16).max)
-        block = jnp.clip(block, -largest, largest)
-    block = encode(jnp.concatenate([block, first[:, None]], axis=-1, dtype=dtype))
+    block = encode(jnp.concatenate([block, first[:, None]], axis=-1), dtype)
     any_valid = jnp.any(valid)
     written = jnp.where(any_valid, replay.num_envs, 0)
     return replay.replace(
@@ -133,10 +130,14 @@ def sample(
     )
 
 
-def encode(rows: Array) -> Array:
+def encode(rows: Array, dtype: Any) -> Array:
     """Rows as they are stored. XLA's CPU compiler has no bfloat16 and would convert the whole ring to float32 and back
     in every step; 16-bit integers it moves as they are."""
-    return jax.lax.bitcast_convert_type(rows, jnp.uint16) if rows.dtype == jnp.bfloat16 else rows
+    if dtype == jnp.float16:  # a large number must not become infinite
+        largest = float(jnp.finfo(jnp.float16).max)
+        rows = jnp.clip(rows, -largest, largest)
+    rows = rows.astype(dtype)
+    return jax.lax.bitcast_convert_type(rows, jnp.uint16) if dtype == jnp.bfloat16 else rows
 
 
 def decode(rows: Array) -> Array:

@@ -17,7 +17,7 @@ from sacbrax.agents.registry import make_agent, make_hyper
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import one_line
 from sacbrax.core.metrics import Kind, Sums
-from sacbrax.core.types import Array, Key, Metrics, Transition
+from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.envs import from_config, randomized, vector_env
 from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import EnvState, VectorEnv
@@ -41,6 +41,21 @@ class TrainState(struct.PyTreeNode):
     iteration: Array  # int32 [], vector steps taken
     return_scale: ReturnScale | None = None  # with `algorithm.normalize_rewards`
     prior: ReplayState | None = None  # with `replay.prior`; never changes
+    policy_average: Params | None = None  # with `policy.average_tau`
+
+    @property
+    def judged(self) -> AgentState:
+        """The agent of evaluations and policy files: its policy is the average, if there is one."""
+        if self.policy_average is None:
+            return self.agent
+        return self.agent.replace(params=self.agent.params | {"actor": self.policy_average})
+
+    def begin_average(self) -> "TrainState":
+        """The average, if there is one, begins anew with the policy of now."""
+        if self.policy_average is None:
+            return self
+        # A copy in memory too: the state is donated, and two leaves may not share one buffer.
+        return self.replace(policy_average=jax.tree.map(jnp.copy, self.agent.params["actor"]))
 
 
 class Trainer:
@@ -92,8 +107,9 @@ class Trainer:
     def init(self, key: Key, hyper: Hyper) -> TrainState:
         """A fresh agent with an empty replay."""
         agent_key, env_key, key = jax.random.split(key, 3)
+        agent, averaged = self.agent.init(agent_key, hyper), self.config.policy.average_tau is not None
         return TrainState(
-            agent=self.agent.init(agent_key, hyper),
+            agent=agent,
             replay=replay_lib.init(
                 self.shards.share(self.config.replay.capacity),
                 self.num_envs,
@@ -107,7 +123,8 @@ class Trainer:
             iteration=jnp.zeros((), jnp.int32),
             return_scale=ReturnScale.create(self.num_envs) if self.config.algorithm.normalize_rewards else None,
             prior=self._empty_prior(),
-        )
+            policy_average=agent.params["actor"] if averaged else None,
+        ).begin_average()
 
     def _empty_prior(self) -> ReplayState | None:
         if self.prior_rows is None:
@@ -170,7 +187,8 @@ class Trainer:
                 for pair in ((old.params, fresh.params), (old.target, fresh.target))
             ]
             fresh = fresh.replace(params=mixed[0], target=mixed[1])
-        return state.replace(agent=fresh.replace(gradient_steps=old.gradient_steps, bad_updates=old.bad_updates))
+        fresh = fresh.replace(gradient_steps=old.gradient_steps, bad_updates=old.bad_updates)
+        return state.replace(agent=fresh).begin_average()
 
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
@@ -216,7 +234,11 @@ class Trainer:
             none = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(learn, state.agent)[1])
             times = due.astype(jnp.int32)
             agent, update_sums = jax.lax.fori_loop(0, times, lambda _, carry: learn(carry[0]), (state.agent, none))
-        return state.replace(agent=agent), env_sums | update_sums
+        state = state.replace(agent=agent)
+        if (tau := hyper["average_tau"]) is not None:
+            average = jax.tree.map(lambda a, p: a + tau * (p - a), state.policy_average, agent.params["actor"])
+            state = state.replace(policy_average=average)
+        return state, env_sums | update_sums
 
     def evaluate(self, state: TrainState, key: Key) -> dict[str, Array]:
         """Evaluation episodes on environments of their own: `return` and `length`, [episodes] each."""
@@ -225,8 +247,8 @@ class Trainer:
         def policy(observation: Array, key: Key) -> Array:
             observation = self._normalize(state, observation)
             if config.deterministic:
-                return self.evaluated.act_deterministic(state.agent, observation)
-            return self.evaluated.act(state.agent, observation, key)
+                return self.evaluated.act_deterministic(state.judged, observation)
+            return self.evaluated.act(state.judged, observation, key)
 
         key = self.shards.own(jax.random.fold_in(key, state.iteration))
         episodes = self.shards.share(config.episodes)
