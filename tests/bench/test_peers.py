@@ -91,6 +91,7 @@ def test_what_is_no_result_is_an_error(output: str) -> None:
         peers.parse(output)
 
 
+@pytest.mark.slow
 def test_environments_are_made_once_and_a_failure_names_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

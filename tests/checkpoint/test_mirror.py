@@ -8,6 +8,7 @@ from pathlib import Path
 import fsspec
 import pytest
 from fsspec.implementations.local import LocalFileSystem
+from shared_programs import run_sharing
 from tiny_config import make_tiny
 
 from sacbrax.checkpoint import files as checkpoint_files
@@ -38,7 +39,7 @@ def memory() -> fsspec.AbstractFileSystem:
 
 def test_a_run_goes_on_from_its_copy(tmp_path: Path, memory: fsspec.AbstractFileSystem) -> None:
     here, there = tmp_path / "here" / "run", tmp_path / "there" / "run"
-    run(config(here, "memory://kept/runs/"), quiet=True)
+    run_sharing(config(here, "memory://kept/runs/"))
     names = checkpoint_files.names(here / "checkpoints")
     found = sorted(
         path.removeprefix("/kept/runs/run/checkpoints/") for path in memory.find("/kept/runs/run/checkpoints")
@@ -50,7 +51,7 @@ def test_a_run_goes_on_from_its_copy(tmp_path: Path, memory: fsspec.AbstractFile
     fs, path = fsspec.url_to_fs("memory://kept/runs/run")  # as the documentation has it
     fs.get(path, str(there), recursive=True)
     before = learning(here)
-    run(config(there, tmp_path / "mirror", "train.total_env_steps=136"), quiet=True)
+    run_sharing(config(there, tmp_path / "mirror", "train.total_env_steps=136"))
     after = learning(there)
     assert after[: len(before)] == before
     assert len(after) == len(before) + 1
@@ -85,7 +86,7 @@ def test_a_copy_that_fails_is_a_warning_and_the_next_is_whole(
         put(self, source, target, **more)
 
     monkeypatch.setattr(LocalFileSystem, "put_file", sometimes)
-    run(config(tmp_path / "run", tmp_path / "mirror"), quiet=True)
+    run_sharing(config(tmp_path / "run", tmp_path / "mirror"))
     (warning,) = capfd.readouterr().err.splitlines()
     assert re.fullmatch(
         r"warning: checkpoint\.mirror: \S+ was not copied to \S+: the service is away; training goes on", warning

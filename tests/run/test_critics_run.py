@@ -2,9 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from shared_programs import run_sharing
 from tiny_config import make_tiny
 
 from sacbrax.config import Config, ConfigError
@@ -21,7 +23,12 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("name", RUNS)
+def but(quick: str) -> list[Any]:
+    """All kinds, all but one slow."""
+    return [name if name == quick else pytest.param(name, marks=pytest.mark.slow) for name in RUNS]
+
+
+@pytest.mark.parametrize("name", but("symlog"))
 def test_seeds_side_by_side_with_snapshots(name: str, tmp_path: Path) -> None:
     options = ("train.num_seeds=2", "checkpoint.snapshots=true", f"run.dir={tmp_path}")
     result = run(make_tiny(*RUNS[name], *options), quiet=True)
@@ -37,7 +44,7 @@ def test_seeds_side_by_side_with_snapshots(name: str, tmp_path: Path) -> None:
     assert sorted((tmp_path / "checkpoints").glob("**/snapshot_*.npz"))
 
 
-@pytest.mark.parametrize("name", RUNS)
+@pytest.mark.parametrize("name", but("categorical"))
 def test_shards(name: str, tmp_path: Path) -> None:
     """A support beyond reach shows in every shard's share alike."""
     far = ("critic.v_min=100", "critic.v_max=101", "parallel.shards=2", "eval.episodes=2", f"run.dir={tmp_path}")
@@ -47,9 +54,9 @@ def test_shards(name: str, tmp_path: Path) -> None:
 
 
 def test_critics_of_another_kind_are_no_start(tmp_path: Path) -> None:
-    run(make_tiny(*RUNS["hl_gauss"], f"run.dir={tmp_path / 'first'}"), quiet=True)
+    run_sharing(make_tiny(*RUNS["hl_gauss"], f"run.dir={tmp_path / 'first'}"))
     start = (f"init.from={tmp_path / 'first'}", "init.parts=[critics]", f"run.dir={tmp_path / 'second'}")
-    result = run(make_tiny(*RUNS["hl_gauss"], *start), quiet=True)
+    result = run_sharing(make_tiny(*RUNS["hl_gauss"], *start))
     assert np.isfinite(result.metrics[-1]["train/critic_loss"])
     start = (*start[:2], f"run.dir={tmp_path / 'third'}")
     with pytest.raises(ConfigError, match=r"critic.kind: 'scalar', but init.from .* has 'hl_gauss'"):

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 import yaml
 from logs import learning, rows
+from shared_programs import run_sharing
 from tiny_config import TINY, make_tiny
 
 import sacbrax
@@ -42,7 +43,7 @@ FIXED_KEYS = {
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
-    return run(make_tiny(f"run.dir={tmp_path_factory.mktemp('runs') / 'one'}"), quiet=True)
+    return run_sharing(make_tiny(f"run.dir={tmp_path_factory.mktemp('runs') / 'one'}"))
 
 
 def test_the_directory_holds_what_was_promised(result: Result) -> None:
@@ -97,8 +98,8 @@ def test_the_best_policy_can_be_loaded(result: Result) -> None:
 
 
 def test_equal_seeds_give_equal_learning(result: Result, tmp_path: Path) -> None:
-    run(make_tiny(f"run.dir={tmp_path / 'again'}"), quiet=True)
-    run(make_tiny(f"run.dir={tmp_path / 'other'}", "train.seed=1"), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'again'}"))
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'other'}", "train.seed=1"))
     assert learning(tmp_path / "again") == learning(result.run_dir)
     assert learning(tmp_path / "other") != learning(result.run_dir)
 

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 import wandb
 from PIL import Image
+from shared_programs import run_sharing
 from tiny_config import make_tiny
 
 from sacbrax import sinks
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import RunError
-from sacbrax.run.loop import run
 from sacbrax.sinks import Service, Sinks, Worker, videos
 from sacbrax.sinks.console import Reporter
 
@@ -106,8 +106,8 @@ def test_tensorboard_switched_on_late_has_the_past(tmp_path: Path) -> None:
 
 
 def test_learning_does_not_notice(tmp_path: Path) -> None:
-    run(make_tiny(f"run.dir={tmp_path / 'alone'}"), quiet=True)
-    run(make_tiny(f"run.dir={tmp_path / 'followed'}", "logging.tensorboard=true"), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'alone'}"))
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'followed'}", "logging.tensorboard=true"))
     assert learning(tmp_path / "alone") == learning(tmp_path / "followed")
     steps = [row["env_steps"] for row in learning(tmp_path / "followed")]
     assert [event.step for event in events(tmp_path / "followed").Scalars("eval/return_mean")] == steps
@@ -136,7 +136,7 @@ def test_a_failing_service_warns_once_and_training_goes_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sinks, "_make", lambda *_: Broken())
-    run(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.tensorboard=true"), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.tensorboard=true"))
     assert len(learning(tmp_path / "run")) == 3
     assert capfd.readouterr().err == (
         "warning: logging.tensorboard: the service is away; training goes on without it\n"
@@ -196,7 +196,7 @@ def test_wandb_without_a_connection(
 ) -> None:
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")  # nobody listens
     monkeypatch.setenv("WANDB_API_KEY", "0" * 40)
-    run(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.wandb=online"), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.wandb=online"))
     assert len(learning(tmp_path / "run")) == 3
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
@@ -380,8 +380,8 @@ def test_a_run_that_ends_does_not_wait_for_a_video(
 def test_a_run_draws_its_policies(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     overrides = ["env.name=swimmer", "env.episode_length=20", "logging.tensorboard=true"]
     overrides += ["logging.video_every_evaluations=2", "logging.video_formats=[html]"]
-    run(make_tiny(f"run.dir={tmp_path / 'plain'}", *overrides[:2]), quiet=True)
-    run(make_tiny(f"run.dir={tmp_path / 'run'}", *overrides), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'plain'}", *overrides[:2]))
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'run'}", *overrides))
     assert capfd.readouterr().err == ""
     assert learning(tmp_path / "run") == learning(tmp_path / "plain")
     step = learning(tmp_path / "run")[1]["env_steps"]
@@ -395,7 +395,7 @@ def test_a_run_draws_its_policies(tmp_path: Path, capfd: pytest.CaptureFixture[s
 
 @pytest.mark.slow
 def test_what_cannot_be_drawn_is_said_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    run(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.video_every_evaluations=1"), quiet=True)
+    run_sharing(make_tiny(f"run.dir={tmp_path / 'run'}", "logging.video_every_evaluations=1"))
     warning = "warning: logging.videos: the task probes:Cue has no MuJoCo model and joint positions to draw; "
     assert capfd.readouterr().err == warning + "training goes on without it\n"
     assert len(learning(tmp_path / "run")) == 3

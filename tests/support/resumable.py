@@ -11,12 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from logs import learning
+from shared_programs import run_sharing
 
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config
 from sacbrax.engines.upstream import Env, State
-from sacbrax.run.loop import Result, run
+from sacbrax.run.loop import Result
 
 TESTS = Path(__file__).parent
 YAML = """
@@ -56,8 +57,8 @@ def configure(directory: Path, *overrides: str) -> Config:
 
 
 def train(directory: Path, *overrides: str) -> Result:
-    """Run it in this process."""
-    return run(configure(directory, *overrides), quiet=True)
+    """Run it in this process, with the programs of an earlier run that needed the same."""
+    return run_sharing(configure(directory, *overrides))
 
 
 def environment() -> dict[str, str]:

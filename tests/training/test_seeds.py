@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from resumable import arrays
+from shared_programs import run_sharing
 from tiny_config import make_tiny
 
 import sacbrax
@@ -15,7 +16,7 @@ from sacbrax import evaluate
 from sacbrax.config import Config
 from sacbrax.core import interquartile
 from sacbrax.policy_file.numpy_policy import PolicyFileError
-from sacbrax.run.loop import Result, run
+from sacbrax.run.loop import Result
 
 Tiny = Callable[..., Config]
 THREE = (
@@ -31,7 +32,7 @@ THREE = (
 def result(tmp_path_factory: pytest.TempPathFactory) -> Result:
     """Three bandits; their returns differ from the start."""
     directory = tmp_path_factory.mktemp("runs") / "three"
-    return run(make_tiny(*THREE, f"run.dir={directory}"), quiet=True)
+    return run_sharing(make_tiny(*THREE, f"run.dir={directory}"))
 
 
 def test_metrics_of_each_seed_and_of_all(result: Result) -> None:
@@ -101,7 +102,7 @@ def test_evaluate_takes_one_seed(result: Result, capsys: pytest.CaptureFixture[s
 
 
 def test_a_seed_index_where_there_are_no_seeds(result: Result, tmp_path: Path) -> None:
-    single = run(make_tiny(f"run.dir={tmp_path / 'one'}"), quiet=True)
+    single = run_sharing(make_tiny(f"run.dir={tmp_path / 'one'}"))
     assert not list(single.run_dir.glob("checkpoints/seed_*"))
     assert not any(key.startswith("seed_") or "iqm" in key for key in single.metrics[-1])
     np.testing.assert_array_equal(single.policy(0)(np.ones(2)), single.policy()(np.ones(2)))
@@ -114,7 +115,7 @@ def test_a_seed_index_where_there_are_no_seeds(result: Result, tmp_path: Path) -
 def test_a_run_that_goes_on_remembers_the_best_of_each_seed(result: Result, tmp_path: Path) -> None:
     directory = shutil.copytree(result.run_dir, tmp_path / "run")
     kept = [sacbrax.load_policy(directory, i).header["eval/return_mean"] for i in range(3)]
-    second = run(make_tiny(*THREE, f"run.dir={directory}", "train.total_env_steps=136"), quiet=True)
+    second = run_sharing(make_tiny(*THREE, f"run.dir={directory}", "train.total_env_steps=136"))
     assert len(second.metrics) == len(result.metrics) + 1
     for i in range(3):
         now = sacbrax.load_policy(directory, i).header["eval/return_mean"]
