@@ -2,11 +2,12 @@
 
 import jax.numpy as jnp
 
+from sacbrax.engines.newton import minimize
 from sacbrax.engines.planar.constraints import constraints
 from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism
-from sacbrax.engines.planar.newton import minimize
-from sacbrax.engines.planar.rows import Rows, add
+from sacbrax.engines.planar.problem import PlanarProblem
+from sacbrax.engines.rows import Rows, add
 from sacbrax.engines.swimmer.dynamics import sincos
 
 
@@ -26,7 +27,7 @@ def acceleration(
         at_motors[motor.dof] = add(at_motors[motor.dof], force)
     state = motion(mechanism, q, v, at_motors, sincos)
     rows = constraints(mechanism, state, q, v)
-    joints, residuals = minimize(mechanism, state, rows, guess)
+    joints, residuals = minimize(PlanarProblem(mechanism, state, rows), guess)
     if not timestep or not any(dof.damping for dof in mechanism.dofs):
         return joints, joints
     at_joints, push = rows.forces(residuals, len(q))

@@ -8,17 +8,19 @@ seen from its body: the same tree with heavier bodies.
 Contacts are computed all at once, as arrays [contacts, environments], limits as [limits, environments].
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 
 from sacbrax.core.types import Array
+from sacbrax.engines.newton import joined
 from sacbrax.engines.planar.dynamics import Motion, Triple
-from sacbrax.engines.planar.mechanism import Limit, Mechanism
+from sacbrax.engines.planar.mechanism import Mechanism
 from sacbrax.engines.planar.pairs import Pairs, pairs
-from sacbrax.engines.planar.rows import Rows, add, plus
-from sacbrax.engines.planar.soft import column, impedance, stacked
+from sacbrax.engines.reading import Limit
+from sacbrax.engines.rows import Rows, add, plus
+from sacbrax.engines.soft import column, impedance, stacked
 
 
 class Touches(NamedTuple):
@@ -120,22 +122,6 @@ class Constraints(NamedTuple):
             for i, own in self.pairs.push(force.pair).items():
                 push[i] = plus(push[i], own) if i in push else own
         return at_joints, push
-
-    def slope(self, residuals: Pushing, change: Pushing, step: Array) -> Array:
-        """d/ds of the rows' cost at residuals + s change, s = step [N]."""
-        return total(
-            joined(lambda d, e, x: d * x * jnp.minimum(e + step[None] * x, 0.0), self.stiffness(), residuals, change)
-        )
-
-
-def joined(f: Callable, *families: Pushing) -> Pushing:
-    """`f` of the arrays of every family."""
-    return Pushing(*(None if rows[0] is None else f(*rows) for rows in zip(*families, strict=True)))
-
-
-def total(family: Pushing) -> Array:
-    """The sum over all rows, [N]."""
-    return add(*(jnp.sum(x, axis=0) for x in family if x is not None))
 
 
 def constraints(mechanism: Mechanism, state: Motion, q: Rows, v: Rows) -> Constraints:

@@ -7,7 +7,7 @@ from sacbrax.core.types import Array
 from sacbrax.engines.planar.constraints import constraints
 from sacbrax.engines.planar.dynamics import accelerations, joint_forces, motion
 from sacbrax.engines.planar.mechanism import Mechanism
-from sacbrax.engines.planar.rows import Row, Rows, add, mul, sub
+from sacbrax.engines.rows import Row, Rows, add, mul, sub
 from sacbrax.engines.swimmer.dynamics import sincos
 
 

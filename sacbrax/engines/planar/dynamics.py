@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sacbrax.engines.planar.mechanism import Body, Mechanism
-from sacbrax.engines.planar.rows import Row, Rows, add, dot, mul, plus, scale, sub
+from sacbrax.engines.rows import Row, Rows, add, dot, mul, plus, scale, sub
 
 Triple = tuple[Row, ...]
 Inertia = tuple[Row, ...]

@@ -16,7 +16,7 @@ from sacbrax.engines.planar.acceleration import acceleration, motor_forces
 from sacbrax.engines.planar.derived import Derived, derive
 from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
-from sacbrax.engines.planar.rows import Rows
+from sacbrax.engines.rows import Rows
 
 
 class FusedPlanar:

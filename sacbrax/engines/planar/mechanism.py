@@ -5,36 +5,26 @@ about z, (z, y) about x. Everything across the plane is without effect and must 
 """
 
 import dataclasses
-from collections.abc import Sequence
 from typing import Any
 
 import mujoco
 import numpy as np
 
 from sacbrax.engines.engine import refuse
-from sacbrax.engines.solver_parameters import MINVAL, Impedance, spring
+from sacbrax.engines.reading import (
+    Limit,
+    Motor,
+    Soft,
+    check_options,
+    may_touch,
+    name_of,
+    read_limit,
+    read_motor,
+    read_pair,
+)
 
 PLANE = {0: (2, 1), 1: (0, 2), 2: (1, 0)}  # axis of the hinges: u and v
 Point = tuple[float, float]
-
-
-@dataclasses.dataclass(frozen=True)
-class Soft:
-    """A soft constraint's spring: reference acceleration -damping v - stiffness impedance(r) r."""
-
-    stiffness: float
-    damping: float
-    impedance: Impedance
-
-
-@dataclasses.dataclass(frozen=True)
-class Limit:
-    """The range of a joint."""
-
-    low: float
-    high: float
-    soft: Soft
-    invweight: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,16 +96,6 @@ class Pair:
 
 
 @dataclasses.dataclass(frozen=True)
-class Motor:
-    """A motor on a joint: force gear * clip(ctrl)."""
-
-    dof: int
-    gear: float
-    low: float
-    high: float
-
-
-@dataclasses.dataclass(frozen=True)
 class Site:
     """A point that tasks ask for."""
 
@@ -143,7 +123,7 @@ class Mechanism:
 
 def read_mechanism(model: mujoco.MjModel) -> Mechanism:
     """Of a model whose bodies move in one plane. Raises `ValueError` with one line for anything else."""
-    _check_options(model)
+    check_options(model)
     axis, sign = _hinge_axis(model)
     u, v = PLANE[axis]
     data = mujoco.MjData(model)
@@ -173,11 +153,11 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
             i = int(model.jnt_dofadr[j])
             slide = model.jnt_type[j] == mujoco.mjtJoint.mjJNT_SLIDE
             if not slide and model.jnt_type[j] != mujoco.mjtJoint.mjJNT_HINGE:
-                refuse(f"the joint {_name(model, 'joint', j)}, which is neither a slide nor a hinge")
+                refuse(f"the joint {name_of(model, 'joint', j)}, which is neither a slide nor a hinge")
             direction = model.jnt_axis[j]  # in the body's frame
             world = upright @ direction
             if slide and abs(world[axis]) > 1e-9:
-                refuse(f"the slide {_name(model, 'joint', j)} across the plane")
+                refuse(f"the slide {name_of(model, 'joint', j)} across the plane")
             dofs.append(
                 Dof(
                     body=b,
@@ -190,7 +170,7 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
                     damping=float(model.dof_damping[i]),
                     stiffness=float(model.jnt_stiffness[j]),
                     spring=float(model.qpos_spring[model.jnt_qposadr[j]]),
-                    limit=_limit(model, j),
+                    limit=read_limit(model, j),
                 )
             )
             carrier = i
@@ -225,7 +205,7 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
         bodies=tuple(bodies),
         contacts=tuple(sorted(contacts, key=lambda contact: contact.body)),
         pairs=tuple(pairs),
-        motors=tuple(_motor(model, a) for a in range(model.nu)),
+        motors=tuple(read_motor(model, a) for a in range(model.nu)),
         depths=tuple(float(x) for x in data.xpos[:, axis]),
         sites=tuple(sites),
     )
@@ -243,40 +223,6 @@ def _round(point: Point) -> Point:
     return a, b
 
 
-def _name(model: mujoco.MjModel, kind: str, i: int) -> str:
-    found = getattr(model, kind)(i).name
-    return found or f"number {i}"
-
-
-ABSENT = {
-    "neq": "equality constraints",
-    "ntendon": "tendons",
-    "na": "actuators with a state",
-    "nmocap": "mocap bodies",
-    "npair": "explicit contact pairs",
-    "nflex": "flexible bodies",
-    "nplugin": "plugins",
-}
-
-
-def _check_options(model: mujoco.MjModel) -> None:
-    opt = model.opt
-    if int(opt.integrator) not in (0, 1):
-        refuse(f"the integrator {mujoco.mjtIntegrator(opt.integrator).name.removeprefix('mjINT_')}")
-    if opt.disableflags or opt.enableflags or opt.disableactuator:
-        refuse("option flags")
-    if opt.density or opt.viscosity or np.any(opt.wind):
-        refuse("a fluid around a mechanism that is no chain of capsules")
-    if opt.cone != mujoco.mjtCone.mjCONE_PYRAMIDAL and model.ngeom and np.any(model.geom_contype):
-        refuse("elliptic friction cones")
-    for field, what in ABSENT.items():
-        if getattr(model, field, 0):
-            refuse(what)
-    for field in ("dof_frictionloss", "jnt_actgravcomp", "body_gravcomp", "jnt_actfrclimited", "actuator_forcelimited"):
-        if np.any(getattr(model, field, 0)):
-            refuse(f"non-zero {field}")
-
-
 def _hinge_axis(model: mujoco.MjModel) -> tuple[int, list[float]]:
     """The direction across the plane, and of each joint whether it turns about it positively."""
     data = mujoco.MjData(model)
@@ -288,36 +234,8 @@ def _hinge_axis(model: mujoco.MjModel) -> tuple[int, list[float]]:
     axis = int(np.argmax(np.abs(data.xaxis[hinge[0]])))
     for j in hinge:
         if not np.isclose(abs(data.xaxis[j][axis]), 1.0, atol=1e-9):
-            refuse(f"the hinge {_name(model, 'joint', j)}, which does not turn in the plane of the others")
+            refuse(f"the hinge {name_of(model, 'joint', j)}, which does not turn in the plane of the others")
     return axis, [float(np.sign(data.xaxis[j][axis])) for j in range(model.njnt)]
-
-
-def _soft(model: mujoco.MjModel, solref: Sequence[float], solimp: Sequence[float]) -> Soft:
-    stiffness, damping, (start, end, width, midpoint, power) = spring(model.opt.timestep, solref, solimp)
-    return Soft(stiffness, damping, (start, end, max(width, MINVAL), midpoint, power))
-
-
-def _limit(model: mujoco.MjModel, j: int) -> Limit | None:
-    if not model.jnt_limited[j]:
-        return None
-    margin = float(model.jnt_margin[j])
-    low, high = float(model.jnt_range[j][0]) + margin, float(model.jnt_range[j][1]) - margin
-    if low > high:
-        refuse(f"the limits of {_name(model, 'joint', j)}, which can both be exceeded at once")
-    soft = _soft(model, model.jnt_solref[j], model.jnt_solimp[j])
-    return Limit(low, high, soft, float(model.dof_invweight0[model.jnt_dofadr[j]]))
-
-
-def _motor(model: mujoco.MjModel, a: int) -> Motor:
-    if (
-        model.actuator_trntype[a] != mujoco.mjtTrn.mjTRN_JOINT
-        or model.actuator_gaintype[a]
-        or model.actuator_biastype[a]
-    ):
-        refuse("actuators other than motors on joints")
-    low, high = model.actuator_ctrlrange[a] if model.actuator_ctrllimited[a] else (-np.inf, np.inf)
-    gear = float(model.actuator_gear[a, 0] * model.actuator_gainprm[a, 0])
-    return Motor(int(model.jnt_dofadr[model.actuator_trnid[a, 0]]), gear, float(low), float(high))
 
 
 def _contacts(model: mujoco.MjModel, data: mujoco.MjData, axis: int) -> tuple[list[Contact], list[Pair]]:
@@ -326,20 +244,22 @@ def _contacts(model: mujoco.MjModel, data: mujoco.MjData, axis: int) -> tuple[li
     pairs: list[Pair] = []
     for one in range(model.ngeom):
         for two in range(one + 1, model.ngeom):
-            if not _may_touch(model, one, two):
+            if not may_touch(model, one, two):
                 continue
             margin = float(model.geom_margin[one] + model.geom_margin[two])
-            mu, weight, diagonal, soft = _pair(model, one, two)
+            mu, weight, diagonal, soft = read_pair(model, one, two)
             floors = [g for g in (one, two) if model.geom_type[g] == mujoco.mjtGeom.mjGEOM_PLANE]
             if not floors:
                 sides = _segment(model, data, axis, one), _segment(model, data, axis, two)
                 if not np.isclose(data.geom_xpos[one][axis], data.geom_xpos[two][axis], atol=1e-9):
-                    refuse(f"contacts of {_name(model, 'geom', one)} and {_name(model, 'geom', two)} across the plane")
+                    refuse(
+                        f"contacts of {name_of(model, 'geom', one)} and {name_of(model, 'geom', two)} across the plane"
+                    )
                 pairs.append(Pair(*sides, margin, mu, diagonal, soft))
                 continue
             (floor,) = floors
             if model.geom_bodyid[floor] or not np.isclose(data.geom_xmat[floor].reshape(3, 3)[PLANE[axis][1], 2], 1.0):
-                refuse(f"the floor {_name(model, 'geom', floor)}, which is not level")
+                refuse(f"the floor {name_of(model, 'geom', floor)}, which is not level")
             segment = _segment(model, data, axis, two if floor == one else one)
             height = float(data.geom_xpos[floor][PLANE[axis][1]])
             for sign in (1, -1) if any(segment.half) else (0,):
@@ -355,56 +275,12 @@ def _segment(model: mujoco.MjModel, data: mujoco.MjData, axis: int, geom: int) -
     if model.geom_type[geom] == mujoco.mjtGeom.mjGEOM_CAPSULE:
         half = data.geom_xmat[geom].reshape(3, 3)[:, 2] * model.geom_size[geom, 1]
     elif model.geom_type[geom] != mujoco.mjtGeom.mjGEOM_SPHERE:
-        refuse(f"contacts of {_name(model, 'geom', geom)}, which is no capsule or sphere")
+        refuse(f"contacts of {name_of(model, 'geom', geom)}, which is no capsule or sphere")
     if abs(half[axis]) > 1e-9:
-        refuse(f"the capsule {_name(model, 'geom', geom)}, which does not lie in the plane")
+        refuse(f"the capsule {name_of(model, 'geom', geom)}, which does not lie in the plane")
     b = int(model.geom_bodyid[geom])
     matrix = data.xmat[b].reshape(3, 3)
     turned = float(np.arctan2(matrix[u, v], matrix[v, v]))
     centre = data.geom_xpos[geom] - data.xpos[b]
     flat = [_round(_turn((float(x[u]), float(x[v])), -turned)) for x in (centre, half)]
     return Segment(b, flat[0], flat[1], float(model.geom_size[geom, 0]))
-
-
-def _may_touch(model: mujoco.MjModel, one: int, two: int) -> bool:
-    """Whether MuJoCo looks for contacts of this pair."""
-    if not (
-        model.geom_contype[one] & model.geom_conaffinity[two] or model.geom_contype[two] & model.geom_conaffinity[one]
-    ):
-        return False
-    weld = model.body_weldid
-    first, second = (int(weld[model.geom_bodyid[g]]) for g in (one, two))
-    if first == second:
-        return False
-    above = [int(weld[model.body_parentid[b]]) for b in (first, second)]
-    if first and second and (above[0] == second or above[1] == first):  # the world is nobody's parent here
-        return False
-    pair = (min(first, second) << 16) + max(first, second)
-    return pair not in {int(signature) for signature in model.exclude_signature}
-
-
-def _pair(model: mujoco.MjModel, one: int, other: int) -> tuple[float, float, float, Soft]:
-    """Friction, weight of the normal, approximate inverse inertia and spring of a contact of two geoms."""
-    if np.any(model.geom_gap[[one, other]]):
-        refuse("contacts with a gap")
-    priority = model.geom_priority[[one, other]]
-    if priority[0] != priority[1]:
-        chosen = (one, other)[int(priority[1] > priority[0])]
-        condim, mu = int(model.geom_condim[chosen]), float(model.geom_friction[chosen, 0])
-        solref, solimp = model.geom_solref[chosen], model.geom_solimp[chosen]
-    else:
-        condim = int(max(model.geom_condim[[one, other]]))
-        mu = float(max(model.geom_friction[[one, other], 0]))
-        mix = model.geom_solmix[[one, other]]
-        share = mix[0] / mix.sum() if mix.sum() >= MINVAL else 0.5
-        a, b = model.geom_solref[one], model.geom_solref[other]
-        solref = share * a + (1 - share) * b if a[0] > 0 and b[0] > 0 else np.minimum(a, b)
-        solimp = share * model.geom_solimp[one] + (1 - share) * model.geom_solimp[other]
-    soft = _soft(model, solref, solimp)
-    inverse = float(model.body_invweight0[model.geom_bodyid[[one, other]], 0].sum())
-    if condim == 1:
-        return 0.0, 1.0, inverse, soft
-    if condim != 3:
-        refuse(f"contacts of condim {condim}")
-    mu = max(mu, mujoco.mjMINMU)
-    return mu, 2.0, inverse * (1 + mu * mu) * 2 * mu * mu / float(model.opt.impratio), soft

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.core.types import Array
-from sacbrax.engines.planar.mechanism import Soft
+from sacbrax.engines.reading import Soft
 
 
 def stacked(rows: Sequence[Any], like: Array) -> Array:
