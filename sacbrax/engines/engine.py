@@ -51,3 +51,9 @@ MakeEngine = Callable[[mujoco.MjModel, int], Engine]  # of a model and the time 
 def refuse(feature: str) -> None:
     """Raise the ValueError of a model that has what the fused engine does not cover."""
     raise ValueError(f"env.engine=fused does not cover {feature}; use env.engine=mjx")
+
+
+def one_model(fields: Mapping[str, Array]) -> None:
+    """Raise ValueError for fields of a model that this engine compiles in."""
+    if fields:
+        raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")

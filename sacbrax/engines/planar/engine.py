@@ -10,7 +10,7 @@ import numpy as np
 
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
-from sacbrax.engines.engine import refuse
+from sacbrax.engines.engine import one_model, refuse
 from sacbrax.engines.integrators import euler, rk4
 from sacbrax.engines.planar.acceleration import acceleration, motor_forces
 from sacbrax.engines.planar.derived import Derived, derive
@@ -34,13 +34,13 @@ class FusedPlanar:
         self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
     ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        _one_model(fields)
+        one_model(fields)
         qpos, qvel = batched.step(self.steps, qpos, qvel, ctrl)
         return qpos, qvel
 
     def start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> Derived:
         """What is derived of a state without controls. What the caller does not read costs nothing."""
-        _one_model(fields)
+        one_model(fields)
         q, v = list(qpos[:, None]), list(qvel[:, None])
         _, a = acceleration(self.mechanism, q, v, [0.0] * len(self.mechanism.motors), [jnp.zeros_like(x) for x in v], 0)
         return derive(self.mechanism, qpos, qvel, q, v, a)
@@ -55,7 +55,7 @@ class FusedPlanar:
     ) -> Derived:
         """The state after `frame_skip` time steps, and what is derived of the last evaluation of the dynamics, a little
         before, as in MuJoCo."""
-        _one_model(fields)
+        one_model(fields)
         qpos, qvel, last = batched.step(self._recalled, qpos, qvel, ctrl)
         n = qvel.shape[0]
         a, q, v = (list(last[i : i + n, None]) for i in (0, n, 2 * n))
@@ -88,11 +88,6 @@ class _Steps:
         memory = [jnp.zeros_like(x) for x in v] + ([*q, *v] if self.recalls else [])
         out = integrate(accelerate, h, self.frame_skip, q, v, forces, memory, once)
         return tuple(jnp.stack(rows, axis=1) for rows in out[: 2 + self.recalls])
-
-
-def _one_model(fields: Mapping[str, Array]) -> None:
-    if fields:
-        raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")
 
 
 def _compare_with_mujoco(model: mujoco.MjModel, mechanism: Mechanism) -> None:

@@ -121,6 +121,16 @@ class Mechanism:
     sites: tuple[Site, ...]
 
 
+def moves_in_a_plane(model: mujoco.MjModel) -> bool:
+    """Whether all joints are slides and hinges, and all hinges parallel to one of the world's axes."""
+    data = mujoco.MjData(model)
+    data.qpos[:] = model.qpos0
+    mujoco.mj_kinematics(model, data)
+    hinges = np.abs(data.xaxis[model.jnt_type == int(mujoco.mjtJoint.mjJNT_HINGE)])
+    others = model.jnt_type < int(mujoco.mjtJoint.mjJNT_SLIDE)
+    return bool(not np.any(others) and len(hinges) and np.isclose(hinges.min(axis=0).max(), 1.0, atol=1e-9))
+
+
 def read_mechanism(model: mujoco.MjModel) -> Mechanism:
     """Of a model whose bodies move in one plane. Raises `ValueError` with one line for anything else."""
     check_options(model)

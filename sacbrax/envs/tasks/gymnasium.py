@@ -55,7 +55,7 @@ class Walker2d(Hopper):
 class Ant(GymnasiumTask):
     """Ant-v5: the torso's forward speed, 1 for staying up, less efforts and contact forces; ends when it falls."""
 
-    derives = True
+    default_engine, derives = "fused", True
     asset, frame_skip, travels = "ant.xml", 5, 2
     noise, normal_velocities = 0.1, True
 
@@ -78,7 +78,8 @@ class Ant(GymnasiumTask):
         }
 
     def _forces(self, data: Any) -> Array:
-        return jnp.clip(data._impl.cfrc_ext, -1, 1)
+        """On every body [nbody, 6]; MJX has them in a place of its own."""
+        return jnp.clip(getattr(data, "_impl", data).cfrc_ext, -1, 1)
 
 
 class Humanoid(GymnasiumTask):
