@@ -20,6 +20,7 @@ from sacbrax.core.machine import address_space, cpus
 from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
 from sacbrax.policy_file.numpy_policy import PolicyFileError
+from sacbrax.xla import cpu_threads
 
 ADDRESS_SPACE = 2 * 2**30  # of bytes: with 1.4 GiB JAX's import ends the process without a word, 2.4 trained here
 
@@ -127,6 +128,12 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "sacbrax"
 
 
+def _threads(config: Config) -> int | None:
+    from sacbrax.envs.registry import engine_of
+
+    return cpu_threads.threads(config, engine_of(config.env))
+
+
 def prepare_jax(config: Config | None = None) -> None:
     """Import JAX for float32, with the persistent compilation cache unless `run.compilation_cache` is off, and find its
     devices. Raises `ConfigError` where there are none.
@@ -159,7 +166,8 @@ def prepare_jax(config: Config | None = None) -> None:
         if Interrupt.watched:
             watch()  # JAX's service for several processes takes SIGTERM for itself
     try:
-        jax.devices()
+        with cpu_threads.client_with(None if config is None else _threads(config)):
+            jax.devices()
     except (RuntimeError, AssertionError) as error:  # JAX fails an assertion where a platform has no devices
         reason = f": {one_line(error)}" if str(error) else ""
         platforms = os.environ.get("JAX_PLATFORMS", "")

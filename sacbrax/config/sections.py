@@ -391,6 +391,12 @@ class ParallelConfig:
         "seeds: whole agents",
         choices=("batch", "seeds"),
     )
+    threads: int | None = option(
+        None,
+        "threads of a CPU in all: when null, one where all arrays are small, which is fastest there, else one for each "
+        "core. The environment's NPROC wins",
+        low=1,
+    )
     shards: int | None = option(
         None,
         "equal parts of environments, replay and minibatch, of which each device holds the same number; one for each "
