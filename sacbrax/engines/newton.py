@@ -48,8 +48,9 @@ class Problem(Protocol):
         ...
 
 
-def minimize(problem: Problem, start: Joints) -> tuple[Joints, Family]:
-    """Accelerations at the minimum, and the residuals of all rows there, from a guess `start`."""
+def minimize(problem: Problem, start: Joints, found: Family = None) -> tuple[Joints, Family]:
+    """Accelerations at the minimum, and the residuals of all rows there, from a guess `start`. Where `found` is given,
+    it tells by its signs the rows that may push, and the guess is of no account."""
     if not jax.tree.leaves(problem.stiffness()):
         return problem.solved(problem.stiffness())
 
@@ -70,7 +71,7 @@ def minimize(problem: Problem, start: Joints) -> tuple[Joints, Family]:
         _, joints, found = jax.lax.while_loop(lambda now: now[0], search, (k >= FULL, target, there))
         return k + 1, functools.reduce(jnp.logical_or, [x.any() for x in changed]), joints, found
 
-    begin = (jnp.int32(0), True, start, problem.residuals(start))
+    begin = (jnp.int32(0), True, start, problem.residuals(start) if found is None else found)
     _, _, joints, found = jax.lax.while_loop(lambda carry: carry[1] & (carry[0] < LONGEST), step, begin)
     return joints, found
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mujocos_own import load, mujocos, number, solved
 
 from sacbrax.engines.fused import fused
-from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces
+from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces, unknown
 from sacbrax.engines.space.engine import FusedSpace
 from sacbrax.xla.compiler_options import quick
 
@@ -87,8 +87,8 @@ def test_a_step_of_the_ant_from_each_stage() -> None:
 
     def accelerations(qpos: Any, qvel: Any, ctrl: Any) -> Any:
         q, v = layout.positions(qpos), layout.velocities(qvel)
-        guess = [jnp.zeros_like(x) for x in v]
-        found = evaluate(engine.mechanism, q, v, motor_forces(engine.mechanism, ctrl), guess, 0.0)
+        forces, guess = motor_forces(engine.mechanism, ctrl), unknown(engine.mechanism, q[0])
+        found = evaluate(engine.mechanism, q, v, forces, guess, 0.0)
         touches, (at_points, at_joints) = found.rows.touches, found.rows.forces(found.residuals)
         return layout.qvel(found.moving), touches.stiffness > 0, touches.point, at_points, at_joints
 

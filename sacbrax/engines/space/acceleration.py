@@ -2,6 +2,7 @@
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from sacbrax.core.types import Array
@@ -112,8 +113,7 @@ class Layout(NamedTuple):
 class Evaluation(NamedTuple):
     """Of a state."""
 
-    moving: Rows  # what moves the velocities in a time step, in MuJoCo's order within the layout
-    joints: Coordinates  # MuJoCo's qacc, of a floating body in the world's axes
+    moving: Rows  # what moves the velocities in a time step, as they are laid out
     state: State
     rows: Constraints
     residuals: Pushing
@@ -130,9 +130,15 @@ def motor_forces(mechanism: Mechanism, ctrl: Array) -> Rows:
     return [joined([by_dof.get(dof, zero) for dof in group]) for group in dofs]
 
 
+def unknown(mechanism: Mechanism, like: Array) -> Rows:
+    """A guess for `evaluate` that all constraints push."""
+    counts = [len(mechanism.contacts)] * 4 + [sum(node.limit is not None for node in mechanism.nodes)]
+    return [jnp.full((count, like.shape[1]), -1.0, like.dtype) for count in counts if count]
+
+
 def evaluate(mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, timestep: float) -> Evaluation:
-    """Positions and velocities as `Layout` has them, forces at the nodes, and a guess at the accelerations: root and
-    groups, as `Evaluation.joints` has them. With `timestep` > 0 the damping is implicit, as in Euler's steps."""
+    """Positions and velocities as `Layout` has them, forces at the nodes, and a guess at which constraints push: the
+    residuals of an evaluation before. With `timestep` > 0 the damping is implicit, as in Euler's steps."""
     layout = Layout(mechanism)
     quaternion = layout.orientation(q)
     speed = layout.speed(quaternion, v)
@@ -140,9 +146,9 @@ def evaluate(mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, 
     frames = placed(mechanism, rotation(quaternion) if quaternion else UPRIGHT, at, sincos)
     state = motion(mechanism, frames, speed, at, moving, forces)
     rows = constraints(mechanism, state, q[2] if quaternion else 0.0, at, moving)
-    start = 6 if quaternion else 0
-    problem = SpaceProblem(mechanism, state, rows)
-    joints, residuals = minimize(problem, Coordinates(tuple(guess[:start]), list(guess[start:])))
+    still = Coordinates(tuple(jnp.zeros_like(x) for x in speed), [jnp.zeros_like(x) for x in moving])
+    kinds = jax.tree.structure(rows.stiffness())
+    joints, residuals = minimize(SpaceProblem(mechanism, state, rows), still, jax.tree.unflatten(kinds, guess))
     moved = joints
     if timestep and any(node.damping for node in mechanism.nodes):
         force, push = rows.pushes(residuals, state)
@@ -152,4 +158,4 @@ def evaluate(mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, 
         ]
         damped = factored(mechanism, state, state.root_inertia, state.inertia, extra)
         moved, _ = substituted(mechanism, state, damped, force, push)
-    return Evaluation(layout.accelerations(state, moved), joints, state, rows, residuals)
+    return Evaluation(layout.accelerations(state, moved), state, rows, residuals)

@@ -161,19 +161,17 @@ class Totals:
                     free = [None] * size
                     rounds.append(free)
                 free[k] = place
-            self.give(g, _added(rows, rounds))
+            self.give(g, [_added(x, rounds) for x in rows])
 
 
-def _added(rows: Sequence[Row], rounds: list[list[int | None]]) -> list[Row]:
-    """The sum over the rounds of what each picks; rows may be the number 0, and are treated as one array else, which is
-    quicker to compile."""
-    if len(rounds) == 1:
-        return [x if isinstance(x, float) else _picked(x, rounds[0]) for x in rows]
-    arrays = [x for x in rows if not isinstance(x, float)]
-    whole = _namespace(arrays[0]).stack(arrays, axis=1)  # [C, rows, N]
-    total = add(*(_picked(whole, places) for places in rounds))
-    left = iter(range(len(arrays)))
-    return [x if isinstance(x, float) else total[:, next(left)] for x in rows]
+def _added(x: Row, rounds: list[list[int | None]]) -> Row:
+    """The sum over the rounds of what each picks; x may be the number 0."""
+    if isinstance(x, float):
+        return x
+    places, size = [p for picked in rounds for p in picked], len(rounds[0])
+    if len(rounds) > 1 and places == list(range(places[0] or 0, (places[0] or 0) + len(places))):
+        return _picked(x, places).reshape(len(rounds), size, x.shape[1]).sum(axis=0)
+    return add(*(_picked(x, picked) for picked in rounds))
 
 
 def _picked(x: Any, places: list[int | None]) -> Any:
@@ -305,7 +303,14 @@ class Factors(NamedTuple):
     reach: list[Motion]  # momentum of what the node carries, at one unit of its speed
     inverse: list[Row]  # of the inertia that the node feels
     share: list[Motion]  # inverse times reach
-    root: tuple[list[list[Row]], list[Row]] | None  # L, below its diagonal, and 1 / D of the root's L D L'
+    root: "Elimination | None"
+
+
+class Elimination(NamedTuple):
+    """Of the root's equations as L D L': columns of L below its diagonal, [5, N] to [0, N], and 1 / D, [1, N]."""
+
+    columns: list[Any]
+    inverse: list[Any]
 
 
 def factored(
@@ -333,30 +338,29 @@ def factored(
     return Factors(reach, inverse, share, None if root is None else _decomposed(whole.root))
 
 
-def _decomposed(inertia: Any) -> tuple[list[list[Row]], list[Row]]:
-    """L and 1 / D of L D L'."""
-    rest = [[inertia[k] for k in row] for row in ENTRY]
-    lower: list[list[Row]] = [[0.0] * 6 for _ in range(6)]
-    inverse: list[Row] = []
-    for k in range(6):
-        inverse.append(1.0 / rest[k][k])
-        for i in range(k + 1, 6):
-            lower[i][k] = mul(rest[i][k], inverse[k])
-        for i in range(k + 1, 6):
-            for j in range(k + 1, i + 1):
-                rest[i][j] = sub(rest[i][j], mul(lower[i][k], rest[j][k]))
-    return lower, inverse
+def _decomposed(inertia: Any) -> Elimination:
+    """Of L D L', as arrays, which are quicker to compile."""
+    like = next(x for x in inertia if not isinstance(x, float))
+    flat = joined([filled(inertia[k], like, 1) for row in ENTRY for k in row])
+    rest = flat.reshape(6, 6, flat.shape[1])
+    columns, inverse = [], []
+    for _ in range(6):
+        inverse.append(1.0 / rest[0, :1])
+        columns.append(rest[0, 1:] * inverse[-1])
+        rest = rest[1:, 1:] - columns[-1][:, None] * rest[:1, 1:]
+    return Elimination(columns, inverse)
 
 
-def _root_solved(factors: tuple[list[list[Row]], list[Row]], force: Motion) -> Motion:
-    lower, inverse = factors
-    x = list(force)
-    for i in range(6):
-        x[i] = sub(x[i], dot(lower[i][:i], x[:i]))
-    x = [mul(a, b) for a, b in zip(x, inverse, strict=True)]
-    for i in reversed(range(6)):
-        x[i] = sub(x[i], dot([lower[j][i] for j in range(i + 1, 6)], x[i + 1 :]))
-    return tuple(x)
+def _root_solved(factors: Elimination, force: Motion) -> Motion:
+    columns, inverse = factors
+    left, x = joined([filled(row, columns[0], 1) for row in force]), []
+    for column in columns:
+        x.append(left[:1])
+        left = left[1:] - column * x[-1]
+    found: list[Row] = []
+    for column, inverted, row in zip(reversed(columns), reversed(inverse), reversed(x), strict=True):
+        found.insert(0, sub(row * inverted, dot([column[k : k + 1] for k in range(len(found))], found)))
+    return tuple(found)
 
 
 def substituted(

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
 
+import jax
 import jax.numpy as jnp
 import mujoco
 import numpy as np
@@ -12,7 +13,7 @@ from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import one_model, refuse
 from sacbrax.engines.integrators import Rows, euler, rk4
-from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces
+from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces, unknown
 from sacbrax.engines.space.derived import Derived, Trace, derive
 from sacbrax.engines.space.dynamics import UPRIGHT, Totals, factored, motion, placed, rotation, substituted
 from sacbrax.engines.space.mechanism import Mechanism, read_mechanism
@@ -74,18 +75,18 @@ class _Steps:
         mechanism, h, layout = self.mechanism, self.mechanism.timestep, Layout(self.mechanism)
         q, v, forces = layout.positions(qpos), layout.velocities(qvel), motor_forces(mechanism, inputs[0])
         implicit = h if mechanism.integrator == "Euler" else 0.0
-        trace = Trace(mechanism)
+        trace, guess = Trace(mechanism), unknown(mechanism, q[0])
 
         def accelerate(q: Rows, v: Rows, forces: Rows, memory: Rows) -> tuple[Rows, Rows]:
-            found = evaluate(mechanism, q, v, forces, memory[: len(v)], implicit)
-            guess = [*found.joints.root, *found.joints.nodes]
-            return found.moving, [*guess, *trace.rows(q, found)] if self.recalls else guess
+            found = evaluate(mechanism, q, v, forces, memory[: len(guess)], implicit)
+            residuals = jax.tree.leaves(found.residuals)
+            return found.moving, [*residuals, *trace.rows(q, found)] if self.recalls else residuals
 
         integrate = rk4 if mechanism.integrator == "RK4" else euler
-        memory = [jnp.zeros_like(x) for x in v] + (trace.empty(q) if self.recalls else [])
+        memory = [*guess, *(trace.empty(q) if self.recalls else [])]
         q_end, v_end, memory = integrate(accelerate, h, self.frame_skip, q, v, forces, memory, once, layout)
         end = layout.qpos(q_end), layout.qvel(v_end)
-        return (*end, trace.columns(memory[len(v) :])) if self.recalls else end
+        return (*end, trace.columns(memory[len(guess) :])) if self.recalls else end
 
 
 def _compare_with_mujoco(model: mujoco.MjModel, mechanism: Mechanism) -> None:
