@@ -68,9 +68,8 @@ def small(integrator: str, condim: int) -> mujoco.MjModel:
     )
 
 
-@pytest.mark.parametrize(
-    ("integrator", "condim"), [("RK4", 3), pytest.param("Euler", 1, marks=slow), pytest.param("Euler", 3, marks=slow)]
-)
+@slow
+@pytest.mark.parametrize(("integrator", "condim"), [("RK4", 3), ("Euler", 1), ("Euler", 3)])
 def test_an_environment_step_in_float64(integrator: str, condim: int) -> None:
     model = small(integrator, condim)
     state = states(model, 1.0, np.random.default_rng(0))
@@ -133,7 +132,7 @@ def test_the_ant_in_wild_and_resting_states_in_float64(wild: float) -> None:
 
 @slow
 def test_the_ant_in_float32() -> None:
-    """Within 1e-4 of a step's change, but where a contact begins or slips within rounding."""
+    """Within 1e-4 of a step's change."""
     model = load("ant")
     state = tuple(x.astype(np.float32) for x in states(model, 0.3, np.random.default_rng(2)))
     _, expected, _ = mujocos(model, SKIP, *state)
@@ -141,13 +140,11 @@ def test_the_ant_in_float32() -> None:
     change = np.abs(expected - state[1]).max(axis=1)
     for qvel in (eager_step(engine, *state)[1], jax.jit(jax.vmap(engine.step))(*state)[1]):
         error = np.abs(np.asarray(qvel) - expected).max(axis=1) / change
-        assert np.median(error) < 2e-5
-        assert np.quantile(error, 0.9) < 1e-4
-        assert error.max() < 5e-3
+        assert error.max() < 1e-4
 
 
 def test_what_is_derived_of_the_last_evaluation() -> None:
-    """Places and the contacts' forces on bodies, where Gymnasium reads them."""
+    """The state after some time steps; places and the contacts' forces on bodies, where Gymnasium reads them."""
     model = small("RK4", 3)
     qpos, qvel, ctrl = states(model, 0.5, np.random.default_rng(4))
     data, expected = mujoco.MjData(model), []
