@@ -15,6 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.config import Config, ConfigError, LoggingConfig
 from sacbrax.core.errors import RunError
 from sacbrax.core.files import write_atomically
@@ -137,6 +138,7 @@ class _Run:
             sums, self.progress.iteration = self.programs.zero_sums(state), self.config.exploration_iterations
         else:
             state, sums = tree["state"], tree["sums"]
+            self.hyper = self._hyper_of_now()
         del tree  # the state is donated to the next call: nothing else may hold it
         self.interrupt.saves = True
         while not self._interrupted():
@@ -170,8 +172,11 @@ class _Run:
 
     def _advance(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> tuple[TrainState, Any]:
         stop, interval = self._next_evaluation(), self.config.iterations_per_round
+        # What happens between an evaluation and the training after it comes after the checkpoint that may be there, so
+        # a run that goes on from it does the same.
+        if self.progress.iteration == self.progress.evaluated:
+            state, self.hyper = self.population.exchange(state, self.progress.rows), self._hyper_of_now()
         if (every := self.config.iterations_per_reset) is not None:
-            # After the evaluation and the checkpoint that may come here, so a run that goes on from it resets, too.
             learnt = self.progress.iteration - self.config.exploration_iterations
             if learnt and learnt % every == 0:
                 state = compiled["reset"](state, self.hyper)
@@ -192,6 +197,9 @@ class _Run:
         self.reporter.progress(self.progress.iteration * self.config.env.num_envs, memory_in_use)
         self.pace.took(iterations, seconds)
         return state, sums
+
+    def _hyper_of_now(self) -> Hyper:
+        return self.programs.place(self.population.hyper_after(self.progress.rows), NUMBERS)
 
     def _next_evaluation(self) -> int:
         """The iteration of the next evaluation; the first is right after exploration."""

@@ -21,8 +21,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """Arguments of the door."""
     parser = Parser(
         prog="python -m sacbrax.sweep",
-        description="Train over a grid, a random or a tuned search of settings, or run the scaling study. A sweep that "
-        "is started again goes on: finished trials are not rerun.",
+        description="Train over a grid, a random or a tuned search of settings or a population, or run the scaling "
+        "study. A sweep that is started again goes on: finished trials are not rerun.",
         epilog="example: python -m sacbrax.sweep configs/sweeps/swimmer_rates.yaml trials=8 train.num_seeds=2",
     )
     parser.add_argument("sweep", help="YAML file, see configs/sweeps/ and configs/scaling.yaml")

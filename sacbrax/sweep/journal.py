@@ -23,17 +23,21 @@ class Journal:
         self.directory = sweep.directory
         self.rows: list[Row] = []
         self._file, self._base = self.directory / "trials.jsonl", self.directory / "base.yaml"
+        self._population = self.directory / "population.json"
         base = sweep.trial({})
         refuse_foreign(self.directory, "dir", [self._base.name], self._file.exists)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             if self._file.exists():
                 self._compare(base)
+                self._compare_population(sweep)
                 self.rows = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
                 if [row["trial"] for row in self.rows] != list(range(len(self.rows))):
                     raise ValueError
             else:
                 write_atomically(self._base, base.to_yaml())
+                if sweep.config.search == "pbt":
+                    write_atomically(self._population, json.dumps(_decisive(sweep), indent=2) + "\n")
         except ConfigError:
             raise
         except OSError as error:
@@ -71,6 +75,17 @@ class Journal:
     def _write(self) -> None:
         write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
 
+    def _compare_population(self, sweep: Sweep) -> None:
+        """What decides the exchanges of a population must stay, or they would be others after a checkpoint."""
+        before = json.loads(self._population.read_text(encoding="utf-8")) if self._population.exists() else {}
+        now = _decisive(sweep) if sweep.config.search == "pbt" else {}
+        for key in {**before, **now}:
+            if before.get(key) != now.get(key):
+                raise ConfigError(
+                    f"{key}: {now.get(key)!r}, but the sweep in {self.directory} has {before.get(key)!r}; choose "
+                    "another dir"
+                )
+
     def _compare(self, base: config_lib.Config) -> None:
         """The configuration of the trials that are there must be this one."""
         before, now = flat(config_lib.load(self._base)), flat(base)
@@ -79,3 +94,9 @@ class Journal:
                 raise ConfigError(
                     f"{key}: {value!r}, but the sweep in {self.directory} has {before[key]!r}; choose another dir"
                 )
+
+
+def _decisive(sweep: Sweep) -> dict[str, Any]:
+    config = sweep.config
+    own = {key: getattr(config, key) for key in ("search", "seed", "metric", "direction", "vary")}
+    return json.loads(json.dumps(own | {f"pbt.{key}": value for key, value in vars(config.pbt).items()}))

@@ -6,7 +6,7 @@ Reads the rows of the journal and no run.
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from rich.table import Table
 
 from sacbrax.core.files import write_atomically
 from sacbrax.sweep.journal import Journal, Row
-from sacbrax.sweep.spec import Range, Sweep
+from sacbrax.sweep.space import Range
+from sacbrax.sweep.spec import Sweep
 from sacbrax.view.figures import load_matplotlib, save
 
 SHOWN = 20  # rows of the table on the terminal; the file has all
@@ -29,7 +30,7 @@ def write_csv(sweep: Sweep, journal: Journal) -> Path:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["rank", "trial", "status", *sweep.space, *names, "by_seed", *rest])
     for rank, row in enumerate(journal.ranked(sweep.config.direction), start=1):
-        own = [row["parameters"][key] for key in sweep.space]
+        own = [_settings(row)[key] for key in sweep.space]
         by_seed = " ".join(map(str, row.get("by_seed", [])))
         writer.writerow([rank, row["trial"], row["status"], *own, *map(row.get, names), by_seed, *map(row.get, rest)])
     path = journal.directory / "results.csv"
@@ -49,7 +50,7 @@ def print_table(sweep: Sweep, journal: Journal, console: Console) -> None:
     if several:
         table.add_column("IQM of seeds, 95 % interval", justify="right", no_wrap=True)
     for rank, row in enumerate(rows[:SHOWN], start=1):
-        own = [short(row["parameters"][key]) for key in sweep.space]
+        own = [short(_settings(row)[key]) for key in sweep.space]
         score = short(row["score"]) if row.get("score") is not None else row["status"]
         cells = [str(rank), str(row["trial"]), *own, score]
         if several:
@@ -58,6 +59,12 @@ def print_table(sweep: Sweep, journal: Journal, console: Console) -> None:
     console.print(table)
     if len(rows) > SHOWN:
         console.print(f"and {len(rows) - SHOWN} more in results.csv")
+
+
+def _settings(row: Row) -> Mapping[str, Any]:
+    """What a trial was trained with, at the end if that changed."""
+    found: Mapping[str, Any] = row["settings"] if "settings" in row else row["parameters"]
+    return found
 
 
 def short(value: Any) -> str:
@@ -94,7 +101,7 @@ def draw(sweep: Sweep, journal: Journal) -> Path:
 
 
 def _panel(axis: Any, key: str, values: Range | Sequence[Any], rows: list[Row], labelled: bool) -> None:
-    found = [row["parameters"][key] for row in rows]
+    found = [_settings(row)[key] for row in rows]
     scores = [row["score"] for row in rows]
     if isinstance(values, Range):
         x = found

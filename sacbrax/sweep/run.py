@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.core.files import lock
 from sacbrax.core.signals import Interrupt
 from sacbrax.sweep.execute import Local, Program, Ray
@@ -26,7 +26,7 @@ def run(sweep: Sweep, quiet: bool = False) -> Journal:
     journal = Journal(sweep)
     with Interrupt(), lock(sweep.directory, "dir"):  # a signal between two runs ends the sweep in order
         console.print(f"sweep directory {sweep.directory}", soft_wrap=True, markup=False)
-        executor = Ray(sweep.config) if sweep.config.executor == "ray" else Local(sweep.config)
+        executor = Ray(sweep) if sweep.config.executor == "ray" else Local(sweep)
         while rows := next_trials(sweep, journal):
             programs = list(_programs(sweep, rows))
             console.print(f"{len(rows)} trials to run, in {len(programs)} programs")
@@ -45,8 +45,17 @@ def _programs(sweep: Sweep, rows: Sequence[Row]) -> Iterator[Program]:
     for row in rows:
         config = sweep.trial(row["parameters"])
         groups[signature(config)].append((row, config))
+    population = sweep.config.search == "pbt"
+    if population and len(groups) > 1:
+        raise ConfigError(
+            "vary: members of a population share one program, but some values add a term that others do not have; "
+            "leave out 0 and null"
+        )
     for group in groups.values():
-        size = _trials_per_program(sweep, group[0][1]) if _side_by_side(sweep) else 1
+        if population:
+            size = sweep.config.trials_per_program or len(group)
+        else:
+            size = _trials_per_program(sweep, group[0][1]) if _side_by_side(sweep) else 1
         for start in range(0, len(group), size):
             part = group[start : start + size]
             numbers = [row["trial"] for row, _ in part]

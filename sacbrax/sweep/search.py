@@ -8,7 +8,8 @@ from typing import Any
 
 from sacbrax.config import ConfigError
 from sacbrax.sweep.journal import Journal, Row
-from sacbrax.sweep.spec import Range, Sweep
+from sacbrax.sweep.space import Range
+from sacbrax.sweep.spec import Sweep
 
 
 def next_trials(sweep: Sweep, journal: Journal) -> list[Row]:

@@ -23,10 +23,12 @@ from typing import Any
 import numpy as np
 
 from sacbrax import config as config_lib
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config, ConfigError, traced
 from sacbrax.config.option import apply_override, build, option, parse_yaml
+from sacbrax.sweep import space as space_lib
+from sacbrax.sweep.pbt import PbtConfig
+from sacbrax.sweep.space import Range, Space
 
-RANGES = ("uniform", "log_uniform")
 RESERVED = ("run.dir",)  # the sweep's to set
 
 
@@ -37,13 +39,14 @@ class SweepConfig:
     base: str | None = option(None, "configuration file of every trial, seen from the sweep file's directory")
     fixed: dict[str, Any] = option({}, "values of configuration keys that all trials have instead of base's")
     vary: dict[str, Any] = option({}, "configuration key: list of choices, {uniform: [a, b]} or {log_uniform: [a, b]}")
-    search: str = option("grid", "how trials are drawn from vary", choices=("grid", "random", "optuna"))
-    trials: int = option(16, "random, optuna: number of trials", low=1)
-    seed: int = option(0, "random, optuna: seed of the draws", low=0, high=2**32 - 1)
+    search: str = option("grid", "how trials are drawn from vary", choices=("grid", "random", "optuna", "pbt"))
+    trials: int = option(16, "all but grid: number of trials; pbt: members of the population", low=1)
+    seed: int = option(0, "all but grid: seed of the draws", low=0, high=2**32 - 1)
     batch: int = option(8, "optuna: trials asked for at a time; their results come back together", low=1)
     metric: str = option("eval/return_mean", "key of metrics.jsonl that ranks trials, the mean over their seeds")
     score: str = option("final", "which of its values: the last or the best evaluation", choices=("final", "best"))
     direction: str = option("maximize", "what is better", choices=("maximize", "minimize"))
+    pbt: PbtConfig = dataclasses.field(default_factory=PbtConfig)
     vmap: str = option(
         "auto",
         "trials that differ in traced numbers only run side by side in one program. auto: on accelerators; a CPU's "
@@ -64,21 +67,6 @@ class SweepConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class Range:
-    """Numbers from low to high, evenly or evenly in the logarithm."""
-
-    low: float
-    high: float
-    log: bool
-
-    def draw(self, generator: np.random.Generator) -> float:
-        """One number."""
-        if not self.log:
-            return float(generator.uniform(self.low, self.high))
-        return float(np.exp(generator.uniform(math.log(self.low), math.log(self.high))))
-
-
-@dataclasses.dataclass(frozen=True)
 class Sweep:
     """A sweep file, checked, with the text of its base configuration."""
 
@@ -87,7 +75,7 @@ class Sweep:
     base_text: str
     base_where: str
     overrides: tuple[str, ...]  # of the base configuration, from `fixed` and the command line
-    space: Mapping[str, Range | Sequence[Any]]
+    space: Space
 
     @property
     def directory(self) -> Path:
@@ -100,7 +88,7 @@ class Sweep:
         return config_lib.parse(self.base_text, self.base_where, [*self.overrides, *own])
 
     def parameters(self) -> list[dict[str, Any]]:
-        """Of every trial of a grid or a random search, in order. Trial i of a random search depends on the seed and i
+        """Of every trial of all searches but Optuna's, in order. Trial i of a random search depends on the seed and i
         alone, so that more trials leave the first ones as they are."""
         if self.config.search == "grid":
             names, choices = list(self.space), list(self.space.values())
@@ -108,11 +96,7 @@ class Sweep:
         return [self._random(i) for i in range(self.config.trials)]
 
     def _random(self, index: int) -> dict[str, Any]:
-        generator = np.random.default_rng([self.config.seed, index])
-        return {
-            key: values.draw(generator) if isinstance(values, Range) else values[int(generator.integers(len(values)))]
-            for key, values in self.space.items()
-        }
+        return space_lib.draw(self.space, np.random.default_rng([self.config.seed, index]))
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -133,7 +117,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     if config.base is None:
         raise ConfigError(f"{path}: base: the configuration file of the trials is missing")
     base = path.parent / config.base
-    space = {key: _values(key, value, config.search) for key, value in config.vary.items()}
+    space = space_lib.read(config.vary, grid=config.search == "grid")
     if not space:
         raise ConfigError("vary: nothing varies; expected configuration keys with their values")
     fixed = [f"{key}={json.dumps(value)}" for key, value in config.fixed.items()]
@@ -162,37 +146,6 @@ def _text(path: Path) -> str:
         raise ConfigError(f"{path}: not a text file in UTF-8") from None
 
 
-def _values(key: str, value: Any, search: str) -> Range | Sequence[Any]:
-    name = f"vary.{key}"
-    if isinstance(value, Mapping) and list(value) == ["choice"]:
-        value = value["choice"]
-    if isinstance(value, list):
-        if not value:
-            raise ConfigError(f"{name}: expected at least one choice")
-        return tuple(_number(choice) for choice in value)
-    if not isinstance(value, Mapping) or len(value) != 1 or next(iter(value)) not in RANGES:
-        raise ConfigError(f"{name}: expected a list of choices, {{uniform: [a, b]}} or {{log_uniform: [a, b]}}")
-    kind, ends = next(iter(value.items()))
-    if search == "grid":
-        raise ConfigError(f"{name}: a grid has lists of choices; use search: random for {kind}")
-    try:
-        low, high = (float(end) for end in ends)
-    except (TypeError, ValueError):
-        raise ConfigError(f"{name}.{kind}: expected two numbers [a, b]") from None
-    if not (math.isfinite(low) and math.isfinite(high) and low < high) or (kind == "log_uniform" and low <= 0):
-        positive = "positive and " if kind == "log_uniform" else ""
-        raise ConfigError(f"{name}.{kind}: expected two numbers, {positive}the first below the second, got {ends}")
-    return Range(low, high, kind == "log_uniform")
-
-
-def _number(choice: Any) -> Any:
-    """PyYAML reads 3e-4 as a text."""
-    try:
-        return float(choice) if isinstance(choice, str) else choice
-    except ValueError:
-        return choice
-
-
 def _choices(values: Range | Sequence[Any]) -> Sequence[Any]:
     assert not isinstance(values, Range)
     return values
@@ -201,7 +154,9 @@ def _choices(values: Range | Sequence[Any]) -> Sequence[Any]:
 def _check(sweep: Sweep) -> None:
     """Every value that can be drawn is one the configuration takes: each choice; of each range both ends and, for a key
     may be of whole numbers, one between them."""
-    sweep.trial({})
+    base = sweep.trial({})
+    if sweep.config.search == "pbt":
+        _check_population(sweep, traced(base))
     if sweep.config.search == "grid":
         for parameters in sweep.parameters():
             sweep.trial(parameters)
@@ -215,3 +170,21 @@ def _check(sweep: Sweep) -> None:
                 sweep.trial(first | {key: values.low + (values.high - values.low) / math.pi})
             except ConfigError as error:
                 raise ConfigError(f"vary.{key}: a range has all numbers between its ends, but {error}") from None
+
+
+def _check_population(sweep: Sweep, free: Iterable[str]) -> None:
+    """Members of a population share a program, in which the keys `free` may differ, and some are replaced."""
+    config = sweep.config
+    for key in sweep.space:
+        if key not in free:
+            raise ConfigError(
+                f"vary.{key}: with search: pbt only numbers that one program can vary; choose from {', '.join(free)}"
+            )
+    if config.vmap == "false":
+        raise ConfigError("vmap: must be auto or true with search: pbt, whose members share a program")
+    size = config.trials_per_program or config.trials
+    if config.trials % size:
+        raise ConfigError(f"trials_per_program: populations of {size} do not make up the {config.trials} trials")
+    if int(config.pbt.quantile * size) < 1:
+        least = math.ceil(1 / config.pbt.quantile)
+        raise ConfigError(f"trials: in a population of {size} pbt.quantile replaces none; at least {least} are needed")

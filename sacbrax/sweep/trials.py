@@ -11,8 +11,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.registry import hyper_structure, make_hyper
 from sacbrax.config import Config, flat, traced
+from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import Programs
 
@@ -26,18 +28,24 @@ def signature(config: Config) -> str:
     return repr((static, str(hyper_structure(config)), switches))
 
 
+def stacked(configs: Sequence[Config], action_size: int) -> Hyper:
+    """The traced numbers of configurations of one `signature`, each as often as it has seeds, [T * S]."""
+    numbers, seeds = [make_hyper(each, action_size) for each in configs], configs[0].train.num_seeds
+    return jax.tree.map(lambda *values: jnp.repeat(jnp.stack(values), seeds), *numbers)
+
+
 class Trials(Population):
     """Configurations of one `signature`, times their seeds: agent t * S + s is seed s of trial t.
 
     One agent that cannot go on is no reason to stop the others.
+    spread: over the devices that `parallel` says, whole agents on each.
     """
 
-    def __init__(self, configs: Sequence[Config], like: Population | None = None):
+    def __init__(self, configs: Sequence[Config], like: Population | None = None, spread: bool = False):
         first, seeds = configs[0], configs[0].train.num_seeds
         config = dataclasses.replace(first, train=dataclasses.replace(first.train, num_seeds=len(configs) * seeds))
-        super().__init__(config, like, own_numbers=True)
-        numbers = [make_hyper(each, self.trainer.action_size) for each in configs]
-        self.hyper = jax.tree.map(lambda *values: jnp.repeat(jnp.stack(values), seeds), *numbers)
+        super().__init__(config, like, plan=Plan.of(config) if spread else None, own_numbers=True)
+        self.hyper = stacked(configs, self.trainer.action_size)
         keys = [Programs(self.trainer, seeds).keys(each.train.seed) for each in configs]
         self.train_keys, self.eval_keys = (
             jnp.concatenate([jnp.atleast_1d(pair[i]) for pair in keys]) for i in range(2)

@@ -4,16 +4,18 @@ What a run needs of them: their programs, hyperparameters, keys and seeds. A swe
 (`sweep.trials`). Knows no files and no algorithm.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
+from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.registry import make_hyper
 from sacbrax.config import Config, ConfigError
 from sacbrax.parallel.shards import Shards
 from sacbrax.training.plan import Plan
 from sacbrax.training.programs import Programs
-from sacbrax.training.trainer import Trainer
+from sacbrax.training.trainer import Trainer, TrainState
 
 
 class Population:
@@ -47,3 +49,11 @@ class Population:
     def bad_updates(self, counts: np.ndarray) -> int:
         """What the counts of the agents, [S] or [], say about the run: one seed that cannot go on ends it."""
         return int(np.max(counts))
+
+    def hyper_after(self, rows: Sequence[Mapping[str, Any]]) -> Hyper:
+        """The hyperparameters to train with after the evaluations `rows`."""
+        return self.hyper
+
+    def exchange(self, state: TrainState, rows: Sequence[Mapping[str, Any]]) -> TrainState:
+        """What the agents have of each other after the evaluations `rows`, the last of which is of now: nothing."""
+        return state

@@ -143,7 +143,8 @@ class Programs:
         """Where each kind of value lies on the mesh."""
         everywhere, spread = PartitionSpec(), PartitionSpec(DEVICE)
         if self.plan.over_seeds:
-            return {STATE: spread, AGENT: spread, NUMBERS: everywhere, COMMON: everywhere}
+            numbers = spread if self.own_numbers else everywhere
+            return {STATE: spread, AGENT: spread, NUMBERS: numbers, COMMON: everywhere}
         mine = PartitionSpec(None, DEVICE) if self.num_seeds > 1 else spread
         return {STATE: _by_shard(mine, everywhere), AGENT: everywhere, NUMBERS: everywhere, COMMON: everywhere}
 
