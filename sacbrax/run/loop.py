@@ -209,7 +209,8 @@ class _Run:
 
     def _finished(self) -> bool:
         evaluated, iteration = self.progress.evaluated, self.progress.iteration
-        return evaluated == iteration and iteration * self.config.env.num_envs >= self.config.train.total_env_steps
+        over = iteration * self.config.env.num_envs >= self.config.train.total_env_steps
+        return evaluated == iteration and (over or self.population.finished(self.progress.rows))
 
     def _save(self, state: TrainState, sums: Any) -> None:
         if not self.config.checkpoint.full:

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.agents.hyperparameters import Hyper
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config
 from sacbrax.core.types import Array
 from sacbrax.sweep import pbt
 from sacbrax.sweep.pbt import Exchange, PbtConfig
@@ -69,19 +69,16 @@ class Members(Trials):
     def scores(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
         """Of every evaluation and member, [E, P]: `metric`, the mean over seeds; NaN before the first update.
 
-        Raises `ConfigError` if the run has none.
+        Raises `NoMetricError`.
         """
         table, members = np.full((len(rows), len(self._settings)), np.nan), len(self._settings)
-        try:
-            found = outcomes(rows[1:], [], members, self._seeds, self._sweep.config.metric)
-        except KeyError as error:
-            raise ConfigError(f"metric: the runs have no {error.args[0]!r}") from None
+        found = outcomes(rows[1:], [], members, self._seeds, self._sweep.config.metric)
         for member, values in enumerate(found):
             table[1:, member] = np.asarray(values, np.float64).reshape(-1, self._seeds).mean(axis=1)
         return table
 
     def exchanges(self, rows: Sequence[Mapping[str, Any]]) -> list[Exchange]:
-        """All that these evaluations led to. Raises `ConfigError` if they have no `metric`."""
+        """All that these evaluations led to. Raises `NoMetricError`."""
         return pbt.history(self.sign * self.scores(rows), self._settings, self.space, self._pbt, self._seed)
 
     def settings(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[pbt.Settings]:

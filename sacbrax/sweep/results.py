@@ -52,6 +52,7 @@ def print_table(sweep: Sweep, journal: Journal, console: Console) -> None:
     for rank, row in enumerate(rows[:SHOWN], start=1):
         own = [short(_settings(row)[key]) for key in sweep.space]
         score = short(row["score"]) if row.get("score") is not None else row["status"]
+        score += " (pruned)" if row["status"] == "pruned" else ""
         cells = [str(rank), str(row["trial"]), *own, score]
         if several:
             cells.append(f"{row['iqm']:.1f} [{row['iqm_low']:.1f}, {row['iqm_high']:.1f}]" if "iqm" in row else "")

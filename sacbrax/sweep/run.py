@@ -3,17 +3,22 @@
 Knows trials by their configurations; `execute` trains them, `results` shows what came out.
 """
 
+import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from rich.console import Console
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.core.files import lock
+from sacbrax.core.files import lock, write_atomically
 from sacbrax.core.signals import Interrupt
-from sacbrax.sweep.execute import Local, Program, Ray
+from sacbrax.sweep.execute import Local, Ray
 from sacbrax.sweep.journal import Journal, Row
+from sacbrax.sweep.program import Program
 from sacbrax.sweep.search import next_trials
+from sacbrax.sweep.space import Range
 from sacbrax.sweep.spec import Sweep
 
 
@@ -30,7 +35,8 @@ def run(sweep: Sweep, quiet: bool = False) -> Journal:
         while rows := next_trials(sweep, journal):
             programs = list(_programs(sweep, rows))
             console.print(f"{len(rows)} trials to run, in {len(programs)} programs")
-            for finished in executor.run(programs):
+            # Each is judged among those that ended before it begins.
+            for finished in executor.run(replace(program, others=_others(program, journal)) for program in programs):
                 journal.finish(finished)
                 left = len(journal.planned())
                 console.print(f"{_news(finished, sweep)}; {left} left", soft_wrap=True, markup=False)
@@ -45,22 +51,57 @@ def _programs(sweep: Sweep, rows: Sequence[Row]) -> Iterator[Program]:
     for row in rows:
         config = sweep.trial(row["parameters"])
         groups[signature(config)].append((row, config))
-    population = sweep.config.search == "pbt"
-    if population and len(groups) > 1:
-        raise ConfigError(
-            "vary: members of a population share one program, but some values add a term that others do not have; "
-            "leave out 0 and null"
-        )
+    population, pruner = sweep.config.search == "pbt", sweep.config.pruner != "none"
+    if population:
+        _check_one_program(sweep)
     for group in groups.values():
+        slots = _slots(sweep, group[0][1], len(group)) if pruner and len(group) > 1 else None
         if population:
             size = sweep.config.trials_per_program or len(group)
+        elif slots is not None:
+            size = len(group)
         else:
             size = _trials_per_program(sweep, group[0][1]) if _side_by_side(sweep) else 1
         for start in range(0, len(group), size):
             part = group[start : start + size]
             numbers = [row["trial"] for row, _ in part]
             name = f"trial_{numbers[0]:04d}" + (f"_to_{numbers[-1]:04d}" if len(part) > 1 else "")
-            yield Program([row for row, _ in part], [config for _, config in part], sweep.directory / "runs" / name)
+            directory = sweep.directory / "runs" / name
+            yield Program([row for row, _ in part], [config for _, config in part], directory, slots)
+
+
+def _check_one_program(sweep: Sweep) -> None:
+    """A number that switches a term on where it is not zero or null would do nothing in a program without the term."""
+    from sacbrax.sweep.trials import signature
+
+    own = sweep.parameters()[0]
+    for key, values in sweep.space.items():
+        ends = (values.low, values.high) if isinstance(values, Range) else values
+        if len({signature(sweep.trial(own | {key: value})) for value in ends}) > 1:
+            raise ConfigError(
+                f"vary.{key}: members of a population share one program, but some of these values add a term that "
+                "others do not have; leave out 0 and null"
+            )
+
+
+def _slots(sweep: Sweep, config: Config, trials: int) -> int:
+    """Side by side with a pruner: as the option says, or as many as come through the first judgement."""
+    wanted = sweep.config.trials_per_program or max(2, -(-trials // sweep.config.asha.factor))
+    # Where trials begin there are two states for a moment.
+    return max(2, min(wanted, trials, _fitting(config) // 2))
+
+
+def _others(program: Program, journal: Journal) -> list[list[float]]:
+    """Curves that the trials of a program are judged among; kept in a file, for one that goes on must see the same."""
+    if program.slots is None:
+        return []
+    file = program.directory.with_suffix(".others.json")
+    if file.exists():
+        return [[math.nan if x is None else x for x in curve] for curve in json.loads(file.read_text(encoding="utf-8"))]
+    curves = [row["curve"] for row in journal.rows if "curve" in row]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(file, json.dumps(curves) + "\n")
+    return [[math.nan if x is None else x for x in curve] for curve in curves]
 
 
 def _side_by_side(sweep: Sweep) -> bool:
@@ -72,14 +113,19 @@ def _side_by_side(sweep: Sweep) -> bool:
 
 
 def _trials_per_program(sweep: Sweep, config: Config) -> int:
-    """As many as the option says and nine tenths of the device's memory hold."""
+    """As many as the option says and the device holds."""
+    fitting = _fitting(config)
+    return min(fitting, sweep.config.trials_per_program or fitting)
+
+
+def _fitting(config: Config) -> int:
+    """Trials that nine tenths of the device's memory hold."""
     from sacbrax.training.memory import check_memory, device_bytes
     from sacbrax.training.trainer import Trainer
 
     trainer, seeds = Trainer(config), config.train.num_seeds
     needed = sum(check_memory(trainer, seeds).values())
-    fitting = max(1, int(0.9 * device_bytes() / needed))
-    return min(fitting, sweep.config.trials_per_program or fitting)
+    return max(1, int(0.9 * device_bytes() / needed))
 
 
 def _news(rows: Sequence[Row], sweep: Sweep) -> str:

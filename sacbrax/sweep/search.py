@@ -43,14 +43,23 @@ def _ask(sweep: Sweep, journal: Journal, count: int) -> list[dict[str, Any]]:
     direction: Any = sweep.config.direction
     study = optuna.create_study(sampler=sampler, direction=direction)
     for row in journal.rows:
-        state = optuna.trial.TrialState.COMPLETE if row.get("score") is not None else optuna.trial.TrialState.FAIL
+        kinds = optuna.trial.TrialState
+        state = kinds.FAIL if row.get("score") is None else kinds.COMPLETE
+        seen: dict[int, float] = {}
+        if row["status"] == "pruned":
+            state, seen = kinds.PRUNED, {i: x for i, x in enumerate(row["curve"], start=1) if x is not None}
         params = {
             key: row["parameters"][key] if isinstance(values, Range) else values.index(row["parameters"][key])
             for key, values in sweep.space.items()
         }
-        study.add_trial(
-            optuna.trial.create_trial(state=state, value=row.get("score"), params=params, distributions=distributions)
+        trial = optuna.trial.create_trial(
+            state=state,
+            value=row.get("score"),
+            params=params,
+            distributions=distributions,
+            intermediate_values=seen,
         )
+        study.add_trial(trial)
     asked = [study.ask(distributions).params for _ in range(count)]
     return [
         {key: params[key] if isinstance(v, Range) else v[params[key]] for key, v in sweep.space.items()}

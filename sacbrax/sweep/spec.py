@@ -26,6 +26,7 @@ from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError, traced
 from sacbrax.config.option import apply_override, build, option, parse_yaml
 from sacbrax.sweep import space as space_lib
+from sacbrax.sweep.halving import HalvingConfig
 from sacbrax.sweep.pbt import PbtConfig
 from sacbrax.sweep.space import Range, Space
 
@@ -47,6 +48,12 @@ class SweepConfig:
     score: str = option("final", "which of its values: the last or the best evaluation", choices=("final", "best"))
     direction: str = option("maximize", "what is better", choices=("maximize", "minimize"))
     pbt: PbtConfig = dataclasses.field(default_factory=PbtConfig)
+    pruner: str = option(
+        "none",
+        "asha: trials that are not among the best end early and others take their slots (all searches but pbt)",
+        choices=("none", "asha"),
+    )
+    asha: HalvingConfig = dataclasses.field(default_factory=HalvingConfig)
     vmap: str = option(
         "auto",
         "trials that differ in traced numbers only run side by side in one program. auto: on accelerators; a CPU's "
@@ -157,6 +164,8 @@ def _check(sweep: Sweep) -> None:
     base = sweep.trial({})
     if sweep.config.search == "pbt":
         _check_population(sweep, traced(base))
+    if sweep.config.pruner != "none":
+        _check_pruner(sweep, base)
     if sweep.config.search == "grid":
         for parameters in sweep.parameters():
             sweep.trial(parameters)
@@ -188,3 +197,23 @@ def _check_population(sweep: Sweep, free: Iterable[str]) -> None:
     if int(config.pbt.quantile * size) < 1:
         least = math.ceil(1 / config.pbt.quantile)
         raise ConfigError(f"trials: in a population of {size} pbt.quantile replaces none; at least {least} are needed")
+
+
+def _check_pruner(sweep: Sweep, base: Config) -> None:
+    """A trial begins in a slot of a running program as the first ones did, and later than they."""
+    config = sweep.config
+    if config.search == "pbt":
+        raise ConfigError("pruner: must be none with search: pbt, whose members all go on")
+    if config.vmap == "false":
+        raise ConfigError("vmap: must be auto or true with a pruner, whose trials share programs")
+    if config.trials_per_program == 1:
+        raise ConfigError("trials_per_program: must be at least 2 with a pruner")
+    if "train.seed" in sweep.space:
+        raise ConfigError("vary.train.seed: all trials have the same seeds with a pruner; use train.num_seeds")
+    if base.init.from_ is not None or base.replay.prior is not None or base.train.reset_interval is not None:
+        raise ConfigError("pruner: must be none with init.from, replay.prior and train.reset_interval")
+    if config.asha.first >= base.num_epochs:
+        raise ConfigError(
+            f"asha.first: must be below the {base.num_epochs} evaluations of a trial, got {config.asha.first}; lower "
+            "eval.every_env_steps for more"
+        )

@@ -13,10 +13,14 @@ import numpy as np
 
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.agents.registry import hyper_structure, make_hyper
-from sacbrax.config import Config, flat, traced
+from sacbrax.config import Config, ConfigError, flat, traced
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
 from sacbrax.training.programs import Programs
+
+
+class NoMetricError(ConfigError):
+    """The sweep's mistake, unlike what ends one trial."""
 
 
 def signature(config: Config) -> str:
@@ -62,11 +66,14 @@ def outcomes(
 ) -> list[Any]:
     """For each trial its metric over the run, [evaluations][S], or None where one of its agents could not go on.
 
-    Raises KeyError when the run has no such metric.
+    Raises `NoMetricError`.
     """
     agents = trials * seeds
     names = [metric] if agents == 1 else [f"seed_{i}/{metric}" for i in range(agents)]
-    table = [[row[name] for name in names] for row in rows]
+    try:
+        table = [[row[name] for name in names] for row in rows]
+    except KeyError:
+        raise NoMetricError(f"metric: the runs have no {metric!r}") from None
     return [
         None
         if any(t * seeds <= agent < (t + 1) * seeds for agent in stuck)

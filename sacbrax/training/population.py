@@ -57,3 +57,7 @@ class Population:
     def exchange(self, state: TrainState, rows: Sequence[Mapping[str, Any]]) -> TrainState:
         """What the agents have of each other after the evaluations `rows`, the last of which is of now: nothing."""
         return state
+
+    def finished(self, rows: Sequence[Mapping[str, Any]]) -> bool:
+        """Whether the run is over after the evaluations `rows`, though its steps are not."""
+        return False

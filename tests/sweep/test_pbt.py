@@ -87,6 +87,15 @@ def test_a_history_is_its_seed_and_scores_alone() -> None:
     assert any(source != i for each in found for i, source in enumerate(each.sources))
 
 
+def test_a_copy_has_settings_near_its_source() -> None:
+    begin = [{"rate": 1e-3}, {"rate": 1e-2}, {"rate": 1e-4}, {"rate": 1e-4}]
+    config, space = PbtConfig(resample=0.0, perturb=0.1), {"rate": SPACE["rate"]}
+    found = pbt.exchange(1, np.asarray([1.0, 2.0, 0.0, 1.5]), begin, space, config, (0, 0))
+    assert found.sources == (0, 1, 1, 3)
+    assert round(found.settings[2]["rate"], 9) in (0.009, 0.011)
+    assert [found.settings[i] for i in (0, 1, 3)] == [begin[i] for i in (0, 1, 3)]
+
+
 def test_ancestors_are_found_backwards() -> None:
     exchanges = [pbt.Exchange(1, (0, 0, 2), ()), pbt.Exchange(2, (1, 1, 2), ()), pbt.Exchange(3, (0, 1, 0), ())]
     assert pbt.ancestry(exchanges, 2) == [0, 1, 0, 2]

@@ -21,7 +21,7 @@ from tiny_config import make_tiny
 import sacbrax
 from sacbrax.run import loop
 from sacbrax.sweep import __main__ as door
-from sacbrax.sweep.trials import Trials, outcomes, signature
+from sacbrax.sweep.trials import NoMetricError, Trials, outcomes, signature
 from sacbrax.training.population import Population
 
 BANDIT = {"env.name": "probes:Bandit", "algorithm.n_step": 1}
@@ -87,7 +87,7 @@ def test_outcomes_are_split_by_trial() -> None:
     assert outcomes(rows, [], 2, 2, "x") == [[[0, 1], [10, 11]], [[2, 3], [12, 13]]]
     assert outcomes(rows, [3], 2, 2, "x")[1] is None
     assert outcomes([{"x": 5.0}], [], 1, 1, "x") == [[[5.0]]]
-    with pytest.raises(KeyError):
+    with pytest.raises(NoMetricError, match="metric: the runs have no 'y'"):
         outcomes(rows, [], 2, 2, "y")
 
 

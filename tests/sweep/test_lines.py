@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from sacbrax.config import Config
-from sacbrax.sweep import execute
+from sacbrax.sweep import lines
+from sacbrax.sweep.program import Program
 from sacbrax.sweep.spec import SweepConfig
 
 Tiny = Callable[..., Config]
@@ -19,14 +20,14 @@ RETURNS = [[1.0, 3.0, 10.0, 20.0], [6.0, 8.0, 0.0, 2.0], [4.0, 6.0, 5.0, 5.0]]
 def finished(tiny: Tiny, stuck: list[int], **sweep: Any) -> list[dict[str, Any]]:
     config = tiny("train.num_seeds=2")
     rows = [{"trial": trial, "status": "planned", "parameters": {}} for trial in (0, 1)]
-    program = execute.Program(rows, [config, config], Path("somewhere"))
+    program = Program(rows, [config, config], Path("somewhere"))
     metrics = [
         {"env_steps": 16 * (i + 1), "gradient_steps": 8 * i}
         | {f"seed_{k}/eval/return_mean": x for k, x in enumerate(row)}
         for i, row in enumerate(RETURNS)
     ]
     result = SimpleNamespace(metrics=metrics, summary={"stuck_seeds": stuck})
-    return execute._finished(SweepConfig(**sweep), program, result, 12.5)
+    return lines.finished(SweepConfig(**sweep), program, result, 12.5)
 
 
 @pytest.mark.parametrize(
@@ -38,15 +39,15 @@ def finished(tiny: Tiny, stuck: list[int], **sweep: Any) -> list[dict[str, Any]]
     ],
 )
 def test_scores_of_trials(tiny: Tiny, score: str, direction: str, scores: list[float], bests: list[float]) -> None:
-    lines = finished(tiny, [], score=score, direction=direction)
-    assert [line["score"] for line in lines] == scores
-    assert [line["best"] for line in lines] == bests
-    assert [line["final"] for line in lines] == [5.0, 5.0]
-    assert [line["by_seed"] for line in lines] == [[4.0, 6.0], [5.0, 5.0]]
-    assert [line["seed_index"] for line in lines] == [0, 2]
-    assert [line["iqm"] for line in lines] == [5.0, 5.0]
-    assert lines[0]["iqm_low"] < 5 < lines[0]["iqm_high"]
-    assert all(line["env_steps"] == 48 and line["gradient_steps"] == 16 and line["seconds"] == 12.5 for line in lines)
+    found = finished(tiny, [], score=score, direction=direction)
+    assert [line["score"] for line in found] == scores
+    assert [line["best"] for line in found] == bests
+    assert [line["final"] for line in found] == [5.0, 5.0]
+    assert [line["by_seed"] for line in found] == [[4.0, 6.0], [5.0, 5.0]]
+    assert [line["seed_index"] for line in found] == [0, 2]
+    assert [line["iqm"] for line in found] == [5.0, 5.0]
+    assert found[0]["iqm_low"] < 5 < found[0]["iqm_high"]
+    assert all(line["env_steps"] == 48 and line["gradient_steps"] == 16 and line["seconds"] == 12.5 for line in found)
 
 
 def test_a_trial_with_an_agent_that_diverged_has_no_score(tiny: Tiny) -> None:

@@ -1,0 +1,126 @@
+"""Successive halving: who is judged when and among whom, by hand; trials that begin late; resumption bit for bit."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from resumable import assert_same_run, newest
+from test_sweep_spec import write
+
+from sacbrax.run.directory import in_directory
+from sacbrax.run.loop import run
+from sacbrax.sweep import __main__ as door
+from sacbrax.sweep import spec
+from sacbrax.sweep.halving import HalvingConfig, Stay, is_rung, pruned, stays
+from sacbrax.sweep.slots import Slots
+
+pytestmark = pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is an extra")
+BANDIT = {"env.name": "probes:Bandit", "algorithm.n_step": 1}
+RATES = {"algorithm.learning_rate": [1e-3, 1e-6, 1e-2, 3e-2, 1e-5]}
+LONGER = BANDIT | {"train.total_env_steps": 176}  # four evaluations after the first update
+
+
+def test_rungs() -> None:
+    assert [n for n in range(1, 60) if is_rung(n, HalvingConfig(first=2, factor=3))] == [2, 6, 18, 54]
+
+
+def test_the_best_of_those_that_came_as_far_go_on() -> None:
+    generator = np.random.default_rng(0)
+    for count in range(1, 12):
+        for factor in (2, 3):
+            rivals = generator.normal(size=count - 1).tolist()
+            value = float(generator.normal())
+            threshold = sorted([*rivals, value], reverse=True)[max(count // factor, 1) - 1]
+            assert pruned(value, rivals, factor) == (value < threshold)
+    assert pruned(float("nan"), [1.0], 2)
+
+
+def test_slots_are_taken_again() -> None:
+    """Two slots and four trials of four evaluations, judged at 1 and 2; a slot's number is its score."""
+    scores = np.asarray([[9, 9], [1, 2], [3, 4], [0, 1], [5, 0], [5, 0], [5, 0], [5, 0.0]])
+    config = HalvingConfig(first=1, factor=2)
+    found = stays(scores, 4, 4, config)
+    assert found == [
+        Stay(0, 0, 0, 1, pruned=True),  # 1 of (1, 2)
+        Stay(1, 1, 0, 4),  # 2 of those, then 4 with nobody as far
+        Stay(2, 0, 1, 3, pruned=True),  # 3 of (1, 2, 3), then 0 of (4, 0)
+        Stay(3, 0, 3, 7),  # 5 of (1, 2, 3, 5), then 5 of (4, 0, 5)
+    ]
+    for rows in range(1, 8):  # what was is not changed by what comes
+        before = stays(scores[:rows], 4, 4, config)
+        assert [(s.trial, s.slot, s.begin) for s in before] == [
+            (s.trial, s.slot, s.begin) for s in found if s.begin < rows
+        ]
+    assert stays(scores[:2], 4, 4, config, others=[[3.0, 0.0]])[1].pruned, "earlier trials are rivals, too"
+
+
+@pytest.mark.parametrize(
+    ("keys", "line"),
+    [
+        ({"search": "pbt", "trials": 4}, "pruner: must be none with search: pbt"),
+        ({"vmap": False}, "vmap: must be auto or true with a pruner"),
+        ({"trials_per_program": 1}, "trials_per_program: must be at least 2 with a pruner"),
+        ({"vary": {"train.seed": [1, 2]}}, "vary.train.seed: all trials have the same seeds with a pruner"),
+        ({"fixed": {"train.reset_interval": 10}}, "pruner: must be none with init.from"),
+        ({"asha": {"first": 4}}, "asha.first: must be below the 4 evaluations of a trial, got 4"),
+        ({"pruner": "median"}, "pruner: unknown value 'median'; choose from none, asha"),
+    ],
+)
+def test_a_mistake_names_the_key(tmp_path: Path, keys: Any, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    keys = {"vary": RATES, "pruner": "asha", **keys, "fixed": LONGER | keys.get("fixed", {})}
+    assert door.main([str(write(tmp_path, **keys)), "--quiet"]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_trial_that_begins_late_is_the_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Five trials in two slots of one program against the five side by side: what each has of a curve is the same but
+    for rounding, as for seeds."""
+    full, halved = tmp_path / "full", tmp_path / "halved"
+    full.mkdir()
+    halved.mkdir()
+    assert door.main([str(write(full, fixed=LONGER, vary=RATES, vmap=True)), "--quiet"]) == 0
+    keys = {"pruner": "asha", "asha": {"first": 1, "factor": 2}, "trials_per_program": 2}
+    path = str(write(halved, fixed=LONGER, vary=RATES, **keys))
+    assert door.main([path, "--quiet"]) == 0
+    assert "(pruned)" in capsys.readouterr().out
+    rows = [json.loads(line) for line in (halved / "sweep" / "trials.jsonl").read_text().splitlines()]
+    assert {row["status"] for row in rows} == {"done", "pruned"}
+    assert len({row["run"] for row in rows}) == 1, "one program"
+    assert max(row["begin"] for row in rows) > 0
+    first = json.loads((full / "sweep" / "trials.jsonl").read_text().splitlines()[0])
+    metrics = [json.loads(line) for line in (Path(first["run"]) / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        own = [line[f"seed_{row['trial']}/eval/return_mean"] for line in metrics[1:]]
+        assert row["curve"] == pytest.approx(own[: len(row["curve"])], rel=1e-3, abs=1e-4)
+        assert len(row["curve"]) == 4 or row["status"] == "pruned"
+        assert row["env_steps"] == 16 + 40 * len(row["curve"])
+
+
+@pytest.mark.slow
+def test_slots_go_on_bit_for_bit(tmp_path: Path) -> None:
+    fixed = LONGER | {"checkpoint.every_env_steps": 8, "checkpoint.keep": 50}
+    sweep = spec.read(write(tmp_path, fixed=fixed, vary=RATES, pruner="asha", asha={"first": 1, "factor": 2}))
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+
+    def slots(directory: Path, like: Any = None) -> Slots:
+        configs = [in_directory(sweep.trial(own), directory) for own in sweep.parameters()]
+        return Slots(configs, 2, sweep.config, like=like)
+
+    one = slots(whole)
+    result = run(one.config, quiet=True, population=one)
+    late = [stay for stay in one.stays(result.metrics) if stay.begin > 0]
+    assert late
+    assert one.finished(result.metrics)
+    shutil.copytree(whole, parts)
+    while int(newest(parts).name.split("-")[0]) > 16 + 40 * late[0].begin + 20:
+        shutil.rmtree(newest(parts))
+    again = slots(parts, one)
+    run(again.config, quiet=True, population=again)
+    assert_same_run(whole, parts)
