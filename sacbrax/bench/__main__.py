@@ -25,6 +25,7 @@ BENCHMARKS = {
     "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
     "tasks": "env steps per second of whole tasks with their resets, beside Brax's own wrappers",
     "gpu-plan": "kernels, graphs, registers and memory of a GPU's program, without a GPU",
+    "cost": "how long a vector step will take on a machine, predicted and not measured",
     "parity": "differences of the *_v5 tasks from Gymnasium's own, step by step",
 }
 USAGE = (

@@ -68,6 +68,18 @@ def update_bytes(config: Config, observation: int, action: int) -> int:
     return _mean(config, agent, total)
 
 
+def gradient_bytes(config: Config, observation: int, action: int) -> int:
+    """Bytes of the gradients of all parameters, which devices that share an agent add up."""
+    _, state = _agent(config, observation, action)
+    return FLOAT * sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def network_bytes(config: Config, observation: int, action: int) -> int:
+    """Bytes of everything that an agent learns: parameters, targets, moments and counts."""
+    _, state = _agent(config, observation, action)
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state))
+
+
 def _mean(config: Config, agent: Agent, work: Callable[[Sequence[Pass]], int]) -> int:
     """Of an update, of which only every `algorithm.policy_delay`-th has the policy's part."""
     delay = config.algorithm.policy_delay

@@ -33,6 +33,7 @@ POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the
 class Scale:
     """One size of the study."""
 
+    base: str | None = option(None, "configuration file of this size instead of the study's")
     fixed: dict[str, Any] = option({}, "values of configuration keys that all points have instead of base's")
     per_env: dict[str, Any] = option({}, "configuration keys that are this number times env.num_envs")
     axes: dict[str, Any] = option({}, "configuration key: values it takes while all others stay")
@@ -106,7 +107,7 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
     if config.scale not in config.scales:
         raise ConfigError(f"scale: unknown value {config.scale!r}; choose from {', '.join(config.scales)}")
     scale: Scale = build(Scale, config.scales[config.scale], f"scales.{config.scale}")
-    base = path.parent / config.base
+    base = path.parent / (scale.base or config.base)
     points = [Point("roofline", (), (), None)]
     points += _points(base, scale, "rates", scale.axes)
     if scale.mark is not None:
