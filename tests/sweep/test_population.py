@@ -1,9 +1,14 @@
 """Populations that train: what a copy takes over, resumption bit for bit, a rate found that none began with."""
 
+import contextlib
+import importlib.util
 import json
+import os
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +164,57 @@ def test_two_devices_train_the_population_of_one(tmp_path: Path) -> None:
     for a, b in zip(one[1:], two[1:], strict=True):
         assert a["sources"] == b["sources"]
         assert a["scores"] == pytest.approx(b["scores"], rel=1e-4, abs=1e-5)
+
+
+def workers(mark: str) -> list[int]:
+    """Processes of Ray that run a program, of the cluster that was started with `mark` in its environment."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if b"ray::_in_a_worker" in (place / "cmdline").read_bytes():
+                found += [int(place.name)] if mark.encode() in (place / "environ").read_bytes() else []
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="ray is an extra")
+def test_a_lost_worker_costs_the_time_since_its_checkpoint(tmp_path: Path) -> None:
+    """Two populations in two processes of a Ray cluster, one of which is killed once it has saved: it is started again,
+    goes on from its checkpoint, and ends as if nothing had happened."""
+    local, remote = tmp_path / "local", tmp_path / "remote"
+    local.mkdir()
+    remote.mkdir()
+    fixed = BANDIT | {"train.total_env_steps": 40_016, "eval.every_env_steps": 4_000}
+    fixed |= {"checkpoint.every_env_steps": 2_000, "checkpoint.keep": 50}
+    keys = {"search": "pbt", "trials": 4, "trials_per_program": 2, "vary": RATES, "pbt": {"quantile": 0.5}}
+    keys |= {"fixed": fixed, "keep_checkpoints": True}
+    assert door.main([str(write(local, **keys)), "--quiet"]) == 0
+    command = [sys.executable, "-m", "sacbrax.sweep", str(write(remote, **keys)), "--quiet"]
+    command += ["executor=ray", "cpus_per_program=1"]
+    process = subprocess.Popen(command, env=environment() | {"SACBRAX_TEST": str(tmp_path)})
+    deadline = time.monotonic() + 500
+    first = remote / "sweep" / "runs" / "trial_0000_to_0001" / "checkpoints"
+    while len(list(first.glob("0*"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    saved, killed = newest(first.parent), 0
+    for worker in workers(str(tmp_path)):
+        with contextlib.suppress(OSError):
+            if any(str(first.parent) in os.readlink(file) for file in Path(f"/proc/{worker}/fd").iterdir()):
+                os.kill(worker, signal.SIGKILL)
+                killed = worker
+    assert killed
+    assert process.wait(timeout=500) == 0
+    assert saved.exists(), "nothing was begun anew"
+    one, other = (
+        [json.loads(line) for line in (folder / "sweep" / "trials.jsonl").read_text().splitlines()]
+        for folder in (local, remote)
+    )
+    for a, b in zip(one, other, strict=True):
+        assert a["status"] == b["status"] == "done"
+        assert a["settings"] == b["settings"]
+        assert a["by_seed"] == pytest.approx(b["by_seed"], rel=1e-5)
 
 
 @pytest.mark.parametrize(
