@@ -155,7 +155,7 @@ def test_model_fields_make_another_model(engine: Any) -> None:
 
 
 RANDOMIZED = (
-    ("inverted_pendulum_v5", "mjx", 3, ("opt.gravity", "dof_damping", "actuator_gear")),
+    pytest.param("inverted_pendulum_v5", "mjx", 3, ("opt.gravity", "dof_damping", "actuator_gear"), marks=slow),
     pytest.param("hopper_v5", "mjx", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands
     pytest.param("swimmer", "mjx", 3, ("opt.density", "opt.viscosity", "actuator_gear"), marks=slow),
 )

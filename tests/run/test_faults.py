@@ -100,9 +100,8 @@ def test_twenty_kills(tmp_path: Path) -> None:
     assert fell["writing"] >= 5
 
 
-@pytest.mark.parametrize(
-    "number", [signal.SIGTERM, *(pytest.param(n, marks=pytest.mark.slow) for n in NUMBERS if n != signal.SIGTERM)]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("number", NUMBERS)
 def test_signal_saves_and_exits(tmp_path: Path, number: signal.Signals) -> None:
     """Amid an epoch; what follows is the run that was not interrupted."""
     whole, cut = tmp_path / "whole", tmp_path / "cut"
