@@ -20,7 +20,8 @@ from sacbrax.sweep.trials import outcomes
 def with_lineage(members: Members, finished: list[Row], program: Program, result: Any) -> list[Row]:
     """The same lines with what each member trained with at the end; who copied whom goes to the run's directory."""
     begin, rows = [row["parameters"] for row in program.rows], result.metrics
-    exchanges, scores, last = members.exchanges(rows), members.scores(rows), members.settings(rows)
+    # What the last evaluation would lead to comes before further training, of which there is none.
+    exchanges, last, scores = members.exchanges(rows[:-1]), members.settings(rows[:-1]), members.scores(rows)
     steps = [row["env_steps"] for row in rows]
     lineage.write(program.directory, begin, exchanges, scores, steps)
     best = int(np.argmax(np.nan_to_num(members.sign * scores[-1], nan=-np.inf)))
