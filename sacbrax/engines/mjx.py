@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import mujoco
 
 from sacbrax.core.types import Array
-from sacbrax.engines.mjx_contacts import mujocos_frames
+from sacbrax.engines import mjx_contacts
 from sacbrax.engines.upstream import mjx
 
 
@@ -31,6 +31,7 @@ class Mjx:
         solver_iterations: int | None = None,
         ls_iterations: int | None = None,
     ) -> None:
+        mjx_contacts.check(model)
         self.frame_skip = frame_skip
         self._model = mjx.put_model(model)
         caps = {"iterations": solver_iterations, "ls_iterations": ls_iterations}
@@ -104,5 +105,5 @@ def refuse_caps(**caps: int | None) -> None:
 @contextlib.contextmanager
 def _as_mujoco() -> Iterator[None]:
     """MJX relies on rank promotion, whatever the caller's own code is held to; its contacts are made MuJoCo's."""
-    with jax.numpy_rank_promotion("allow"), mujocos_frames():
+    with jax.numpy_rank_promotion("allow"), mjx_contacts.mujocos_frames():
         yield

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sacbrax.bench import gpu_plan, gpu_program, hlo
+from sacbrax.bench import gpu_plan, gpu_program, gpu_tables, hlo
 from sacbrax.bench.__main__ import main
 
 PROGRAM = """HloModule jit_advance
@@ -135,6 +135,15 @@ def plan(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, Any]:
     return json.loads(out)
 
 
+def planned(configuration: str, program: str) -> Any:
+    """What docs/benchmarks.md says beside what was measured."""
+    return json.loads(gpu_tables.PLANNED.read_text(encoding="utf-8"))["programs"][configuration][program]
+
+
+def told(row: dict[str, Any]) -> dict[str, int]:
+    return {name: row[name] for name in ("kernels", "graphs", "host_loops")}
+
+
 @pytest.mark.slow
 def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = plan(capsys, "swimmer", "--further", "--keep", str(tmp_path))
@@ -149,6 +158,8 @@ def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys:
     parts = programs["advance"]["kernels_by_part"]
     assert {"physics", "acting", "replay", "losses", "Adam", "draws"} <= set(parts)
     assert result["kernels_per_further_update"] <= 77
+    assert round(result["kernels_per_further_update"]) == planned("swimmer", "further")
+    assert told(programs["advance"]) == planned("swimmer", "advance")
 
 
 @pytest.mark.slow
@@ -156,3 +167,11 @@ def test_as_one_graph_no_loop_meets_the_host(capsys: pytest.CaptureFixture[str])
     programs = plan(capsys, "swimmer", "run.gpu_graph=true")["programs"]
     for name, row in programs.items():
         assert (row["graphs"], row["host_loops"], row["outside_graphs"]) == (1, 0, 0), name
+    assert told(programs["advance"]) == planned("swimmer_graph", "advance")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["swimmer_gpu"])
+def test_the_configurations_for_a_gpu_are_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    row = plan(capsys, name, "--programs", "advance")["programs"]["advance"]
+    assert told(row) == planned(name, "advance")

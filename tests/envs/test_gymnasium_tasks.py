@@ -1,5 +1,6 @@
 """The *_v5 tasks beside Gymnasium's own: one step from random states in float64, and starts of the same spread."""
 
+from types import SimpleNamespace
 from typing import Any
 
 import gymnasium
@@ -10,7 +11,8 @@ import numpy as np
 import pytest
 
 from sacbrax.bench.parity import compare, engines
-from sacbrax.engines.mjx_contacts import mujocos_frames
+from sacbrax.core.errors import ConfigError
+from sacbrax.engines import mjx_contacts
 from sacbrax.engines.upstream import mjx
 from sacbrax.envs import ENVS, make_env
 from sacbrax.envs.tasks.gymnasium_base import load_model
@@ -80,14 +82,27 @@ def test_what_mujoco_thinks_of_their_models_is_not_heard(capfd: pytest.CaptureFi
     assert capfd.readouterr() == ("", "")
 
 
+CAPSULE_ON_PLANE = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 .25"><freejoint/>
+<geom type="capsule" size=".1 .2" euler="20 10 70"/></body></worldbody></mujoco>"""
+
+
+def test_an_mjx_without_a_table_of_contacts_is_refused_for_these_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = mjx_contacts._table(SimpleNamespace(_src=SimpleNamespace()))
+    assert table is None
+    monkeypatch.setattr(mjx_contacts, "TABLE", table)
+    with pytest.raises(ConfigError, match=r"^env\.engine: mjx: contacts of capsules with a plane .*mujoco-mjx 3\.17"):
+        mjx_contacts.check(mujoco.MjModel.from_xml_string(CAPSULE_ON_PLANE))
+    mjx_contacts.check(load_model("swimmer.xml"))  # touches nothing
+    with mjx_contacts.mujocos_frames():
+        pass
+
+
 def test_contact_frames_are_mujocos() -> None:
     """A capsule on a plane, nearly upright: MJX's own frame would follow the world's y axis."""
-    xml = """<mujoco><worldbody><geom type="plane" size="1 1 1"/><body pos="0 0 .25"><freejoint/>
-    <geom type="capsule" size=".1 .2" euler="20 10 70"/></body></worldbody></mujoco>"""
-    model: Any = mujoco.MjModel.from_xml_string(xml)
+    model: Any = mujoco.MjModel.from_xml_string(CAPSULE_ON_PLANE)
     data = mujoco.MjData(model)
     mujoco.mj_forward(model, data)
-    with mujocos_frames():
+    with mjx_contacts.mujocos_frames():
         ours = jax.jit(lambda d: mjx.collision(put, mjx.kinematics(put, d)))
         put = mjx.put_model(model)
         contact = ours(mjx.make_data(model))._impl.contact

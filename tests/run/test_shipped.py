@@ -50,7 +50,8 @@ def repeated(path: Path) -> bool:
     """Whether the program is another configuration's with other sizes, or has a policy that test_policies has."""
     # Of the engine of the pendulums, which compiles in half their time.
     walkers = ("halfcheetah", "hopper", "walker2d", "halfcheetah_v5", "hopper_v5", "walker2d_v5", "ant_v5")
-    return path.stem in ("swimmer_best", *walkers) or path.parent.name == "paper"
+    swimmers = ("swimmer_best", "swimmer_gpu", "swimmer_gpu_seeds")
+    return path.stem in (*swimmers, *walkers) or path.parent.name == "paper"
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)

@@ -1,6 +1,10 @@
 """The notebook: stored without outputs, calls the package alone, and runs from top to bottom, also a second time."""
 
+import importlib.util
 import json
+import subprocess
+import sys
+import types
 from pathlib import Path
 
 import nbformat
@@ -23,6 +27,52 @@ def test_it_is_stored_without_outputs() -> None:
     for cell in stored.cells:
         if cell.cell_type == "code":
             assert (cell.outputs, cell.execution_count) == ([], None)
+
+
+class Colab(types.ModuleType):
+    """What the notebook takes from `google.colab`: a browser that uploads one file."""
+
+    def __init__(self, wheel: str):
+        super().__init__("google.colab")
+        self.files, self.wheel, self.asked = self, wheel, 0
+
+    def upload(self) -> dict[str, bytes]:
+        self.asked += 1
+        Path(self.wheel).write_bytes(b"a wheel")
+        return {self.wheel: b"a wheel"}
+
+
+def test_its_cell_installs_what_is_uploaded_once_and_says_when_to_restart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A session in which nothing of ours is, and JAX and its plugin are, of which pip replaces NumPy alone."""
+    cells = [cell.source for cell in nbformat.read(PATH, as_version=4).cells if cell.cell_type == "code"]
+    (install,) = (source for source in cells if '"pip"' in source)
+    versions = {"numpy": "1", "jax": "2", "jax-cuda13-plugin": "2"}
+    colab, commands = Colab("sacbrax-1-py3-none-any.whl"), []
+
+    def pip(command: list[str], check: bool) -> None:
+        commands.append(command)
+        versions["numpy"] = "1.1"
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SACBRAX_RUN_DIR", str(tmp_path / "kept" / "run"))
+    monkeypatch.delenv("SACBRAX_SOURCE", raising=False)
+    monkeypatch.setitem(sys.modules, "google", types.ModuleType("google"))
+    monkeypatch.setitem(sys.modules, "google.colab", colab)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(subprocess, "run", pip)
+    for _ in range(2):  # a new session after a disconnect: the wheel is in the mounted folder
+        versions["numpy"] = "1"
+        names: dict[str, object] = {}
+        exec(cells[0], names)
+        monkeypatch.setattr(names["metadata"], "version", lambda package: versions[package])
+        monkeypatch.setattr(names["metadata"], "PackageNotFoundError", KeyError)
+        exec(install, names)
+    assert colab.asked == 1
+    where = (tmp_path / "kept" / colab.wheel).as_uri()
+    assert [command[-1] for command in commands] == [f"sacbrax[cuda13,plot] @ {where}"] * 2
+    assert capsys.readouterr().out.count("Restart session") == 2
 
 
 def test_a_failure_is_in_the_commands_own_words(tmp_path: Path) -> None:
