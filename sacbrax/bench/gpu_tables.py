@@ -97,7 +97,7 @@ LINES = (
     Line("step_graph", "the same as one graph", "", _step, ("swimmer_graph", "advance")),
     Line("swimmer_gpu", "`swimmer_gpu` to 345.6", "5 s after compilation", _mark, ("swimmer_gpu", "advance")),
     Line("swimmer_gpu_graph", "the same as one graph", "", _mark),
-    Line("swimmer_gpu_seeds", "64 seeds of it", "4 times one", _mark),
+    Line("swimmer_gpu_seeds", "64 seeds of it", "4 times one", _mark, ("swimmer_gpu_seeds", "advance")),
     Line("swimmer", "`swimmer` to 345.6", "", _mark, ("swimmer", "advance")),
     Line("physics_fused", "env steps/s of swimmers, fused", "1,000,000,000", _physics),
     Line("physics_planar", "env steps/s of half-cheetahs, fused", "", _physics),

@@ -171,7 +171,7 @@ def test_as_one_graph_no_loop_meets_the_host(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["swimmer_gpu"])
+@pytest.mark.parametrize("name", ["swimmer_gpu", "swimmer_gpu_seeds"])
 def test_the_configurations_for_a_gpu_are_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     row = plan(capsys, name, "--programs", "advance")["programs"]["advance"]
     assert told(row) == planned(name, "advance")
