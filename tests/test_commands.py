@@ -213,6 +213,8 @@ def test_command_runs(command: str, run: Path, tmp_path: Path, monkeypatch: pyte
         pytest.skip("docs/extend.md's own file: test_docs writes it and trains with it")
     if any("scaling.yaml" in word for word in words):
         pytest.skip("minutes of measurement; test_scaling runs a small study")
+    if module.__name__ == "sacbrax.bench.__main__" and words[0].startswith("gpu"):
+        pytest.skip("many minutes on a CPU; test_gpu and test_gpu_plan run it")
     if "parallel.processes" in command:
         pytest.skip("waits for other machines; test_hosts starts two processes")
     if module.__name__ == "sacbrax.watch":
