@@ -1,4 +1,4 @@
-"""Compare runs: `python -m sacbrax.compare RUN... [--mark R] [--out FILE.(txt|csv|html)]`."""
+"""Compare runs: `python -m sacbrax.compare RUN... [--mark R] [--at-seconds S] [--out FILE.(txt|csv|html)]`."""
 
 if __name__ == "__main__":  # signals are heard while the rest is imported
     from sacbrax.core.command import begin
@@ -9,7 +9,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax.cli import Parser, guarded, leave
+from sacbrax.cli import COUNT, Parser, duration, guarded, leave
 from sacbrax.view import comparison, curves
 from sacbrax.view.figures import load_matplotlib, save, svg
 
@@ -28,6 +28,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("runs", nargs="+", metavar="RUN", help="run directories")
     parser.add_argument("--mark", type=float, metavar="R", help="also the time and the steps to a return of R")
+    parser.add_argument("--at-steps", type=COUNT, metavar="N", help="also the return after N environment steps")
+    parser.add_argument("--at-seconds", type=duration, metavar="S", help="also the return after S seconds")
     parser.add_argument("--format", choices=FORMATS, help="by default what --out ends in, else text")
     parser.add_argument("--out", type=Path, help="file to write, .txt, .csv or .html; without, standard output")
     args = parser.parse_args(argv)
@@ -40,13 +42,14 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 def content(args: argparse.Namespace) -> str:
     """What is asked for."""
     groups = comparison.groups(args.runs)
-    entries = comparison.compare(groups, args.mark)
+    asked = comparison.Asked(args.mark, args.at_steps, args.at_seconds)
+    entries = comparison.compare(groups, asked)
     if args.format == "csv":
         return comparison.csv(entries)
     if args.format == "text":
-        return comparison.text(entries, args.mark)
+        return comparison.text(entries, asked)
     plt, found = load_matplotlib(), [curves.curve_of(group).thinned(POINTS) for group in groups]
-    return comparison.page(entries, args.mark, svg(plt, curves.draw(plt, found)))
+    return comparison.page(entries, asked, svg(plt, curves.draw(plt, found)))
 
 
 @guarded

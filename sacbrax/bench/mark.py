@@ -60,7 +60,7 @@ def _train(words: list[str], programs: Path) -> None:
 def measured(run: Path, mark: float) -> dict[str, Any]:
     """What a finished run took. `seconds_to_mark` and `env_steps_to_mark` are medians over its seeds, None where half
     of them or more did not come there."""
-    (entry,) = comparison.compare(comparison.groups([str(run)]), mark)
+    (entry,) = comparison.compare(comparison.groups([str(run)]), comparison.Asked(mark=mark))
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     reached: Any = entry.mark
     return {

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from sacbrax.core import interquartile
 from sacbrax.core.errors import ConfigError
 from sacbrax.view import curves
 from sacbrax.view.metrics import RETURN, STEPS, read_columns
@@ -47,6 +48,22 @@ class Mark:
 
 
 @dataclasses.dataclass(frozen=True)
+class Asked:
+    """What else is to be told of every configuration."""
+
+    mark: float | None = None  # a return: when it was reached
+    steps: int | None = None  # environment steps: the return that was there by then
+    seconds: float | None = None  # wall time, likewise
+
+    def note(self) -> str:
+        """What its columns are."""
+        parts = [] if self.mark is None else [f"To a return of {self.mark:g}: medians over all seeds."]
+        if self.steps is not None or self.seconds is not None:
+            parts.append("At: interquartile mean of the seeds' newest evaluations by then, and its 95 % interval.")
+        return " ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
 class Entry:
     """One configuration."""
 
@@ -59,6 +76,8 @@ class Entry:
     final: Estimate
     best: Estimate  # of each seed's own best evaluation
     mark: Mark | None
+    at_steps: Estimate | None
+    at_seconds: Estimate | None
     settings: dict[str, Any]
 
 
@@ -71,23 +90,24 @@ def groups(runs: Sequence[str]) -> list[curves.Group]:
     ]
 
 
-def compare(groups: Sequence[curves.Group], mark: float | None = None) -> list[Entry]:
+def compare(groups: Sequence[curves.Group], asked: Asked = Asked()) -> list[Entry]:
     """One entry for each configuration, by task, the best last return first. Raises ConfigError."""
-    entries = [_entry(group, mark) for group in groups]
+    entries = [_entry(group, asked) for group in groups]
     return sorted(entries, key=lambda entry: (entry.task, -entry.final.value))
 
 
-def _entry(group: curves.Group, mark: float | None) -> Entry:
-    traces, ends = [], []
+def _entry(group: curves.Group, asked: Asked) -> Entry:
+    traces, ends, each = [], [], []
     for run in group.runs:
         found, end = _traces(run)
         traces += found
         ends.append(end)
+        each += [end] * len(found)
     if not all(len(trace) for trace in traces):
         raise ConfigError(f"{', '.join(group.runs)}: a seed without an evaluation")
     reached = None
-    if mark is not None:
-        first = np.array([_first_at(trace, mark) for trace in traces])
+    if asked.mark is not None:
+        first = np.array([_first_at(trace, asked.mark) for trace in traces])
         count = int(np.isfinite(first[:, 0]).sum())
         reached = Mark(count, *(float(np.median(column)) for column in first.T))
     steps, seconds = np.array(ends).T
@@ -101,6 +121,8 @@ def _entry(group: curves.Group, mark: float | None) -> Entry:
         _estimate([trace[-1] for trace in traces]),
         _estimate([trace[trace[:, 0].argmax()] for trace in traces]),
         reached,
+        _by(traces, each, 0, asked.steps),
+        _by(traces, each, 1, asked.seconds),
         group.settings,
     )
 
@@ -121,6 +143,19 @@ def _first_at(trace: np.ndarray, mark: float) -> tuple[float, float]:
     return (trace[there[0], 2], trace[there[0], 3]) if len(there) else (math.inf, math.inf)
 
 
+def _by(traces: list[np.ndarray], ends: list[tuple[float, float]], which: int, limit: float | None) -> Estimate | None:
+    """Over seeds, what each one's newest evaluation by so many steps (`which` 0) or seconds (1) says; NaN where a run
+    is shorter, or had no evaluation by then."""
+    if limit is None:
+        return None
+    values = []
+    for trace, end in zip(traces, ends, strict=True):
+        known = np.count_nonzero(trace[:, 2 + which] <= limit)
+        values.append(trace[known - 1, 0] if known and end[which] >= limit else math.nan)
+    low, high = interquartile.interquartile_interval(values) if len(values) > 1 else (math.nan, math.nan)
+    return Estimate(float(interquartile.interquartile_mean(values)), low, high)
+
+
 def _estimate(evaluations: list[np.ndarray]) -> Estimate:
     values = np.array([evaluation[0] for evaluation in evaluations])
     if len(values) > 1:
@@ -130,10 +165,12 @@ def _estimate(evaluations: list[np.ndarray]) -> Estimate:
     return Estimate(float(values.mean()), float(low), float(high))
 
 
-def result_table(entries: Sequence[Entry], mark: float | None) -> Table:
+def result_table(entries: Sequence[Entry], asked: Asked) -> Table:
     """The results, for readers."""
     several = len({entry.task for entry in entries}) > 1
-    marked = ["reached", "env steps to it", "seconds to it"] if mark is not None else []
+    marked = ["reached", "env steps to it", "seconds to it"] if asked.mark is not None else []
+    marked += [f"at {asked.steps:,} env steps"] if asked.steps is not None else []
+    marked += [f"at {asked.seconds:,g} s"] if asked.seconds is not None else []
     names = ["", *(["task"] if several else []), "configuration", "seeds", "env steps", "wall time", "last return"]
     names += ["best return", *marked]
     rows = []
@@ -143,6 +180,8 @@ def result_table(entries: Sequence[Entry], mark: float | None) -> Table:
         if entry.mark is not None:
             cells.append(f"{entry.mark.seeds} of {entry.seeds}")
             cells += [_finite(entry.mark.env_steps, ",.0f"), _finite(entry.mark.wall_seconds, ",.1f")]
+        then = [estimate for estimate in (entry.at_steps, entry.at_seconds) if estimate is not None]
+        cells += ["shorter" if math.isnan(estimate.value) else str(estimate) for estimate in then]
         rows.append(cells)
     return Table(names, rows, frozenset(names) - {"task", "configuration"})
 
@@ -162,11 +201,11 @@ def _setting(entry: Entry, key: str) -> str:
     return curves.in_words(entry.settings[key]) if key in entry.settings else "not known"
 
 
-def text(entries: Sequence[Entry], mark: float | None) -> str:
+def text(entries: Sequence[Entry], asked: Asked) -> str:
     """All of it for a terminal."""
-    parts = [result_table(entries, mark).text(), INTERVALS + "\n"]
-    if mark is not None:
-        parts.append(f"To a return of {mark:g}: medians over all seeds.\n")
+    parts = [result_table(entries, asked).text(), INTERVALS + "\n"]
+    if note := asked.note():
+        parts.append(f"{note}\n")
     settings = settings_table(entries)
     if settings.rows:
         parts += ["\nSettings that differ:\n", settings.text()]
@@ -177,11 +216,13 @@ def csv(entries: Sequence[Entry]) -> str:
     """One line for each configuration, numbers as they are, settings that differ at the end."""
     keys = curves.differing_keys([entry.settings for entry in entries])
     names = ["task", "configuration", "seeds", "env_steps", "wall_seconds"]
-    names += [f"{kind}{end}" for kind in ("last", "best") for end in ("", "_low", "_high")]
+    ends = ("", "_low", "_high")
+    names += [f"{kind}{end}" for kind in ("last", "best", "at_steps", "at_seconds") for end in ends]
     names += ["reached", "env_steps_to_mark", "seconds_to_mark", *keys, "runs"]
     rows = []
     for entry in entries:
-        estimates = [number for each in (entry.final, entry.best) for number in dataclasses.astuple(each)]
+        each = (entry.final, entry.best, entry.at_steps, entry.at_seconds)
+        estimates = [number for one in each for number in ((None,) * 3 if one is None else dataclasses.astuple(one))]
         marked = [None] * 3 if entry.mark is None else dataclasses.astuple(entry.mark)
         cells = [entry.task, entry.label, entry.seeds, entry.env_steps, entry.wall_seconds, *estimates, *marked]
         rows.append([*map(_known, cells), *(entry.settings.get(key) for key in keys), " ".join(entry.runs)])
@@ -192,9 +233,8 @@ def _known(cell: Any) -> Any:
     return None if isinstance(cell, float) and not math.isfinite(cell) else cell
 
 
-def page(entries: Sequence[Entry], mark: float | None, picture: str) -> str:
+def page(entries: Sequence[Entry], asked: Asked, picture: str) -> str:
     """A page of its own that loads nothing; `picture` is the curves as an <svg>."""
-    marked = f" To a return of {mark:g}: medians over all seeds." if mark is not None else ""
     settings = settings_table(entries)
     differing = settings.html() if settings.rows else "<p>None.</p>"
     title = html.escape(f"{len(entries)} configurations, {sum(entry.seeds for entry in entries)} seeds")
@@ -202,7 +242,7 @@ def page(entries: Sequence[Entry], mark: float | None, picture: str) -> str:
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><link rel="icon" href="data:,"><style>{STYLE}</style></head>
 <body><h1>{title}</h1>
-{result_table(entries, mark).html()}<p>{INTERVALS}{marked}</p>
+{result_table(entries, asked).html()}<p>{INTERVALS} {asked.note()}</p>
 <h2>Learning</h2>
 <div class="wide">{picture}</div>
 <h2>Settings that differ</h2>

@@ -27,7 +27,7 @@ def runs(tmp_path: Path) -> list[str]:
 
 
 def test_seeds_are_one_line(runs: list[str]) -> None:
-    first, second = comparison.compare(comparison.groups(runs), mark=25.0)
+    first, second = comparison.compare(comparison.groups(runs), comparison.Asked(mark=25.0))
     assert (first.seeds, second.seeds) == (2, 1)
     assert first.runs == runs[:2]
     assert first.final.value == first.best.value == 60.0  # of 40 and 80
@@ -37,12 +37,27 @@ def test_seeds_are_one_line(runs: list[str]) -> None:
 
 
 def test_the_way_to_a_mark_is_the_seeds_median(runs: list[str], tmp_path: Path) -> None:
-    first, second = comparison.compare(comparison.groups(runs), mark=25.0)
+    first, second = comparison.compare(comparison.groups(runs), comparison.Asked(mark=25.0))
     assert first.mark == comparison.Mark(2, 250.0, 5.0)  # of 300 steps, 6 s and 200 steps, 4 s
     assert second.mark == comparison.Mark(1, 200.0, 4.0)
-    (late,) = comparison.compare(comparison.groups(runs[:2]), mark=50.0)
+    (late,) = comparison.compare(comparison.groups(runs[:2]), comparison.Asked(mark=50.0))
     assert late.mark == comparison.Mark(1, math.inf, math.inf), "one of two seeds is no median"
-    assert "not reached" in comparison.text([late], 50.0)
+    assert "not reached" in comparison.text([late], comparison.Asked(mark=50.0))
+
+
+def test_returns_after_equal_steps_and_seconds(runs: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    """The newest evaluation by then; the runs have evaluations after 100 steps and 2 s each, the last after 400."""
+    asked = comparison.Asked(steps=299, seconds=6.0)
+    first, second = comparison.compare(comparison.groups(runs), asked)
+    assert (first.at_steps.value, first.at_steps.low, first.at_steps.high) == (30.0, 20.0, 40.0)
+    assert first.at_seconds.value == 45.0
+    assert (second.at_steps.value, second.at_seconds.value) == (30.0, 5.0)
+    beyond = comparison.Asked(seconds=8.5)
+    assert math.isnan(comparison.compare(comparison.groups(runs), beyond)[0].at_seconds.value)
+    assert door.main([*runs, "--at-steps", "299", "--at-seconds", "8.5"]) == 0
+    printed = capsys.readouterr().out
+    assert "30.0 [20.0, 40.0]" in printed
+    assert "shorter" in printed
 
 
 def test_several_seeds_of_one_run(tmp_path: Path) -> None:
@@ -54,7 +69,7 @@ def test_several_seeds_of_one_run(tmp_path: Path) -> None:
             f"seed_{i}/eval/return_{kind}": value for i in range(12) for kind, value in (("mean", i * t), ("std", 1.0))
         },
     )
-    (entry,) = comparison.compare(comparison.groups([str(run)]), mark=4.0)
+    (entry,) = comparison.compare(comparison.groups([str(run)]), comparison.Asked(mark=4.0))
     assert entry.seeds == 12
     assert entry.final.value == np.mean([4 * i for i in range(12)])
     assert entry.mark.seeds == 11, "all but the one that stays at 0"
