@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from sacbrax.bench.roofline import bound
 from sacbrax.bench.work import update_bytes, update_flops
 from sacbrax.config import Config
@@ -140,6 +142,33 @@ def marks(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
     axes[0][0].set_ylabel(f"seconds to a return of {mark:g}")
     axes[0][0].legend(fontsize="x-small")
     axes[1][0].set_ylabel("return")
+    _write(plt, figure, out)
+
+
+def samples(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
+    """Environment steps against gradient steps by the return mark: what an axis trades for what.
+
+    Along a dashed line both grow alike; a point is better the further it is to the left and below.
+    """
+    plt = load_matplotlib()
+    figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
+    for key, rows in table.items():
+        reached = [row for row in rows if row["seconds"] is not None]
+        x, y = [row["gradient_steps"] for row in reached], [row["env_steps"] for row in reached]
+        (line,) = axis.plot(x, y, "o-", label=name(key), alpha=0.8)
+        for a, b, row in zip(x, y, reached, strict=True):
+            axis.annotate(
+                f"{row['x']:g}", (a, b), textcoords="offset points", xytext=(5, 4), fontsize=8, color=line.get_color()
+            )
+    axis.set(xlabel="gradient steps", ylabel=f"env steps to a return of {mark:g}")
+    if any(row["seconds"] is not None for rows in table.values() for row in rows):
+        axis.set(xscale="log", yscale="log")
+        x, y = axis.get_xlim(), axis.get_ylim()
+        for factor in np.geomspace(y[0] / x[1], y[1] / x[0], 6)[1:-1]:
+            axis.plot(x, [factor * each for each in x], color="0.8", linestyle="--", linewidth=0.8, zorder=0)
+        axis.set(xlim=x, ylim=y)
+    axis.grid(alpha=0.3, which="both", linewidth=0.4)
+    axis.legend(fontsize="small")
     _write(plt, figure, out)
 
 

@@ -104,6 +104,11 @@ seeds differ: read differences of some tens of per cent as noise.
 
 *Figure 4. Seconds to the mark, and the learning curves behind them.*
 
+![Figure 5](samples.png)
+
+*Figure 5. Environment steps against gradient steps by the mark; the numbers are the values of the axis. Along a dashed
+line both grow alike.*
+
 {tables}
 """
 
@@ -123,6 +128,7 @@ def write(study: Any, points: Sequence[Mapping[str, Any]], command: str) -> list
     if marks:
         _csv(out / "marks.csv", marks, MARK_COLUMNS)
         pictures += [("marks.png", lambda path: figures.marks(path, marks, study.scale.mark))]
+        pictures += [("samples.png", lambda path: figures.samples(path, marks, study.scale.mark))]
     for name, draw in pictures:
         draw(out / name)
     text = _markdown(study, points, table, marks, roof, command)

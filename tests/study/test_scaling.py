@@ -15,7 +15,7 @@ from sacbrax.bench.roofline import bound
 from sacbrax.bench.work import update_bytes
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
-from sacbrax.study import report, scaling
+from sacbrax.study import figures, report, scaling
 from sacbrax.sweep import __main__ as door
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "scaling.yaml"
@@ -130,15 +130,21 @@ def test_the_report_of_known_numbers(tmp_path: Path) -> None:
     assert "| 4 | 6.0 | 4.0 | 2.0 | 9 | 3 | 6.0 |" in text
     assert "256 | 1.0 |" in text, "MiB of the process and of the state"
     html = (study.directory / "report.html").read_text()
-    assert html.count('src="data:image/png;base64,') == 4
+    assert html.count('src="data:image/png;base64,') == 5
     assert '.png"' not in html
     assert html.count("<table>") == 3
-    for name in ("rates.png", "roofline.png", "costs.png", "marks.png"):
+    for name in ("rates.png", "roofline.png", "costs.png", "marks.png", "samples.png"):
         with Image.open(study.directory / name) as image:
             assert np.asarray(image.convert("L")).std() > 5, name
     lines = (study.directory / "rates.csv").read_text().splitlines()
     assert len(lines) == 5
     assert lines[1].startswith("env.num_envs,4.0,1000.0,500.0,")
+
+
+def test_a_mark_that_nobody_reached_is_drawn_as_nothing(tmp_path: Path) -> None:
+    row = {"x": 4.0, "seconds": None, "env_steps": None, "gradient_steps": None}
+    figures.samples(tmp_path / "samples.png", {"env.num_envs": [row]}, 5.0)
+    assert (tmp_path / "samples.png").exists()
 
 
 # Stands for every process of a study: prints a result, or writes the log of a run that goes on until it is ended.
