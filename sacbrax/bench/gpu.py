@@ -30,6 +30,7 @@ from sacbrax.sinks.doing import doing
 
 RESULTS, LOG = "gpu.json", "log.txt"
 WORTH = 0.5  # of a part's limit: with less of the budget left it is not begun
+PATIENCE = 4  # times that limit have the parts of a trial: a CPU that compiles may have other work
 COUNTED = re.compile(r"(\d+) (passed|failed|skipped|error)")
 
 
@@ -94,13 +95,14 @@ def measure(args: argparse.Namespace, found: dict[str, Any], log: IO[str]) -> di
         if left < WORTH * part.limit:
             print(f"{part.name}: left for a further call, {max(left, 0):.0f} s are too few", flush=True)
             continue
+        limit = part.limit * (PATIENCE if args.small else 1)
         words = [sys.executable, "-m", *(part.small if args.small else part.words)]
         shown = shlex.join(["python", *words[1:]])
         record = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "commit": commit, "driver": device}
         begin = time.monotonic()
         with doing(part.name):
-            outcome = run(part, words, min(part.limit, left), log)
-        if "error" in outcome and outcome.get("late") and left < part.limit:
+            outcome = run(part, words, min(limit, left), log)
+        if "error" in outcome and outcome.get("late") and left < limit:
             print(
                 f"{part.name}: left for a further call, it was not done in the {left:.0f} s that were left", flush=True
             )

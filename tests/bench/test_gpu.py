@@ -181,7 +181,7 @@ def test_every_part_has_a_row_and_the_page_has_every_row() -> None:
 
 @pytest.mark.slow
 def test_all_parts_run_on_a_cpu_and_fill_every_row(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    assert main(["gpu", "--out", str(tmp_path / "out"), "--small", "--budget", "2000"]) == 0
+    assert main(["gpu", "--out", str(tmp_path / "out"), "--small", "--budget", "6000"]) == 0
     records = found(tmp_path / "out")
     assert {name: record["error"] for name, record in records.items() if "error" in record} == {}
     assert records["smoke"]["result"]["physics_difference"] == {"one_step": 0.0, "all_steps": 0.0}
