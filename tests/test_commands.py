@@ -177,7 +177,10 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
         words = [re.sub(r"^parallel\.devices=.*", "parallel.devices=all", word) for word in words]
         return [*words, "train.total_env_steps=48"] if "--resume" in words else [*words, *SHRUNK]
     if name == "sweep.__main__":
-        return [*words, *(override for override in SHRUNK if "hidden" not in override), "trials=2"]
+        words = [*words, *(override for override in SHRUNK if "hidden" not in override)]
+        if any("halving" in word for word in words):  # trials are judged at their second evaluation
+            return [*words, "trials=2", "train.total_env_steps=80"]
+        return [*words, "trials=4" if any("population" in word for word in words) else "trials=2"]
     if name in ("evaluate", "report"):
         return [*words, "--episodes", "2"]
     if name == "plot" and "q_surface" in words:
@@ -188,6 +191,7 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
         return [*words, *["--peers", "sacbrax", "--scenarios", "A", "--cap", "0", "--passes", "1", "--chunk", "64"]]
     if name == "bench.__main__":
         own = {"tasks": ["--tasks", "inverted_pendulum", "--repeats", "1"]}
+        own["cost"] = []
         own["parity"] = ["--tasks", "inverted_pendulum_v5", "--states", "2"]
         if words[0] in own:
             return [*words, *own[words[0]]]
