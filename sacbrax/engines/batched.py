@@ -15,7 +15,9 @@ from jax.interpreters import batching, mlir
 from sacbrax.core.types import Array
 from sacbrax.xla.native_calls import compiled_apart, computed_once
 
-BLOCK = 128  # environments per block on a CPU: some hundred rows of 512 bytes stay in its caches
+# Environments per block on a CPU: some hundred rows of 512 bytes stay in its caches. An engine with longer rows has a
+# `block` of its own.
+BLOCK = 128
 LANES = 16  # a block is a multiple of this: no remainder loop beside the vector loop
 Once = Callable[[Callable], Callable]
 
@@ -53,7 +55,7 @@ def step_rows(engine: Integrates, *state: Array) -> tuple[Array, ...]:
 def step_blocks(engine: Integrates, *state: Array) -> tuple[Array, ...]:
     """The same block by block, as a CPU wants it: each block is one call of one compiled function."""
     n = state[0].shape[0]
-    blocks = -(-n // BLOCK)
+    blocks = -(-n // getattr(engine, "block", BLOCK))
     block = -(-n // (blocks * LANES)) * LANES
 
     def split(x: Array) -> Array:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +65,7 @@ class _Steps:
 
     mechanism: Mechanism
     frame_skip: int
+    block: ClassVar[int] = 64  # environments: with four legs or 25 contacts a row is long
     recalls: bool = False  # positions of the last evaluation, and what the contacts did to the bodies then
 
     @property
