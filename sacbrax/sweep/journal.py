@@ -23,21 +23,21 @@ class Journal:
         self.directory = sweep.directory
         self.rows: list[Row] = []
         self._file, self._base = self.directory / "trials.jsonl", self.directory / "base.yaml"
-        self._population = self.directory / "population.json"
+        self._search = self.directory / "search.json"
         base = sweep.trial({})
-        refuse_foreign(self.directory, "dir", [self._base.name], self._file.exists)
+        refuse_foreign(self.directory, "dir", [self._base.name, self._search.name], self._file.exists)
         try:
             self.directory.mkdir(parents=True, exist_ok=True)
             if self._file.exists():
                 self._compare(base)
-                self._compare_population(sweep)
+                self._compare_search(sweep)
                 self.rows = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
                 if [row["trial"] for row in self.rows] != list(range(len(self.rows))):
                     raise ValueError
             else:
                 write_atomically(self._base, base.to_yaml())
-                if sweep.config.search == "pbt":
-                    write_atomically(self._population, json.dumps(_decisive(sweep), indent=2) + "\n")
+                if _decisive(sweep):
+                    write_atomically(self._search, json.dumps(_decisive(sweep), indent=2) + "\n")
         except ConfigError:
             raise
         except OSError as error:
@@ -75,10 +75,10 @@ class Journal:
     def _write(self) -> None:
         write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
 
-    def _compare_population(self, sweep: Sweep) -> None:
-        """What decides the exchanges of a population must stay, or they would be others after a checkpoint."""
-        before = json.loads(self._population.read_text(encoding="utf-8")) if self._population.exists() else {}
-        now = _decisive(sweep) if sweep.config.search == "pbt" else {}
+    def _compare_search(self, sweep: Sweep) -> None:
+        """What decides in the middle of a run who goes on must stay, or it would be others after a checkpoint."""
+        before = json.loads(self._search.read_text(encoding="utf-8")) if self._search.exists() else {}
+        now = _decisive(sweep)
         for key in {**before, **now}:
             if before.get(key) != now.get(key):
                 raise ConfigError(
@@ -97,6 +97,16 @@ class Journal:
 
 
 def _decisive(sweep: Sweep) -> dict[str, Any]:
+    """Keys of the sweep that runs depend on, where there is a population or a pruner."""
     config = sweep.config
-    own = {key: getattr(config, key) for key in ("search", "seed", "metric", "direction", "vary")}
-    return json.loads(json.dumps(own | {f"pbt.{key}": value for key, value in vars(config.pbt).items()}))
+    names: tuple[str, ...]
+    if config.search == "pbt":
+        names, section = ("search", "metric", "direction", "seed", "vary"), "pbt"
+    elif config.pruner != "none":
+        names, section = ("pruner", "metric", "direction", "trials_per_program"), "asha"
+    else:
+        return {}
+    values = {key: getattr(config, key) for key in names}
+    values |= {f"{section}.{key}": value for key, value in vars(getattr(config, section)).items()}
+    plain: dict[str, Any] = json.loads(json.dumps(values))
+    return plain

@@ -11,11 +11,13 @@ import pytest
 from resumable import assert_same_run, newest
 from test_sweep_spec import write
 
+from sacbrax.config import ConfigError
 from sacbrax.run.directory import in_directory
 from sacbrax.run.loop import run
 from sacbrax.sweep import __main__ as door
 from sacbrax.sweep import spec
 from sacbrax.sweep.halving import HalvingConfig, Stay, is_rung, pruned, stays
+from sacbrax.sweep.journal import Journal
 from sacbrax.sweep.slots import Slots
 
 pytestmark = pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is an extra")
@@ -76,6 +78,15 @@ def test_a_mistake_names_the_key(tmp_path: Path, keys: Any, line: str, capsys: p
     error = capsys.readouterr().err
     assert line in error
     assert error.count("\n") == 1
+
+
+def test_the_rule_stays_while_a_sweep_goes_on(tmp_path: Path) -> None:
+    path = write(tmp_path, fixed=LONGER, vary=RATES, pruner="asha", asha={"first": 1})
+    Journal(spec.read(path)).plan([])
+    Journal(spec.read(path))
+    for override, line in (("asha.factor=2", "asha.factor: 2, but the"), ("pruner=none", "pruner: None, but the")):
+        with pytest.raises(ConfigError, match=line):
+            Journal(spec.read(path, [override]))
 
 
 @pytest.mark.slow
