@@ -108,6 +108,9 @@ def check_unchanged(stored: Config, config: Config) -> None:
     for mapping in (before, now):
         mapping["parallel.shards"] = mapping["parallel.shards"] or 1
     before["env.engine"], now["env.engine"] = engine_of(stored.env), engine_of(config.env)
+    if stored.env.engine is None and config.env.engine is not None:
+        # Its release's default, which may have been another one: the state's shapes tell whether it was.
+        before["env.engine"] = now["env.engine"]
     for key, value in now.items():
         if value != before[key] and not key.startswith(CHANGEABLE):
             raise ConfigError(

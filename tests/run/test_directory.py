@@ -9,11 +9,12 @@ import pytest
 from logs import learning
 from resumable import YAML, arrays, configure, train
 
+from sacbrax import config as config_lib
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.core.files import lock, refuse_foreign
 from sacbrax.run import loop
-from sacbrax.run.directory import RunDirectory
+from sacbrax.run.directory import RunDirectory, check_unchanged
 from sacbrax.sinks.files import MetricsFiles
 
 FOREIGN = {
@@ -114,3 +115,17 @@ def test_a_run_whose_directory_is_removed_amid_training_ends_whole(
     for name in ("config.yaml", "summary.json", "progress.csv", "checkpoints/best_policy.npz"):
         assert (tmp_path / "run" / name).is_file(), name
     assert result.policy()([0.0, 0.0]).shape == (1,)
+
+
+def test_a_run_of_a_release_with_another_default_engine_goes_on_by_its_name() -> None:
+    """The engine of a run that named one, or that is of this release, may not change."""
+    old, named, other = (
+        config_lib.parse("env: {name: ant_v5}", "text", list(overrides))
+        for overrides in ((), ("env.engine=mjx",), ("env.engine=fused",))
+    )
+    check_unchanged(old, named)
+    check_unchanged(old, other)
+    check_unchanged(other, old)
+    for stored, config in ((named, other), (named, old)):
+        with pytest.raises(ConfigError, match="has 'mjx'"):
+            check_unchanged(stored, config)
