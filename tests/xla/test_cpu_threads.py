@@ -23,12 +23,14 @@ print(names.count("tf_XLAEigen"))
 
 def test_small_arrays_have_one_thread(tiny: Callable[..., Config]) -> None:
     enough = ("train.exploration_env_steps=2048", "replay.capacity=2048", "train.total_env_steps=4096")
-    wide = (*enough, "train.batch_size=1024", "network.critic_hidden_sizes=[8,128]")
+    wide = (*enough, "train.batch_size=1024", "network.critic_hidden_sizes=[8,32]")
     assert threads(tiny(), "fused") == 1
     assert threads(tiny(*wide), "fused") is None
     assert threads(tiny(*wide, "train.batch_size=512"), "fused") == 1
     assert threads(tiny(*wide, "train.batch_size=512", "train.num_seeds=2"), "fused") is None
     assert threads(tiny(), "mjx") is None
+    assert threads(tiny(*enough, "env.num_envs=512"), "fused") is None
+    assert threads(tiny(*enough, "env.num_envs=511"), "fused") == 1
     assert threads(tiny(*wide, "parallel.threads=3"), "mjx") == 3
 
 
