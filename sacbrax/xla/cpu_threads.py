@@ -1,8 +1,9 @@
 """How many threads XLA computes with on a CPU.
 
 A second one costs more than it gives where arrays are small: its work is handed out kernel by kernel. Larger products
-and many environments gain from all cores. The figures are in docs/performance.md, "One thread on a CPU". Knows no JAX, for a client reads the
-number when it is made.
+and many environments gain from all cores. The figures are in docs/performance.md, "One thread on a CPU".
+
+Knows no JAX, for a client reads the number when it is made.
 """
 
 import contextlib
