@@ -38,7 +38,8 @@ def copied(state: TrainState, sources: Array, copy: Sequence[str]) -> TrainState
     agent = agent.replace(bad_updates=jnp.where(stays, agent.bad_updates, 0))
     if "optimizer" not in copy:
         agent = agent.replace(optimizer=state.agent.optimizer)
-    state = state.replace(agent=agent, normalizer=taken(state.normalizer))
+    average = taken(state.policy_average)
+    state = state.replace(agent=agent, normalizer=taken(state.normalizer), policy_average=average)
     if "replay" in copy:
         return state.replace(replay=taken(state.replay), env=taken(state.env), return_scale=scale)
     if before is not None:  # returns so far are of environments, which stay

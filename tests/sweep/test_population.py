@@ -1,6 +1,7 @@
 """Populations that train: what a copy takes over, resumption bit for bit, a rate found that none began with."""
 
 import contextlib
+import dataclasses
 import importlib.util
 import json
 import os
@@ -46,15 +47,18 @@ def some_state(*overrides: str) -> Any:
 
 @pytest.mark.parametrize("copy", [(), ("optimizer",), ("optimizer", "replay")])
 def test_what_a_copy_takes_over(copy: tuple[str, ...]) -> None:
-    state = some_state("algorithm.normalize_rewards=true")
+    state = some_state("algorithm.normalize_rewards=true", "policy.average_tau=0.5")
     state = state.replace(agent=state.agent.replace(bad_updates=jnp.asarray([0, 3, 5, 0], jnp.int32)))
     after = copied(state, jnp.asarray([2, 1, 2, 0]), copy)
     sources = np.asarray([2, 1, 2, 0])
     whole, replay = "optimizer" in copy, "replay" in copy
-    taken = {"agent.params", "agent.target", "agent.gradient_steps", "normalizer", "return_scale.statistics"}
+    taken = {"agent.params", "agent.target", "agent.gradient_steps", "normalizer", "policy_average"}
+    taken |= {"return_scale.statistics"}
     taken |= {"agent.optimizer"} if whole else set()
     taken |= {"replay", "env", "return_scale.returns"} if replay else set()
     parts = (*taken, "agent.optimizer", "replay", "env", "return_scale.returns", "key", "iteration")
+    own = {field.name for field in dataclasses.fields(state)} - {"prior"}  # which all have alike
+    assert {name.partition(".")[0] for name in parts} == own, "nothing is forgotten"
     for name in parts:
         before, now = state, after
         for part in name.split("."):
