@@ -23,7 +23,7 @@ from sacbrax.training.trainer import TrainState
 
 
 def copied(state: TrainState, sources: Array, copy: Sequence[str]) -> TrainState:
-    """The state of agents [A] in which agent i goes on as agent `sources`[i], int32 [A], did.
+    """The state of agents [A] in which agent i goes on as agent sources[i] did; sources int32 [A].
 
     Networks, targets and the statistics they were made with are copied; optimizer and replay if `copy` names them, the
     latter with the environments that its last rows lead to. Random numbers stay each agent's own.
