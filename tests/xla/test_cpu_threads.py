@@ -15,7 +15,7 @@ COUNT = """
 import sys
 from pathlib import Path
 from sacbrax import cli, config
-cli.prepare_jax(config.parse("env: {name: swimmer}", "text", sys.argv[1:]))
+cli.prepare_jax(config.load("swimmer", sys.argv[1:]))
 names = [task.read_text().strip() for task in Path("/proc/self/task").glob("*/comm")]
 print(names.count("tf_XLAEigen"))
 """
