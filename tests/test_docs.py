@@ -135,6 +135,7 @@ def train(root: Path, config: str, *words: str) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_own_task_policy_and_critics(extended: Path) -> None:
     out = train(extended, "reach.yaml", "policy.kind=laplace", "critic.kind=huber", "critic.huber_width=10")
     config = yaml.safe_load((out / "config.yaml").read_text())
@@ -145,6 +146,7 @@ def test_own_task_policy_and_critics(extended: Path) -> None:
     assert printed.stdout == "(2,)\n", printed.stderr
 
 
+@pytest.mark.slow
 def test_own_algorithm_learns(extended: Path) -> None:
     """The best action as a function of what is seen, and the values of a reward that comes later."""
     code = """
