@@ -47,6 +47,13 @@ MACHINES = {
 }
 
 
+def shared_out(config: Config, devices: int) -> tuple[int, int]:
+    """Into how many parts the devices cut each agent, and how many agents each of them has."""
+    if config.parallel.over == "batch":
+        return devices, config.train.num_seeds
+    return 1, math.ceil(config.train.num_seeds / devices)
+
+
 def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, devices: int = 1) -> dict[str, float]:
     """Seconds of one vector step by part. sizes: of observation and action.
 
@@ -55,9 +62,7 @@ def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, device
     """
     from sacbrax.bench import work
 
-    shared = config.parallel.over == "batch" and devices > 1
-    seeds = math.ceil(config.train.num_seeds / (1 if shared else devices))
-    parts, updates = devices if shared else 1, config.train.updates_per_step
+    (parts, seeds), updates = shared_out(config, devices), config.train.updates_per_step
     if config.train.batch_size % parts:
         raise ConfigError(f"train.batch_size: {config.train.batch_size} does not divide by {parts} devices")
     own = dataclasses.replace(
@@ -73,7 +78,7 @@ def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, device
         "physics": seeds * config.env.num_envs / parts / machine.env_steps,
         "updates": per_step * max(product, moved / machine.bandwidth),
         "kernels": kernels * machine.kernel_seconds,
-        "sums": sums if shared else 0.0,
+        "sums": sums if parts > 1 else 0.0,
     }
 
 
@@ -82,10 +87,9 @@ def state_bytes(config: Config, sizes: tuple[int, int], devices: int = 1) -> int
     from sacbrax.bench import work
     from sacbrax.training import replay
 
-    shared = config.parallel.over == "batch" and devices > 1
-    seeds = math.ceil(config.train.num_seeds / (1 if shared else devices))
+    parts, seeds = shared_out(config, devices)
     width = 4 if config.replay.dtype == "float32" else 2
-    rows = config.replay.capacity // (devices if shared else 1) * replay.row_width(*sizes) * width
+    rows = config.replay.capacity // parts * replay.row_width(*sizes) * width
     return seeds * (rows + work.network_bytes(config, *sizes))
 
 

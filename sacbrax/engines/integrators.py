@@ -8,10 +8,10 @@ import jax.numpy as jnp
 
 from sacbrax.core.types import Array
 from sacbrax.engines.batched import Once
+from sacbrax.engines.rows import Rows
 
 RK4_OFFSET = (1 / 2, 1 / 2, 1.0, 0.0)  # of the next stage from the start, in time steps
 RK4_WEIGHT = (1 / 6, 1 / 3, 1 / 3, 1 / 6)  # of this stage in the sum
-Rows = list[Any]
 # Positions [nq], velocities [nv], motor forces and a memory -> accelerations [nv] and the memory of this evaluation. A
 # mechanism that need not remember the evaluation before has an empty one.
 Acceleration = Callable[[Rows, Rows, Rows, Rows], tuple[Rows, Rows]]

@@ -5,7 +5,10 @@ them. Products with 0 and 1 and sums with 0 are not computed, so that what a sli
 equations costs nothing.
 """
 
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 Row = Any
 Rows = list[Row]
@@ -59,3 +62,11 @@ def plus(a: Any, b: Any) -> tuple[Row, ...]:
 def scale(factor: Row, vector: Any) -> tuple[Row, ...]:
     """A vector times a row."""
     return tuple(mul(factor, x) for x in vector)
+
+
+def column(values: Sequence[float], like: Any) -> Any:
+    """Numbers of K nodes or constraints beside each other: a float where all are the same, else [K, 1], an array of
+    NumPy's or JAX's as `like` is."""
+    if len(set(values)) == 1:
+        return float(values[0])
+    return like.__array_namespace__().asarray(np.asarray(values, float)[:, None], like.dtype)

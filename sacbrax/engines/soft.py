@@ -4,22 +4,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
-import numpy as np
 
 from sacbrax.core.types import Array
 from sacbrax.engines.reading import Soft
+from sacbrax.engines.rows import column
 
 
 def stacked(rows: Sequence[Any], like: Array) -> Array:
     """Rows [N] and numbers as one array of the shape of `like` [C, N]."""
     return jnp.stack([jnp.broadcast_to(jnp.asarray(row, like.dtype), like.shape[1:]) for row in rows])
-
-
-def column(values: Sequence[float], like: Array) -> Any:
-    """A float where all are the same, else [C, 1]."""
-    if len(set(values)) == 1:
-        return values[0]
-    return jnp.asarray(np.asarray(values)[:, None], like.dtype)
 
 
 def impedance(softs: Sequence[Soft], depth: Array) -> Any:

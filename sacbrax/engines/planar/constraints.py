@@ -19,8 +19,8 @@ from sacbrax.engines.planar.dynamics import Motion, Triple
 from sacbrax.engines.planar.mechanism import Mechanism
 from sacbrax.engines.planar.pairs import Pairs, pairs
 from sacbrax.engines.reading import Limit
-from sacbrax.engines.rows import Rows, add, plus
-from sacbrax.engines.soft import column, impedance, stacked
+from sacbrax.engines.rows import Rows, add, column, plus
+from sacbrax.engines.soft import impedance, stacked
 
 
 class Touches(NamedTuple):

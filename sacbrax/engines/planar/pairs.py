@@ -13,8 +13,8 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines.planar.dynamics import Frame, Motion, Triple
 from sacbrax.engines.planar.mechanism import Mechanism, Segment
-from sacbrax.engines.rows import add
-from sacbrax.engines.soft import column, impedance, stacked
+from sacbrax.engines.rows import add, column
+from sacbrax.engines.soft import impedance, stacked
 
 
 class Pairs(NamedTuple):

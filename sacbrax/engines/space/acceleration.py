@@ -7,13 +7,12 @@ import jax.numpy as jnp
 
 from sacbrax.core.types import Array
 from sacbrax.engines.newton import minimize
-from sacbrax.engines.rows import add, dot
+from sacbrax.engines.rows import Rows, add, column, dot
 from sacbrax.engines.space.constraints import Constraints, Pushing, constraints
 from sacbrax.engines.space.dynamics import (
     UPRIGHT,
     Coordinates,
     State,
-    constants,
     factored,
     joined,
     motion,
@@ -26,8 +25,6 @@ from sacbrax.engines.space.mechanism import Mechanism
 from sacbrax.engines.space.problem import SpaceProblem
 from sacbrax.engines.space.vectors import turned
 from sacbrax.engines.swimmer.dynamics import sincos
-
-Rows = list[Any]
 
 
 class Layout(NamedTuple):
@@ -153,7 +150,7 @@ def evaluate(mechanism: Mechanism, q: Rows, v: Rows, forces: Rows, guess: Rows, 
     if timestep and any(node.damping for node in mechanism.nodes):
         force, push = rows.pushes(residuals, state)
         extra = [
-            timestep * constants([mechanism.nodes[i].damping for i in group], x)
+            timestep * column([mechanism.nodes[i].damping for i in group], x)
             for group, x in zip(mechanism.groups, moving, strict=True)
         ]
         damped = factored(mechanism, state, state.root_inertia, state.inertia, extra)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from sacbrax.core.types import Array
-from sacbrax.engines.rows import Row, add, dot, mul, plus, scale, sub
+from sacbrax.engines.rows import Row, add, column, dot, mul, plus, scale, sub
 from sacbrax.engines.space.mechanism import ROOT, Mechanism, Rigid
 from sacbrax.engines.space.vectors import (
     ENTRY,
@@ -58,13 +58,6 @@ class State(NamedTuple):
     force: Coordinates  # motors, springs, damping, gravity, and the turning of the bodies
 
 
-def constants(values: Sequence[float], like: Array) -> Any:
-    """A float where all are the same, else [K, 1]."""
-    if len(set(values)) == 1:
-        return float(values[0])
-    return _namespace(like).asarray(np.asarray(values, float)[:, None], like.dtype)
-
-
 def joined(rows: Sequence[Any]) -> Any:
     """Arrays [K, N] one after the other."""
     return rows[0] if len(rows) == 1 else _namespace(rows[0]).concatenate(rows)
@@ -77,7 +70,7 @@ def _namespace(like: Any) -> Any:
 
 def vectors(values: Sequence[Any], like: Array) -> Vector:
     """The same of vectors."""
-    return tuple(constants([float(value[k]) for value in values], like) for k in range(3))
+    return tuple(column([float(value[k]) for value in values], like) for k in range(3))
 
 
 def gathered(
@@ -196,7 +189,7 @@ def placed(mechanism: Mechanism, root: Columns, q: list[Array], sincos: SinCos) 
         columns = (above[:3], above[3:6], above[6:9])
         origin = plus(above[9:], turned(columns, vectors([node.place for node in nodes], like)))
         x, y, z = (turned(columns, vectors([node.rotation[:, k] for node in nodes], like)) for k in range(3))
-        moved = sub(q[g], constants([node.at_zero for node in nodes], like))
+        moved = sub(q[g], column([node.at_zero for node in nodes], like))
         if nodes[0].slide:
             origin = plus(origin, scale(moved, z))
         else:
@@ -238,11 +231,11 @@ def motion(mechanism: Mechanism, frames: Frames, speed: Motion, q: list[Array], 
     forces: list[Any] = [None] * len(mechanism.groups)
     for g in reversed(range(len(mechanism.groups))):
         nodes = [mechanism.nodes[i] for i in mechanism.groups[g]]
-        damping = constants([-node.damping for node in nodes], q[g])
-        stiffness = constants([-node.stiffness for node in nodes], q[g])
+        damping = column([-node.damping for node in nodes], q[g])
+        stiffness = column([-node.stiffness for node in nodes], q[g])
         passive = mul(damping, v[g])
         if any(node.stiffness for node in nodes):
-            passive = add(passive, mul(stiffness, sub(q[g], constants([node.spring for node in nodes], q[g]))))
+            passive = add(passive, mul(stiffness, sub(q[g], column([node.spring for node in nodes], q[g]))))
         total = needed.groups[g]
         assert total is not None
         forces[g] = filled(add(torque[g], passive, -dot(axis[g], total)), q[g], len(nodes))
@@ -274,14 +267,14 @@ def rotation(quaternion: tuple[Row, ...]) -> Columns:
 
 def _inertia(bodies: Sequence[Rigid], columns: Columns, origin: Vector, like: Array) -> Inertia:
     """About the reference."""
-    mass = constants([body.mass for body in bodies], like)
+    mass = column([body.mass for body in bodies], like)
     centre = plus(origin, turned(columns, vectors([body.centre for body in bodies], like)))
-    least = constants([body.least for body in bodies], like)
+    least = column([body.least for body in bodies], like)
     about: tuple[Row, ...] = (least, 0.0, 0.0, least, 0.0, least)
     for k in range(max(len(body.more) for body in bodies)):
         extra = [body.more[k] if k < len(body.more) else (0.0, np.zeros(3)) for body in bodies]
         e = turned(columns, vectors([direction for _, direction in extra], like))
-        m = scale(constants([value for value, _ in extra], like), e)
+        m = scale(column([value for value, _ in extra], like), e)
         more = (mul(m[0], e[0]), mul(m[0], e[1]), mul(m[0], e[2]), mul(m[1], e[1]), mul(m[1], e[2]), mul(m[2], e[2]))
         about = plus(about, more)
     return rigid(mass, centre, about)
@@ -331,7 +324,7 @@ def factored(
         own, axis, like = whole.groups[g], state.axis[g], state.force.nodes[g]
         assert own is not None
         reach[g] = apply(own, axis)
-        armature = constants([node.armature for node in nodes], like)
+        armature = column([node.armature for node in nodes], like)
         inverse[g] = 1.0 / add(dot(axis, reach[g]), armature, extra[g])
         share[g] = scale(inverse[g], reach[g])
         whole.give_to([node.parent for node in nodes], _whole(without(own, reach[g], share[g]), like))
@@ -354,12 +347,12 @@ def _decomposed(inertia: Any) -> Elimination:
 def _root_solved(factors: Elimination, force: Motion) -> Motion:
     columns, inverse = factors
     left, x = joined([filled(row, columns[0], 1) for row in force]), []
-    for column in columns:
+    for below in columns:
         x.append(left[:1])
-        left = left[1:] - column * x[-1]
+        left = left[1:] - below * x[-1]
     found: list[Row] = []
-    for column, inverted, row in zip(reversed(columns), reversed(inverse), reversed(x), strict=True):
-        found.insert(0, sub(row * inverted, dot([column[k : k + 1] for k in range(len(found))], found)))
+    for below, inverted, row in zip(reversed(columns), reversed(inverse), reversed(x), strict=True):
+        found.insert(0, sub(row * inverted, dot([below[k : k + 1] for k in range(len(found))], found)))
     return tuple(found)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import one_model, refuse
-from sacbrax.engines.integrators import Rows, euler, rk4
+from sacbrax.engines.integrators import euler, rk4
+from sacbrax.engines.rows import Rows
 from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces, unknown
 from sacbrax.engines.space.derived import Derived, Trace, derive
 from sacbrax.engines.space.dynamics import UPRIGHT, Totals, factored, motion, placed, rotation, substituted

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 
 from sacbrax.core.types import Array
 from sacbrax.engines.newton import joined, total
-from sacbrax.engines.rows import dot, mul
+from sacbrax.engines.rows import column, dot, mul
 from sacbrax.engines.space.constraints import Constraints, Pushing
-from sacbrax.engines.space.dynamics import Coordinates, State, accelerations, constants, factored, substituted
+from sacbrax.engines.space.dynamics import Coordinates, State, accelerations, factored, substituted
 from sacbrax.engines.space.mechanism import Mechanism
 from sacbrax.engines.space.vectors import apply
 
@@ -43,7 +43,7 @@ class SpaceProblem(NamedTuple):
         if state.root_inertia is not None:
             own.append(dot(root, apply(state.root_inertia, root)))
         for group, d in zip(mechanism.groups, way.nodes, strict=True):
-            own.append(mul(constants([mechanism.nodes[i].armature for i in group], d), d * d))
+            own.append(mul(column([mechanism.nodes[i].armature for i in group], d), d * d))
         like = way.nodes[0] if way.nodes else way.root[0]
         return total([jnp.broadcast_to(x, (max(jnp.shape(x)[:1], default=1), like.shape[1])) for x in own])
 

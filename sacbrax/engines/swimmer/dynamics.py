@@ -10,11 +10,10 @@ from typing import Any
 
 import jax.numpy as jnp
 
+from sacbrax.engines.rows import Row, Rows
 from sacbrax.engines.swimmer.joint_limits import limit_push, solve_with_limits
 from sacbrax.engines.swimmer.mechanism import Chain
 
-Row = Any
-Rows = list[Row]
 SIN = (1.0, -0.16666658, 0.00833303947, -0.000198082329, 2.60329352e-06)
 COS = (1.0, -0.5, 0.0416666344, -0.00138883409, 2.47590888e-05, -2.60323361e-07)
 

@@ -10,11 +10,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sacbrax.engines.rows import Row, Rows
 from sacbrax.engines.solver_parameters import MAXIMP, MINIMP, MINVAL
 from sacbrax.engines.swimmer.mechanism import Limit
-
-Row = Any
-Rows = list[Row]
 
 
 class Push(NamedTuple):
