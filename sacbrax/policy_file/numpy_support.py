@@ -20,6 +20,7 @@ class Support:
 
     def __init__(self, options: Mapping[str, Any]):
         count, symlog = options["num_atoms"], options["atom_spacing"] == "symlog"
+        self.even = not symlog
         ends = np.array([options["v_min"], options["v_max"]], np.float64)
         low, high = np.sign(ends) * np.log1p(np.abs(ends)) if symlog else ends
         even = np.linspace(low, high, count)

@@ -1,6 +1,7 @@
 """Distributional critics: projections against brute force and closed forms, values, losses, what is reported, and that
 every kind learns values known in advance."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from scipy.stats import norm
 
 from sacbrax import config as config_lib
 from sacbrax.agents.critics import Returns, make_critics
-from sacbrax.agents.critics.categorical import project
+from sacbrax.agents.critics.categorical import project, scatter
 from sacbrax.agents.critics.hl_gauss import histogram
 
 B, O, A, E = 6, 3, 2, 3
@@ -44,8 +45,12 @@ ATOMS = {
 }
 
 
-@pytest.mark.parametrize("name", ATOMS)
-def test_a_projection_equals_brute_force(name: str) -> None:
+PROJECTIONS = [(name, project) for name in ATOMS] + [(name, scatter) for name in ("linear", "two")]
+both = pytest.mark.parametrize("name, project", PROJECTIONS)
+
+
+@both
+def test_a_projection_equals_brute_force(name: str, project: Callable) -> None:
     atoms, rng = ATOMS[name], np.random.default_rng(2)
     values = np.concatenate([rng.uniform(-9.0, 9.0, (B, 20)), np.tile(atoms, (B, 1))], axis=1)
     probabilities = rng.dirichlet(np.ones(values.shape[1]), B)
@@ -54,8 +59,8 @@ def test_a_projection_equals_brute_force(name: str) -> None:
     np.testing.assert_allclose(found.sum(axis=1), 1.0, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ATOMS)
-def test_a_projection_keeps_the_mean_within_the_support(name: str) -> None:
+@both
+def test_a_projection_keeps_the_mean_within_the_support(name: str, project: Callable) -> None:
     atoms, rng = ATOMS[name], np.random.default_rng(2)
     values = rng.uniform(atoms[0], atoms[-1], (B, 20))
     probabilities = rng.dirichlet(np.ones(20), B)

@@ -23,7 +23,11 @@ class CategoricalCritics(DistributionalCritics):
         return Returns(mean, self.atoms[None, :] - mean[:, None], chosen)
 
     def projected(self, target: Returns) -> Array:
-        return project(*spread(target), self.atoms)
+        values, probabilities = spread(target)
+        if not self._support.even:
+            return project(values, probabilities, self.atoms)
+        # A CPU adds up in order, and in K steps what `project` has in K^2; a GPU would add in any order.
+        return jax.lax.platform_dependent(values, probabilities, self.atoms, cpu=scatter, default=project)
 
 
 def project(values: Array, probabilities: Array, atoms: Array) -> Array:
@@ -37,3 +41,14 @@ def project(values: Array, probabilities: Array, atoms: Array) -> Array:
     everything = jnp.sum(probabilities, axis=1, keepdims=True)
     above = jnp.concatenate([everything, above, jnp.zeros_like(everything)], axis=1)
     return above[:, :-1] - above[:, 1:]
+
+
+def scatter(values: Array, probabilities: Array, atoms: Array) -> Array:
+    """`project` for equal gaps, where a value's place among the atoms is a division."""
+    place = (jnp.clip(values, atoms[0], atoms[-1]) - atoms[0]) * ((len(atoms) - 1) / (atoms[-1] - atoms[0]))
+    below = jnp.clip(place.astype(jnp.int32), 0, len(atoms) - 2)
+    above = jnp.minimum(place - below, 1.0) * probabilities  # of each value what goes to the atom above it
+    rows = jnp.arange(len(values))[:, None]
+    nothing = jnp.zeros((len(values), len(atoms)), probabilities.dtype)
+    shares = nothing.at[rows, below].add(probabilities - above, mode="promise_in_bounds")
+    return shares.at[rows, below + 1].add(above, mode="promise_in_bounds")
