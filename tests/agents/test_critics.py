@@ -46,7 +46,7 @@ ATOMS = {
 
 
 PROJECTIONS = [(name, project) for name in ATOMS] + [(name, scatter) for name in ("linear", "two")]
-both = pytest.mark.parametrize("name, project", PROJECTIONS)
+both = pytest.mark.parametrize(("name", "project"), PROJECTIONS)
 
 
 @both
