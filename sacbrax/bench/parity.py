@@ -109,13 +109,13 @@ def compare(name: str, states: int, seed: int = 0, **options: Any) -> dict[str, 
     }
 
 
-def sample(name: str, states: int, seed: int) -> dict[str, np.ndarray]:
-    """One step of Gymnasium's task from each of `states` random states."""
+def sample(name: str, states: int, seed: int, **given: Any) -> dict[str, np.ndarray]:
+    """One step of Gymnasium's task, made with `given`, from each of `states` random states."""
     import gymnasium
     import mujoco
 
     with unheard():
-        env: Any = gymnasium.make(GYMNASIUM_IDS[name]).unwrapped
+        env: Any = gymnasium.make(GYMNASIUM_IDS[name], **given).unwrapped
     rng, rows = np.random.default_rng(seed), []
     half = (env.action_space.high - env.action_space.low) / 2
     for i in range(states):

@@ -13,7 +13,7 @@ from sacbrax.engines.upstream import Env
 class MujocoTask(Env):
     """One environment whose step is `frame_skip` time steps of an engine under the same controls."""
 
-    frame_skip: ClassVar[int]
+    frame_skip: int
     default_engine: ClassVar[str] = "fused"  # where the configuration names none
     engine: Engine
 

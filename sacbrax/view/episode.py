@@ -5,6 +5,7 @@ On the engine of training, on another of ours, or in Gymnasium's own task. Knows
 
 import dataclasses
 import functools
+import inspect
 from typing import Any
 
 import mujoco
@@ -13,6 +14,7 @@ import numpy as np
 from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.named import ENGINES as OURS
 from sacbrax.config.option import build
+from sacbrax.core.errors import one_line
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.policy_file.files import task
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
@@ -85,7 +87,7 @@ def gymnasium_env(policy: NumpyPolicy) -> Any:
     """Gymnasium's own version of the policy's task. Raises ConfigError when there is none, or no Gymnasium."""
     config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
     name = GYMNASIUM_IDS.get(config.name)
-    if name is None or config.links not in (None, 3) or set(config.kwargs) - SOLVER_LIMITS:
+    if name is None or config.links not in (None, 3):
         raise ConfigError(
             f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused "
             f"(twins have {', '.join(GYMNASIUM_IDS)})"
@@ -94,8 +96,18 @@ def gymnasium_env(policy: NumpyPolicy) -> Any:
         import gymnasium
     except ImportError:
         raise ConfigError("--engine: gymnasium is not installed; pip install 'sacbrax[gymnasium]'") from None
-    with unheard():  # its limit counts every repetition of an action
-        return gymnasium.make(name, max_episode_steps=config.episode_length * config.action_repeat)
+    given = {key: value for key, value in config.kwargs.items() if key not in SOLVER_LIMITS}
+    known = inspect.signature(
+        gymnasium.envs.registration.load_env_creator(str(gymnasium.spec(name).entry_point))
+    ).parameters
+    for key in given:
+        if key not in known or known[key].kind is inspect.Parameter.VAR_KEYWORD:
+            raise ConfigError(f"--engine: {name} of this Gymnasium takes no {key}; choose from {', '.join(known)}")
+    try:
+        with unheard():  # its limit counts every repetition of an action
+            return gymnasium.make(name, max_episode_steps=config.episode_length * config.action_repeat, **given)
+    except (TypeError, ValueError, OSError) as error:  # a value or a model that Gymnasium does not take
+        raise ConfigError(f"--engine: Gymnasium cannot make {name} with {given}: {one_line(error)}") from None
 
 
 def in_bounds(action: np.ndarray, space: Any) -> np.ndarray:

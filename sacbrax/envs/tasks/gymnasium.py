@@ -1,17 +1,20 @@
 """Gymnasium's MuJoCo v5 tasks but the swimmer: observation, reward and termination of each, as of Gymnasium 1.x.
 
 Quantities that MuJoCo derives, places of bodies and forces, are read where Gymnasium reads them, as they are after the
-last time step. `tests/envs/test_gymnasium_tasks.py` compares each task with Gymnasium's step by step.
+last time step. `defaults` are Gymnasium's own arguments, of which `env.kwargs` gives others. In tests/envs,
+`test_gymnasium_tasks.py` compares each task with Gymnasium's step by step, `test_gymnasium_arguments.py` each argument.
 """
 
-from typing import Any
+import math
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.core.types import Array, Key
-from sacbrax.envs.tasks.gymnasium_base import INFINITY, GymnasiumTask, Step, effort
+from sacbrax.envs.tasks.gymnasium_arguments import weighted
+from sacbrax.envs.tasks.gymnasium_base import GymnasiumTask, Step, effort
 
 POOL = 1024  # start states computed in advance where an observation needs the forward dynamics
 
@@ -19,114 +22,206 @@ POOL = 1024  # start states computed in advance where an observation needs the f
 class HalfCheetah(GymnasiumTask):
     """HalfCheetah-v5: forward speed less 0.1 |a|^2; never terminates."""
 
-    default_engine = "fused"
-    asset, frame_skip, travels = "half_cheetah.xml", 5, 1
-    noise, normal_velocities = 0.1, True
+    default_engine, travels, normal_velocities = "fused", 1, True
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "half_cheetah.xml",
+        "frame_skip": 5,
+        "forward_reward_weight": 1.0,
+        "ctrl_cost_weight": 0.1,
+        "reset_noise_scale": 0.1,
+        "exclude_current_positions_from_observation": True,
+    }
 
     def rewards(self, step: Step) -> dict[str, Array]:
-        return {"reward_forward": step.velocity[0], "reward_ctrl": -0.1 * effort(step)}
+        given = self.given
+        return {
+            "reward_forward": weighted(given.forward_reward_weight, step.velocity[0]),
+            "reward_ctrl": weighted(-given.ctrl_cost_weight, effort(step)),
+        }
 
 
 class Hopper(GymnasiumTask):
     """Hopper-v5: forward speed, 1 for standing, less 0.001 |a|^2; ends when it falls."""
 
-    default_engine = "fused"
-    asset, frame_skip, travels, noise = "hopper.xml", 4, 1, 5e-3
-    healthy_height, healthy_angle, healthy_state = (0.7, INFINITY), (-0.2, 0.2), 100.0
+    default_engine, travels = "fused", 1
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "hopper.xml",
+        "frame_skip": 4,
+        "forward_reward_weight": 1.0,
+        "ctrl_cost_weight": 1e-3,
+        "healthy_reward": 1.0,
+        "terminate_when_unhealthy": True,
+        "healthy_state_range": (-100.0, 100.0),
+        "healthy_z_range": (0.7, math.inf),
+        "healthy_angle_range": (-0.2, 0.2),
+        "reset_noise_scale": 5e-3,
+        "exclude_current_positions_from_observation": True,
+    }
 
     def observe(self, data: Any) -> Array:
-        return jnp.concatenate([data.qpos[1:], jnp.clip(data.qvel, -10, 10)])
+        return jnp.concatenate([self.positions(data), jnp.clip(data.qvel, -10, 10)])
 
     def rewards(self, step: Step) -> dict[str, Array]:
+        given = self.given
         return {
-            "reward_forward": step.velocity[0],
-            "reward_survive": step.healthy.astype(step.ctrl.dtype),
-            "reward_ctrl": -1e-3 * effort(step),
+            "reward_forward": weighted(given.forward_reward_weight, step.velocity[0]),
+            "reward_survive": weighted(given.healthy_reward, step.healthy.astype(step.ctrl.dtype)),
+            "reward_ctrl": weighted(-given.ctrl_cost_weight, effort(step)),
         }
 
 
 class Walker2d(Hopper):
     """Walker2d-v5: the hopper's reward and observation; ends when it falls."""
 
-    asset = "walker2d_v5.xml"
-    healthy_height, healthy_angle, healthy_state = (0.8, 2.0), (-1.0, 1.0), INFINITY
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "walker2d_v5.xml",
+        "frame_skip": 4,
+        "forward_reward_weight": 1.0,
+        "ctrl_cost_weight": 1e-3,
+        "healthy_reward": 1.0,
+        "terminate_when_unhealthy": True,
+        "healthy_z_range": (0.8, 2.0),
+        "healthy_angle_range": (-1.0, 1.0),
+        "reset_noise_scale": 5e-3,
+        "exclude_current_positions_from_observation": True,
+    }
 
 
 class Ant(GymnasiumTask):
     """Ant-v5: the torso's forward speed, 1 for staying up, less efforts and contact forces; ends when it falls."""
 
-    default_engine, derives = "fused", True
-    asset, frame_skip, travels = "ant.xml", 5, 2
-    noise, normal_velocities = 0.1, True
+    default_engine, travels, normal_velocities, derives = "fused", 2, True, True
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "ant.xml",
+        "frame_skip": 5,
+        "forward_reward_weight": 1.0,
+        "ctrl_cost_weight": 0.5,
+        "contact_cost_weight": 5e-4,
+        "healthy_reward": 1.0,
+        "main_body": 1,
+        "terminate_when_unhealthy": True,
+        "healthy_z_range": (0.2, 1.0),
+        "contact_force_range": (-1.0, 1.0),
+        "reset_noise_scale": 0.1,
+        "exclude_current_positions_from_observation": True,
+        "include_cfrc_ext_in_observation": True,
+    }
 
     def place(self, data: Any) -> Array:
-        return data.xpos[1, :2]
+        return data.xpos[self.body_number(self.given.main_body), :2]
 
     def healthy(self, data: Any) -> Array:
-        return (data.qpos[2] >= 0.2) & (data.qpos[2] <= 1.0)
+        low, high = self.given.healthy_z_range
+        return (data.qpos[2] >= low) & (data.qpos[2] <= high)
 
     def observe(self, data: Any) -> Array:
-        return jnp.concatenate([data.qpos[2:], data.qvel, self._forces(data)[1:].ravel()])
+        forces = [self._forces(data)[1:].ravel()] if self.given.include_cfrc_ext_in_observation else []
+        return jnp.concatenate([self.positions(data), data.qvel, *forces])
 
     def rewards(self, step: Step) -> dict[str, Array]:
-        forces = self._forces(step.data)
+        forces, given = self._forces(step.data), self.given
         return {
-            "reward_forward": step.velocity[0],
-            "reward_survive": step.healthy.astype(step.ctrl.dtype),
-            "reward_ctrl": -0.5 * effort(step),
-            "reward_contact": -5e-4 * jnp.sum(forces * forces),
+            "reward_forward": weighted(given.forward_reward_weight, step.velocity[0]),
+            "reward_survive": weighted(given.healthy_reward, step.healthy.astype(step.ctrl.dtype)),
+            "reward_ctrl": weighted(-given.ctrl_cost_weight, effort(step)),
+            "reward_contact": weighted(-given.contact_cost_weight, jnp.sum(forces * forces)),
         }
 
     def _forces(self, data: Any) -> Array:
         """On every body [nbody, 6]; MJX has them in a place of its own."""
-        return jnp.clip(getattr(data, "_impl", data).cfrc_ext, -1, 1)
+        return jnp.clip(getattr(data, "_impl", data).cfrc_ext, *self.given.contact_force_range)
 
 
 class Humanoid(GymnasiumTask):
     """Humanoid-v5: 1.25 times the forward speed of the centre of mass, 5 for standing, less efforts and contacts."""
 
-    derives = True
-    asset, frame_skip, travels, noise = "humanoid.xml", 5, 2, 1e-2
-    healthy_height = (1.0, 2.0)
+    travels, derives = 2, True
     reset_pool = POOL
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "humanoid.xml",
+        "frame_skip": 5,
+        "forward_reward_weight": 1.25,
+        "ctrl_cost_weight": 0.1,
+        "contact_cost_weight": 5e-7,
+        "contact_cost_range": (-math.inf, 10.0),
+        "healthy_reward": 5.0,
+        "terminate_when_unhealthy": True,
+        "healthy_z_range": (1.0, 2.0),
+        "reset_noise_scale": 1e-2,
+        "exclude_current_positions_from_observation": True,
+        "include_cinert_in_observation": True,
+        "include_cvel_in_observation": True,
+        "include_qfrc_actuator_in_observation": True,
+        "include_cfrc_ext_in_observation": True,
+    }
 
     def place(self, data: Any) -> Array:
         mass = jnp.asarray(self.model.body_mass / self.model.body_mass.sum(), data.qpos.dtype)
         return mass @ data.xipos[:, :2]
 
     def observe(self, data: Any) -> Array:
-        parts = (data._impl.cinert[1:], data.cvel[1:], data.qfrc_actuator[6:], data._impl.cfrc_ext[1:])
-        return jnp.concatenate([data.qpos[2:], data.qvel, *(part.ravel() for part in parts)])
+        parts = {
+            "cinert": data._impl.cinert[1:],
+            "cvel": data.cvel[1:],
+            "qfrc_actuator": data.qfrc_actuator[6:],
+            "cfrc_ext": data._impl.cfrc_ext[1:],
+        }
+        seen = [part.ravel() for name, part in parts.items() if getattr(self.given, f"include_{name}_in_observation")]
+        return jnp.concatenate([self.positions(data), data.qvel, *seen])
 
     def rewards(self, step: Step) -> dict[str, Array]:
+        given = self.given
         return {
-            "reward_forward": 1.25 * step.velocity[0],
-            "reward_survive": 5 * step.healthy.astype(step.ctrl.dtype),
-            "reward_ctrl": -0.1 * effort(step),
-            "reward_contact": -jnp.minimum(5e-7 * jnp.sum(step.data._impl.cfrc_ext**2), 10),
+            "reward_forward": weighted(given.forward_reward_weight, step.velocity[0]),
+            "reward_survive": weighted(given.healthy_reward, step.healthy.astype(step.ctrl.dtype)),
+            "reward_ctrl": weighted(-given.ctrl_cost_weight, effort(step)),
+            "reward_contact": -_contact_cost(step, given.contact_cost_weight, given.contact_cost_range),
         }
 
 
 class HumanoidStandup(Humanoid):
     """HumanoidStandup-v5: the torso's height, less efforts and contacts; never terminates."""
 
-    asset = "humanoidstandup.xml"
-    healthy_height = (-INFINITY, INFINITY)
+    # Gymnasium has `uph_cost_weight`, too, which its own reward does not read.
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "humanoidstandup.xml",
+        "frame_skip": 5,
+        "ctrl_cost_weight": 0.1,
+        "impact_cost_weight": 5e-7,
+        "impact_cost_range": (-math.inf, 10.0),
+        "reset_noise_scale": 1e-2,
+        "exclude_current_positions_from_observation": True,
+        "include_cinert_in_observation": True,
+        "include_cvel_in_observation": True,
+        "include_qfrc_actuator_in_observation": True,
+        "include_cfrc_ext_in_observation": True,
+    }
 
     def rewards(self, step: Step) -> dict[str, Array]:
+        given = self.given
         return {
             "reward_linup": step.data.qpos[2] / self.model.opt.timestep,
             "reward_alive": jnp.ones((), step.ctrl.dtype),
-            "reward_quadctrl": -0.1 * effort(step),
-            "reward_impact": -jnp.minimum(5e-7 * jnp.sum(step.data._impl.cfrc_ext**2), 10),
+            "reward_quadctrl": weighted(-given.ctrl_cost_weight, effort(step)),
+            "reward_impact": -_contact_cost(step, given.impact_cost_weight, given.impact_cost_range),
         }
+
+
+def _contact_cost(step: Step, weight: float, bounds: tuple[float, float]) -> Array:
+    """Of the forces on all bodies, []."""
+    cost = jnp.minimum(weighted(weight, jnp.sum(step.data._impl.cfrc_ext**2)), bounds[1])
+    return cost if bounds[0] == -math.inf else jnp.maximum(cost, bounds[0])
 
 
 class InvertedPendulum(GymnasiumTask):
     """InvertedPendulum-v5: 1 while the pole stands, ends when it leans by more than 0.2 rad."""
 
     default_engine = "fused"
-    asset, frame_skip, noise = "inverted_pendulum.xml", 2, 0.01
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "inverted_pendulum.xml",
+        "frame_skip": 2,
+        "reset_noise_scale": 0.01,
+    }
 
     def healthy(self, data: Any) -> Array:
         return jnp.abs(data.qpos[1]) <= 0.2
@@ -138,10 +233,14 @@ class InvertedPendulum(GymnasiumTask):
 class InvertedDoublePendulum(GymnasiumTask):
     """InvertedDoublePendulum-v5: 10 while the tip is up, less its distance from the top and the links' spin."""
 
-    default_engine, derives = "fused", True
-    asset, frame_skip = "inverted_double_pendulum.xml", 5
-    noise, normal_velocities = 0.1, True
+    default_engine, normal_velocities, derives = "fused", True, True
     reset_pool = POOL
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "inverted_double_pendulum.xml",
+        "frame_skip": 5,
+        "healthy_reward": 10.0,
+        "reset_noise_scale": 0.1,
+    }
 
     def healthy(self, data: Any) -> Array:
         return data.site_xpos[0, 2] > 1
@@ -153,7 +252,7 @@ class InvertedDoublePendulum(GymnasiumTask):
     def rewards(self, step: Step) -> dict[str, Array]:
         x, y = step.data.site_xpos[0, 0], step.data.site_xpos[0, 2]
         return {
-            "reward_survive": 10 * step.healthy.astype(step.ctrl.dtype),
+            "reward_survive": weighted(self.given.healthy_reward, step.healthy.astype(step.ctrl.dtype)),
             "distance_penalty": -(0.01 * x**2 + (y - 2) ** 2),
             "velocity_penalty": -(1e-3 * step.data.qvel[1] ** 2 + 5e-3 * step.data.qvel[2] ** 2),
         }
@@ -170,13 +269,19 @@ class _Placed(GymnasiumTask):
 
     def body(self, data: Any, name: str) -> Array:
         """Place of a body's frame [3], in m."""
-        return data.xpos[self.model.body(name).id]
+        return data.xpos[self.body_number(name)]
 
 
 class Pusher(_Placed):
     """Pusher-v5: minus the object's distance from the goal, half its distance from the arm's tip, and efforts."""
 
-    asset, frame_skip, noise = "pusher_v5.xml", 5, 5e-3
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "pusher_v5.xml",
+        "frame_skip": 5,
+        "reward_near_weight": 0.5,
+        "reward_dist_weight": 1.0,
+        "reward_control_weight": 0.1,
+    }
 
     def start(self, key: Key) -> tuple[Array, Array]:
         """The arm at rest, the object anywhere in a rectangle but not within 0.17 m of the goal."""
@@ -188,7 +293,7 @@ class Pusher(_Placed):
             return key, jax.random.uniform(now, (2,), minval=low, maxval=high)
 
         _, place = jax.lax.while_loop(lambda s: jnp.sum(s[1] ** 2) <= 0.17**2, draw, (place_key, jnp.zeros(2)))
-        qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-self.noise, maxval=self.noise)
+        qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-5e-3, maxval=5e-3)
         qpos = jnp.asarray(self.model.qpos0, place.dtype).at[-4:].set(jnp.concatenate([place, jnp.zeros(2)]))
         return qpos, qvel.at[-4:].set(0)
 
@@ -199,9 +304,9 @@ class Pusher(_Placed):
     def rewards(self, step: Step) -> dict[str, Array]:
         tip, thing, goal = (self.body(step.data, name) for name in ("tips_arm", "object", "goal"))
         return {
-            "reward_dist": -jnp.linalg.norm(thing - goal),
-            "reward_near": -0.5 * jnp.linalg.norm(thing - tip),
-            "reward_ctrl": -0.1 * effort(step),
+            "reward_dist": weighted(-self.given.reward_dist_weight, jnp.linalg.norm(thing - goal)),
+            "reward_near": weighted(-self.given.reward_near_weight, jnp.linalg.norm(thing - tip)),
+            "reward_ctrl": weighted(-self.given.reward_control_weight, effort(step)),
         }
 
 
@@ -209,7 +314,12 @@ class Reacher(_Placed):
     """Reacher-v5: minus the fingertip's distance from the target, and efforts."""
 
     default_engine = "fused"
-    asset, frame_skip, noise = "reacher.xml", 2, 0.1
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "reacher.xml",
+        "frame_skip": 2,
+        "reward_dist_weight": 1.0,
+        "reward_control_weight": 1.0,
+    }
 
     def start(self, key: Key) -> tuple[Array, Array]:
         """The arm nearly stretched and at rest, the target anywhere in a disc of 0.2 m."""
@@ -217,7 +327,7 @@ class Reacher(_Placed):
         radius, angle = jax.random.uniform(target_key, (2,))
         radius, angle = 0.2 * jnp.sqrt(radius), 2 * jnp.pi * angle
         target = radius * jnp.stack([jnp.cos(angle), jnp.sin(angle)])
-        qpos = jax.random.uniform(arm_key, (self.model.nq,), minval=-self.noise, maxval=self.noise)
+        qpos = jax.random.uniform(arm_key, (self.model.nq,), minval=-0.1, maxval=0.1)
         qpos = (jnp.asarray(self.model.qpos0, qpos.dtype) + qpos).at[-2:].set(target)
         qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-5e-3, maxval=5e-3)
         return qpos, qvel.at[-2:].set(0)
@@ -228,4 +338,7 @@ class Reacher(_Placed):
 
     def rewards(self, step: Step) -> dict[str, Array]:
         reach = self.body(step.data, "fingertip") - self.body(step.data, "target")
-        return {"reward_dist": -jnp.linalg.norm(reach), "reward_ctrl": -effort(step)}
+        return {
+            "reward_dist": weighted(-self.given.reward_dist_weight, jnp.linalg.norm(reach)),
+            "reward_ctrl": weighted(-self.given.reward_control_weight, effort(step)),
+        }

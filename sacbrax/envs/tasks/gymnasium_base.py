@@ -15,14 +15,14 @@ import jax.numpy as jnp
 import mujoco
 from flax import struct
 
+from sacbrax.core.errors import ConfigError, one_line
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.engine import DerivingEngine, MakeEngine
 from sacbrax.engines.mjx import Mjx, refuse_caps
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
-
-INFINITY = float("inf")
+from sacbrax.envs.tasks.gymnasium_arguments import ENDLESS, arguments
 
 
 class Physics(struct.PyTreeNode):
@@ -31,7 +31,7 @@ class Physics(struct.PyTreeNode):
     qpos: Array  # [nq]
     qvel: Array  # [nv]
     qacc_warmstart: Array  # [nv] where MJX's constraint solver starts; [0] on an engine that needs none
-    lag: Array  # [travels] the tracked point's place as MuJoCo has it, a little behind, relative to qpos
+    lag: Array  # [travels] the tracked point's place as MuJoCo has it, a little behind, relative to where a step starts
     fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
 
 
@@ -53,39 +53,50 @@ class Step(struct.PyTreeNode):
 
 
 def load_model(name: str) -> mujoco.MjModel:
-    """One of Gymnasium's models; ValueError when Gymnasium is not installed."""
-    spec = importlib.util.find_spec("gymnasium")
-    if spec is None or not spec.submodule_search_locations:
-        raise ValueError(f"env.name: this task needs Gymnasium's {name}: pip install 'sacbrax[gymnasium]'")
-    path = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets" / name
-    with unheard():
-        return mujoco.MjModel.from_xml_path(str(path))
+    """One of Gymnasium's models, or the file at a path that begins with `.`, `/` or `~`, which is how Gymnasium tells.
+
+    Raises ConfigError when Gymnasium is not installed, or MuJoCo cannot read the file.
+    """
+    path = Path(name).expanduser()
+    if not name.startswith((".", "/", "~")):
+        spec = importlib.util.find_spec("gymnasium")
+        if spec is None or not spec.submodule_search_locations:
+            raise ConfigError(f"env.name: this task needs Gymnasium's {name}: pip install 'sacbrax[gymnasium]'")
+        path = Path(spec.submodule_search_locations[0]) / "envs" / "mujoco" / "assets" / name
+    try:
+        with unheard():
+            return mujoco.MjModel.from_xml_path(str(path))
+    except ValueError as error:
+        raise ConfigError(f"env.kwargs: xml_file: {one_line(error)}") from None
 
 
 class GymnasiumTask(MujocoTask):
     """One Gymnasium task without its time limit; subclasses say what differs.
 
-    `solver_iterations` and `ls_iterations` cap MJX's constraint solver, by default at the model's own limits.
+    `solver_iterations` and `ls_iterations` cap MJX's constraint solver, by default at the model's own limits; `given`
+    are Gymnasium's own arguments of the task, which `defaults` names. Raises ConfigError for others.
     """
 
     engine: DerivingEngine
-    asset: ClassVar[str]
+    defaults: ClassVar[dict[str, Any]]
     default_engine: ClassVar[str] = "mjx"
-    noise: ClassVar[float]  # of a start, on every position and velocity
     normal_velocities: ClassVar[bool] = False  # of a start; uniform otherwise
     derives: ClassVar[bool] = False  # whether the task reads more of a state than positions and velocities
     # The first coordinates of qpos that nothing depends on, x or x and y of a body that travels. A step starts from
     # their origin: far away, float32 would round the displacement.
     travels: ClassVar[int] = 0
-    healthy_height: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)  # m, open interval
-    healthy_angle: ClassVar[tuple[float, float]] = (-INFINITY, INFINITY)  # rad
-    healthy_state: ClassVar[float] = INFINITY  # largest size of any position but the first two, and velocity
     reset_pool: ClassVar[int] = 0  # where a reset needs no forward dynamics it is cheap
 
     def __init__(
-        self, engine: MakeEngine = Mjx, solver_iterations: int | None = None, ls_iterations: int | None = None
+        self,
+        engine: MakeEngine = Mjx,
+        solver_iterations: int | None = None,
+        ls_iterations: int | None = None,
+        **given: Any,
     ) -> None:
-        model = load_model(self.asset)
+        self.given = arguments(f"{type(self).__name__}-v5", self.defaults, given)
+        self.frame_skip = self.given.frame_skip
+        model = load_model(self.given.xml_file)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         if engine is Mjx:
@@ -112,7 +123,7 @@ class GymnasiumTask(MujocoTask):
         """The state at qpos [nq], qvel [nv], as if reset there."""
         data = self._start(qpos, qvel, fields)
         zero = jnp.zeros((), qpos.dtype)
-        lag = self.place(data) - qpos[: self.travels]
+        lag = self.place(data) - self._origin(qpos)
         physics = Physics(qpos, qvel, jnp.zeros_like(self._warmstart(data)), lag, dict(fields))
         metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
         # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
@@ -120,7 +131,7 @@ class GymnasiumTask(MujocoTask):
 
     def step(self, state: State, action: Array) -> State:
         """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
-        before, travels = state.pipeline_state, self.travels
+        before, travels = state.pipeline_state, self.travels if self._uniform else 0
         dtype = before.qpos.dtype
         ctrl = self.ctrl(action.astype(dtype))
         qpos = before.qpos.at[:travels].set(0)
@@ -128,14 +139,20 @@ class GymnasiumTask(MujocoTask):
         place = self.place(data)
         rewards = self.rewards(Step(data, ctrl, (place - before.lag) / self.dt, self.healthy(data), self.dt))
         qpos = data.qpos.at[:travels].add(before.qpos[:travels])
-        physics = Physics(qpos, data.qvel, self._warmstart(data), place - data.qpos[:travels], before.fields)
+        physics = Physics(qpos, data.qvel, self._warmstart(data), place - self._origin(data.qpos), before.fields)
+        seen = data if self._excludes else data.replace(qpos=qpos)
+        ends = getattr(self.given, "terminate_when_unhealthy", True)
         return state.replace(
             pipeline_state=physics,
-            obs=self.observe(data),
+            obs=self.observe(seen),
             reward=sum(rewards.values()),
-            done=1 - self.healthy(data).astype(dtype),
+            done=1 - self.healthy(data).astype(dtype) if ends else jnp.zeros((), dtype),
             metrics={**state.metrics, **rewards},
         )
+
+    def _origin(self, qpos: Array) -> Array:
+        """What `lag` is relative to [travels]."""
+        return qpos[: self.travels] if self._uniform else jnp.zeros(self.travels, qpos.dtype)
 
     def _start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array]) -> Any:
         """What a task may read of a state."""
@@ -162,32 +179,61 @@ class GymnasiumTask(MujocoTask):
     def start(self, key: Key) -> tuple[Array, Array]:
         """qpos and qvel of a random start: the model's own with noise on every number."""
         position_key, velocity_key = jax.random.split(key)
-        qpos = jax.random.uniform(position_key, (self.model.nq,), minval=-self.noise, maxval=self.noise)
+        noise = float(self.given.reset_noise_scale)
+        qpos = jax.random.uniform(position_key, (self.model.nq,), minval=-noise, maxval=noise)
         if self.normal_velocities:
-            qvel = self.noise * jax.random.normal(velocity_key, (self.model.nv,))
+            qvel = noise * jax.random.normal(velocity_key, (self.model.nv,))
         else:
-            qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-self.noise, maxval=self.noise)
+            qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-noise, maxval=noise)
         return jnp.asarray(self.model.qpos0, qpos.dtype) + qpos, qvel
 
     def place(self, data: Any) -> Array:
         """Where the tracked point is [travels], in m; its speed is `Step.velocity`."""
         return data.qpos[: self.travels]
 
+    def positions(self, data: Any) -> Array:
+        """Of `qpos` what is observed: all but the coordinates that travel, or all."""
+        return data.qpos[self.travels :] if self._excludes else data.qpos
+
     def observe(self, data: Any) -> Array:
-        """Positions but for those that travel, and velocities."""
-        return jnp.concatenate([data.qpos[self.travels :], data.qvel])
+        """Positions and velocities."""
+        return jnp.concatenate([self.positions(data), data.qvel])
 
     def rewards(self, step: Step) -> dict[str, Array]:
         """The reward's parts by name, which add up to it."""
         raise NotImplementedError
 
     def healthy(self, data: Any) -> Array:
-        """Whether the episode goes on, bool []; by default by height, angle and size of the state."""
+        """Whether the mechanism is as it should be, bool []; by default by height, angle and the rest of the state,
+        where the task has ranges for them (open intervals, m and rad)."""
+        heights, angles, states = (
+            getattr(self.given, f"healthy_{part}_range", ENDLESS) for part in ("z", "angle", "state")
+        )
         height, angle = data.qpos[self.travels], data.qpos[self.travels + 1]
-        state = jnp.abs(jnp.concatenate([data.qpos[2:], data.qvel]))
-        inside = (height > self.healthy_height[0]) & (height < self.healthy_height[1])
-        inside &= (angle > self.healthy_angle[0]) & (angle < self.healthy_angle[1])
-        return inside & (state < self.healthy_state).all()
+        state, symmetric = jnp.concatenate([data.qpos[2:], data.qvel]), states[0] == -states[1]
+        state = jnp.abs(state) if symmetric else state
+        inside = (height > heights[0]) & (height < heights[1])
+        inside &= (angle > angles[0]) & (angle < angles[1])
+        within = state < states[1] if symmetric else (state > states[0]) & (state < states[1])
+        return inside & within.all()
+
+    def body_number(self, name: str | int) -> int:
+        """Of a body of the model. Raises ConfigError where the model has none of that name."""
+        try:
+            return int(self.model.body(name).id)
+        except (KeyError, IndexError):
+            bodies = ", ".join(self.model.body(i).name for i in range(self.model.nbody))
+            raise ConfigError(f"env.kwargs: the model has no body {name!r}; it has {bodies}") from None
+
+    @property
+    def _uniform(self) -> bool:
+        """Whether the world is the same wherever the mechanism is: in Gymnasium's model. Another may have stairs."""
+        return self.given.xml_file == self.defaults["xml_file"]
+
+    @property
+    def _excludes(self) -> bool:
+        """Whether the coordinates that travel are left out of observations."""
+        return bool(getattr(self.given, "exclude_current_positions_from_observation", True))
 
 
 def effort(step: Step) -> Array:

@@ -4,18 +4,21 @@
 callers `vmap` them and count the steps.
 """
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 import mujoco
 from flax import struct
 
+from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.engine import MakeEngine
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
 from sacbrax.envs.tasks import swimmer_models
+from sacbrax.envs.tasks.gymnasium_arguments import arguments, weighted
+from sacbrax.envs.tasks.gymnasium_base import load_model
 
 
 class Physics(struct.PyTreeNode):
@@ -29,7 +32,8 @@ class Physics(struct.PyTreeNode):
 class _SwimmerTask(MujocoTask):
     """What both tasks share: one engine call, reward = speed - cost."""
 
-    control_cost: ClassVar[float]
+    control_cost: float
+    uniform = True  # the world is the same wherever the swimmer is
 
     def __init__(self, engine: MakeEngine, model: mujoco.MjModel, links: int) -> None:
         super().__init__(model, engine)
@@ -46,12 +50,17 @@ class _SwimmerTask(MujocoTask):
         """One control step of `dt` seconds; `action` [A] in [-1, 1], clipped by the model's control range."""
         before = state.pipeline_state
         action = action.astype(before.qpos.dtype)
-        # Water is the same everywhere, so step from the origin: far away, float32 would round the displacement.
-        qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, self.ctrl(action), before.fields)
-        displacement = qpos[:2]
-        physics = Physics(qpos.at[:2].add(before.qpos[:2]), qvel, before.fields)
+        if self.uniform:  # step from the origin: far away, float32 would round the displacement
+            qpos, qvel = self.engine.step(before.qpos.at[:2].set(0), before.qvel, self.ctrl(action), before.fields)
+            displacement = qpos[:2]
+            physics = Physics(qpos.at[:2].add(before.qpos[:2]), qvel, before.fields)
+        else:
+            qpos, qvel = self.engine.step(before.qpos, before.qvel, self.ctrl(action), before.fields)
+            displacement = qpos[:2] - before.qpos[:2]
+            physics = Physics(qpos, qvel, before.fields)
         forward = self._speed(physics, displacement)
-        cost = self.control_cost * jnp.sum(action * action)
+        effort = self._effort(action)
+        cost = self.control_cost * jnp.sum(effort * effort)
         metrics = {**state.metrics, "reward_forward": forward, "reward_ctrl": -cost}
         return state.replace(
             pipeline_state=physics,
@@ -71,30 +80,62 @@ class _SwimmerTask(MujocoTask):
         """Forward speed [m/s] that the reward pays; `displacement` [2] of the origin over the step, in m."""
         raise NotImplementedError
 
+    def _effort(self, action: Array) -> Array:
+        """What costs by its square [A]."""
+        return action
+
 
 class Swimmer(_SwimmerTask):
-    """Gymnasium 1.x Swimmer-v5: observation (qpos[2:], qvel), reward dx/dt - 1e-4 |a|^2, reset uniform +-0.1."""
+    """Gymnasium 1.x Swimmer-v5: observation (qpos[2:], qvel), reward dx/dt - 1e-4 |a|^2, reset uniform +-0.1.
 
-    frame_skip, control_cost, reset_noise = 4, 1e-4, 0.1
+    `links` [3 to 20] is ours; `given` are Gymnasium's own arguments, which `defaults` names.
+    """
 
-    def __init__(self, engine: MakeEngine, links: int = 3) -> None:
-        super().__init__(engine, swimmer_models.gym_swimmer(links), links)
+    defaults: ClassVar[dict[str, Any]] = {
+        "xml_file": "swimmer.xml",  # which `swimmer_models` writes for three links
+        "frame_skip": 4,
+        "forward_reward_weight": 1.0,
+        "ctrl_cost_weight": 1e-4,
+        "reset_noise_scale": 0.1,
+        "exclude_current_positions_from_observation": True,
+    }
+
+    def __init__(self, engine: MakeEngine, links: int | None = None, **given: Any) -> None:
+        self.given = arguments("Swimmer-v5", self.defaults, given)
+        self.frame_skip, self.control_cost = self.given.frame_skip, self.given.ctrl_cost_weight
+        self.uniform = self.given.xml_file == self.defaults["xml_file"]
+        if self.uniform:
+            model = swimmer_models.gym_swimmer(3 if links is None else links)
+        elif links is None:
+            model = load_model(self.given.xml_file)
+        else:
+            raise ConfigError("env.links: must be null with the xml_file of env.kwargs, which has its own")
+        super().__init__(engine, model, model.nbody - 1)
 
     @property
     def observation_size(self) -> int:
-        return int(self.model.nq + self.model.nv - 2)
+        return int(self.model.nq + self.model.nv - self._unseen)
+
+    @property
+    def _unseen(self) -> int:
+        """How many of the first positions are not observed."""
+        return 2 if self.given.exclude_current_positions_from_observation else 0
 
     def _start(self, key: Key) -> Physics:
-        noise = jax.random.uniform(
-            key, (self.model.nq + self.model.nv,), minval=-self.reset_noise, maxval=self.reset_noise
-        )
-        return Physics(noise[: self.model.nq], noise[self.model.nq :])
+        scale, nq = float(self.given.reset_noise_scale), self.model.nq
+        noise = jax.random.uniform(key, (nq + self.model.nv,), minval=-scale, maxval=scale)
+        start = self.model.qpos0
+        return Physics(noise[:nq] + start if start.any() else noise[:nq], noise[nq:])
 
     def _observe(self, physics: Physics) -> Array:
-        return jnp.concatenate([physics.qpos[2:], physics.qvel])
+        return jnp.concatenate([physics.qpos[self._unseen :], physics.qvel])
 
     def _speed(self, physics: Physics, displacement: Array) -> Array:
-        return displacement[0] / self.dt
+        return weighted(self.given.forward_reward_weight, displacement[0] / self.dt)
+
+    def _effort(self, action: Array) -> Array:
+        """The controls, which are the action itself where their range is [-1, 1]."""
+        return action if (abs(self.model.actuator_ctrlrange) == 1).all() else self.ctrl(action)
 
 
 class RllabSwimmer(_SwimmerTask):
