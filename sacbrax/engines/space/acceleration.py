@@ -9,20 +9,12 @@ from sacbrax.core.types import Array
 from sacbrax.engines.newton import minimize
 from sacbrax.engines.rows import Rows, add, column, dot
 from sacbrax.engines.space.constraints import Constraints, Pushing, constraints
-from sacbrax.engines.space.dynamics import (
-    UPRIGHT,
-    Coordinates,
-    State,
-    factored,
-    joined,
-    motion,
-    placed,
-    rotation,
-    substituted,
-)
+from sacbrax.engines.space.dynamics import UPRIGHT, Coordinates, State, motion, placed, rotation
 from sacbrax.engines.space.floating import exponential, product, rate, unit
+from sacbrax.engines.space.groups import joined
 from sacbrax.engines.space.mechanism import Mechanism
 from sacbrax.engines.space.problem import SpaceProblem
+from sacbrax.engines.space.solve import factored, substituted
 from sacbrax.engines.space.vectors import turned
 from sacbrax.engines.swimmer.dynamics import sincos
 

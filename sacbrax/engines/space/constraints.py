@@ -19,7 +19,8 @@ from sacbrax.engines.newton import joined
 from sacbrax.engines.reading import Limit
 from sacbrax.engines.rows import add, column
 from sacbrax.engines.soft import impedance
-from sacbrax.engines.space.dynamics import Coordinates, State, Totals, taken, vectors
+from sacbrax.engines.space.dynamics import Coordinates, State
+from sacbrax.engines.space.groups import Totals, taken, vectors
 from sacbrax.engines.space.mechanism import Mechanism
 from sacbrax.engines.space.vectors import Inertia, Motion, Vector, at_point, of_point, stiff_point, turned
 

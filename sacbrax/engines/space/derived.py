@@ -9,7 +9,8 @@ from flax import struct
 from sacbrax.core.types import Array
 from sacbrax.engines.rows import Rows, add, plus
 from sacbrax.engines.space.acceleration import Evaluation, Layout
-from sacbrax.engines.space.dynamics import UPRIGHT, filled, joined, placed, rotation, taken
+from sacbrax.engines.space.dynamics import UPRIGHT, placed, rotation
+from sacbrax.engines.space.groups import filled, joined, taken
 from sacbrax.engines.space.mechanism import Mechanism
 from sacbrax.engines.space.vectors import at_point, turned
 from sacbrax.engines.swimmer.dynamics import sincos

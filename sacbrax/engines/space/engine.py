@@ -17,8 +17,10 @@ from sacbrax.engines.integrators import euler, rk4
 from sacbrax.engines.rows import Rows
 from sacbrax.engines.space.acceleration import Layout, evaluate, motor_forces, unknown
 from sacbrax.engines.space.derived import Derived, Trace, derive
-from sacbrax.engines.space.dynamics import UPRIGHT, Totals, factored, motion, placed, rotation, substituted
+from sacbrax.engines.space.dynamics import UPRIGHT, motion, placed, rotation
+from sacbrax.engines.space.groups import Totals
 from sacbrax.engines.space.mechanism import Mechanism, read_mechanism
+from sacbrax.engines.space.solve import factored, substituted
 
 
 class FusedSpace:

@@ -8,8 +8,9 @@ from sacbrax.core.types import Array
 from sacbrax.engines.newton import joined, total
 from sacbrax.engines.rows import column, dot, mul
 from sacbrax.engines.space.constraints import Constraints, Pushing
-from sacbrax.engines.space.dynamics import Coordinates, State, accelerations, factored, substituted
+from sacbrax.engines.space.dynamics import Coordinates, State
 from sacbrax.engines.space.mechanism import Mechanism
+from sacbrax.engines.space.solve import accelerations, factored, substituted
 from sacbrax.engines.space.vectors import apply
 
 
