@@ -45,6 +45,7 @@ ENVS = {
     "walker2d_v5": "sacbrax.envs.tasks.gymnasium:Walker2d",
 }
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
+MANY_BODIES = 13  # that move: Go1 and Gymnasium's ant have as many, a walker 7
 
 
 def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
@@ -126,8 +127,8 @@ def compiler_options(env: Env) -> dict[str, Any]:
     """XLA's options, as `jax.jit` takes them, for programs that step `env`.
 
     On a CPU, what jaxlib 0.10 makes of MJX on a chain of bodies by its newer way to emit fusions takes several times as
-    long with every further body (docs/environments.md), what the older makes of it does not; on short chains the newer
-    is as fast or a little faster.
+    long with every further body (docs/environments.md), what the older makes of it does not; of many bodies in short
+    chains it makes as fast a program in less time. On few the newer is as fast or a little faster.
     """
     model = mujoco_model(env)
     if jax.default_backend() != "cpu" or env.backend != "mjx" or model is None:
@@ -135,7 +136,7 @@ def compiler_options(env: Env) -> dict[str, Any]:
     depth = [0] * model.nbody
     for body in range(1, model.nbody):
         depth[body] = depth[model.body_parentid[body]] + 1
-    return older_fusions() if max(depth) >= LONG_CHAIN else {}
+    return older_fusions() if max(depth) >= LONG_CHAIN or model.nbody - 1 >= MANY_BODIES else {}
 
 
 def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import keystr, tree_leaves_with_path
 from tiny_config import make_tiny
 
 import sacbrax
@@ -44,6 +45,7 @@ def test_a_step_is_playgrounds_own_and_changes_nothing_it_was_given(fake: None) 
         assert jax.tree.map(str, state) == before
         assert jax.tree.map(jax.typeof, after) == jax.tree.map(jax.typeof, state)
         expected = own.step(expected, jnp.full(1, action))
+        assert state.pipeline_state.arrays.keys() == {"qpos"}  # type: ignore[union-attr]
         seen = jnp.concatenate([expected.obs["state"], expected.obs["privileged_state"].ravel()])
         np.testing.assert_array_equal(after.obs, seen)
         assert (float(after.reward), float(after.metrics["paid"])) == (action, action)
@@ -146,7 +148,7 @@ def test_any_task_may_observe_a_dictionary_of_two() -> None:
             "env.kwargs: dt: unknown for playground:Count; choose from ctrl_dt, fetch, noise",
         ),
         ([TASK, "env.kwargs={episode_length: 9}"], "env.kwargs: episode_length: set env.episode_length instead"),
-        ([TASK, "env.kwargs={fetch: true}"], "env.name: playground:Count cannot be made: cannot reach the files"),
+        ([TASK, "env.kwargs={fetch: network}"], "env.name: playground:Count cannot be made: cannot reach the files"),
         ([TASK, "env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
     ],
 )
@@ -155,6 +157,45 @@ def test_mistakes_are_one_clear_line(overrides: list[str], message: str, fake: N
         Trainer(make_tiny(*overrides))
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
+
+
+GET = (
+    "get them: git clone https://github.com/google-deepmind/mujoco_menagerie {0} && git -C {0} checkout 5ha && export "
+)
+GET += "SACBRAX_MENAGERIE={0}"
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (
+            "no git",
+            "it needs the files of MuJoCo Menagerie, and fetching them failed (No such file or directory: git); ",
+        ),
+        ("clone", "it needs the files of MuJoCo Menagerie, and fetching them failed (Command '['git', 'clone']' "),
+        ("mesh", "Error: Error opening file 'trunk.stl'; the robots' files are looked for in /installed/mujoco_mena"),
+    ],
+)
+def test_robots_files_that_are_missing_are_one_line_with_what_gets_them(failure: str, said: str, fake: None) -> None:
+    with pytest.raises(ConfigError) as error:
+        Trainer(make_tiny(TASK, f"env.kwargs={{fetch: {failure}}}"))
+    assert str(error.value).startswith(f"env.name: playground:Count cannot be made: {said}")
+    assert str(error.value).endswith(GET.format("mujoco_menagerie"))
+
+
+def test_robots_files_are_where_the_user_says(fake: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SACBRAX_MENAGERIE", str(tmp_path))
+    make_env("playground:Count")
+    playgrounds: Any = sys.modules["mujoco_playground._src.mjx_env"]
+    assert str(playgrounds.MENAGERIE_PATH) == str(tmp_path)
+    monkeypatch.setenv("SACBRAX_MENAGERIE", f"{tmp_path}/none")
+    with pytest.raises(ConfigError) as error:
+        Trainer(make_tiny(TASK))
+    none = f"{tmp_path}/none"
+    assert str(error.value) == f"SACBRAX_MENAGERIE: {none} is no folder; {GET.format(none)}"
+    fakes: Any = sys.modules["mujoco_playground"]
+    monkeypatch.setattr(fakes.dm_control_suite, "ALL_ENVS", ("Count",))  # which have files of their own
+    make_env("playground:Count")
 
 
 def test_without_the_package_its_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +226,11 @@ def test_a_real_task_steps_as_playground_does(name: str) -> None:
         state = step(state, action)
         np.testing.assert_array_equal(state.obs, expected.obs)
         np.testing.assert_array_equal(state.reward, expected.reward)
-    jax.tree.map(np.testing.assert_array_equal, state.pipeline_state, expected.data)
+    of_theirs = {keystr(path).lstrip("."): leaf for path, leaf in tree_leaves_with_path(expected.data)}
+    carried: Any = state.pipeline_state
+    for place, array in carried.arrays.items():
+        np.testing.assert_array_equal(array, of_theirs[place])
+    assert sum(x.nbytes for x in carried.arrays.values()) < sum(x.nbytes for x in of_theirs.values()) / 4
 
 
 @pytest.mark.slow
@@ -211,16 +256,3 @@ def test_a_real_task_trains_from_the_command_line(name: str, tmp_path: Path) -> 
     assert row["train/faults"] == 0
     assert 0 < row["eval/return_mean"] <= 12
     assert row["eval/length_mean"] == 12
-
-
-@pytest.mark.slow
-def test_model_files_that_cannot_be_fetched_are_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    real()
-    from mujoco_playground._src import mjx_env
-
-    def fail() -> None:
-        raise subprocess.CalledProcessError(128, ["git", "clone"])
-
-    monkeypatch.setattr(mjx_env, "ensure_menagerie_exists", fail)
-    with pytest.raises(ConfigError, match=r"^env\.name: playground:Go1Getup cannot be made: it needs .*128"):
-        Trainer(make_tiny("env.name=playground:Go1Getup"))

@@ -5,7 +5,9 @@ Playground's tasks do, and observes a dictionary.
 """
 
 import importlib.machinery
+import subprocess
 import sys
+from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -15,6 +17,12 @@ import pytest
 from flax import struct
 
 LAST = 3  # the step that ends an episode
+FAILURES = {  # what `fetch` may name
+    "network": OSError("cannot reach the files\nof the model"),
+    "no git": FileNotFoundError(2, "No such file or directory", "git"),
+    "clone": subprocess.CalledProcessError(128, ["git", "clone"]),
+    "mesh": ValueError("Error: Error opening file 'trunk.stl'\nElement 'mesh', line 3"),
+}
 
 
 @struct.dataclass
@@ -31,9 +39,10 @@ class State:
 
 @struct.dataclass
 class Data:
-    """Of MJX's the one array that there is."""
+    """Of MJX's one array that a step reads, and one that it computes anew."""
 
     qpos: Any  # [1]
+    xpos: Any  # [100, 3]
 
 
 class Count:
@@ -46,7 +55,8 @@ class Count:
 
     def reset(self, rng: Any) -> State:
         start, rng = jax.random.split(rng)
-        data = Data(jax.random.uniform(start, (1,)))
+        qpos = jax.random.uniform(start, (1,))
+        data = Data(qpos, jnp.full((100, 3), qpos))
         info = {"rng": rng, "time": 0, "drawn": jnp.zeros(())}
         return State(data, self._observe(data, info), *jnp.zeros(2), {"paid": 0.0}, info)
 
@@ -56,6 +66,7 @@ class Count:
         state.info["drawn"] = jax.random.uniform(key)
         state.metrics["paid"] = action[0]
         done = jnp.float32(state.info["time"] == LAST)
+        state = state.replace(data=state.data.replace(xpos=jnp.full((100, 3), state.data.qpos)))
         return state.replace(obs=self._observe(state.data, state.info), reward=action[0], done=done)
 
     def _observe(self, data: Data, info: dict[str, Any]) -> dict[str, Any]:
@@ -64,8 +75,8 @@ class Count:
 
 
 def _load(task: str, config_overrides: dict[str, Any]) -> Count:
-    if config_overrides.get("fetch"):
-        raise OSError("cannot reach the files\nof the model")
+    if failure := config_overrides.get("fetch"):
+        raise FAILURES[failure]
     return Count(config_overrides)
 
 
@@ -73,7 +84,11 @@ def install(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make `import mujoco_playground` find this."""
     module: Any = ModuleType("mujoco_playground")
     module.__spec__ = importlib.machinery.ModuleSpec("mujoco_playground", None)
-    config = {"impl": "warp", "ctrl_dt": 0.5, "fetch": False, "episode_length": 3, "noise": {"level": 1.0}}
+    config = {"impl": "warp", "ctrl_dt": 0.5, "fetch": None, "episode_length": 3, "noise": {"level": 1.0}}
     module.registry = SimpleNamespace(ALL_ENVS=("Count",), get_default_config=lambda task: config, load=_load)
     module.State = State
+    module.dm_control_suite = SimpleNamespace(ALL_ENVS=())
+    place: Any = ModuleType("mujoco_playground._src.mjx_env")
+    place.MENAGERIE_PATH, place.MENAGERIE_COMMIT_SHA = Path("/installed/mujoco_menagerie"), "5ha"
     monkeypatch.setitem(sys.modules, "mujoco_playground", module)
+    monkeypatch.setitem(sys.modules, "mujoco_playground._src.mjx_env", place)

@@ -22,17 +22,17 @@ from sacbrax.view.evaluation import evaluate_engine
 from sacbrax.xla.compiler_options import one_graph
 
 
-@pytest.mark.parametrize("name", ["pusher", "hopper_v5", "probes:Cue", "swimmer"])
+@pytest.mark.parametrize("name", ["pusher", "ant_v5", "hopper_v5", "probes:Cue", "swimmer"])
 def test_a_pusher_on_a_cpu_has_them(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the compiler that is there knows what it is given."""
-    env = make_env(name)
+    """And a robot of many bodies in short chains. The compiler that is there knows what it is given."""
+    env = make_env(name, "mjx" if name.endswith("v5") else None)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert not compiler_options(env)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
     options = compiler_options(env)
     assert jax.jit(lambda x: x + 1, compiler_options=options)(1) == 2
     monkeypatch.setattr(jaxlib, "__version__", "0.10.9")
-    assert bool(compiler_options(env)) == (name == "pusher")
+    assert bool(compiler_options(env)) == (name in ("pusher", "ant_v5"))
     monkeypatch.setattr(jaxlib, "__version__", "0.11.0")
     assert not compiler_options(env)
 

@@ -6,7 +6,6 @@ is used: time limits and resets are `vector_env`'s, as for every other task.
 """
 
 import importlib.util
-import subprocess
 from typing import Any, ClassVar
 
 import jax
@@ -16,6 +15,9 @@ import mujoco
 from sacbrax.core.errors import one_line
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
+from sacbrax.envs.carried import Carrier
+from sacbrax.envs.tasks import menagerie
+from sacbrax.envs.vector_env import physics_precision
 
 IMPLEMENTATIONS = {"jax": "mjx", "warp": "warp"}  # of MJX, and what our reports call them
 OURS = {"episode_length": "env.episode_length", "action_repeat": "env.action_repeat"}
@@ -32,9 +34,13 @@ class PlaygroundTask(Env):
 
     def __init__(self, task: str, impl: str = "jax", **options: Any) -> None:
         self.env, self.impl = load(task, impl, options), impl
-        with as_brax_needs():
-            observation = jax.eval_shape(self.env.reset, jax.random.key(0)).obs
-        self._observation_size = jax.tree.map(lambda x: x.shape, observation)
+        # Traced once each, here, however many programs have them.
+        self._own_reset, self._own_step = jax.jit(self._reset, inline=True), jax.jit(self._step, inline=True)
+        action = jax.ShapeDtypeStruct((self.action_size,), jnp.float32)
+        with physics_precision():
+            start = jax.eval_shape(self._own_reset, jax.random.key(0))
+            self._carrier = Carrier(self._own_step, start, action)
+        self._observation_size = jax.tree.map(lambda x: x.shape, start.obs)
 
     @property
     def model(self) -> mujoco.MjModel:
@@ -61,16 +67,11 @@ class PlaygroundTask(Env):
 
     def reset(self, rng: Key) -> State:
         """A fresh random start."""
-        with as_brax_needs():
-            state = self.env.reset(rng)
-        return jax.tree.map(_strong, _as_brax(state))
+        return self._carrier.reduced(self._own_reset(rng))
 
     def step(self, state: State, action: Array) -> State:
         """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
-        before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
-        with as_brax_needs():
-            after = self.env.step(_as_playground(before), action)
-        return jax.tree.map(lambda new, old: _strong(new, old.dtype), _as_brax(after), state)
+        return self._carrier.reduced(self._own_step(self._carrier.whole(state), action))
 
     def reseed(self, state: State, key: Key) -> State:
         """`state`, a start out of a pool, with random numbers of its own ahead: tasks draw from a key they carry."""
@@ -79,6 +80,17 @@ class PlaygroundTask(Env):
             return state
         typed = jnp.issubdtype(carried.dtype, jax.dtypes.prng_key)
         return state.replace(info=state.info | {"rng": key if typed else jax.random.key_data(key)})
+
+    def _reset(self, rng: Key) -> State:
+        with as_brax_needs():
+            return jax.tree.map(_strong, _as_brax(self.env.reset(rng)))
+
+    def _step(self, state: State, action: Array) -> State:
+        """With all of MJX's data, before and after."""
+        before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
+        with as_brax_needs():
+            after = self.env.step(_as_playground(before), action)
+        return jax.tree.map(lambda new, old: _strong(new, old.dtype), _as_brax(after), state)
 
 
 def load(task: str, impl: str, options: dict[str, Any]) -> Any:
@@ -90,7 +102,7 @@ def load(task: str, impl: str, options: dict[str, Any]) -> Any:
     if impl == "warp" and jax.default_backend() != "gpu":
         raise ValueError("env.kwargs: impl: warp needs an NVIDIA GPU; choose jax")
     with quiet():
-        from mujoco_playground import registry
+        from mujoco_playground import dm_control_suite, registry
 
     if task not in registry.ALL_ENVS:
         raise ValueError(f"env.name: playground has no {task!r}; choose from {', '.join(sorted(registry.ALL_ENVS))}")
@@ -100,13 +112,14 @@ def load(task: str, impl: str, options: dict[str, Any]) -> Any:
             raise ValueError(f"env.kwargs: {name}: set {OURS[name]} instead")
         if name.partition(".")[0] not in known:
             raise ValueError(f"env.kwargs: {name}: unknown for playground:{task}; choose from {', '.join(known)}")
+    needs_files = task not in dm_control_suite.ALL_ENVS
+    if needs_files:
+        menagerie.choose()
     try:
         with quiet():
             return registry.load(task, config_overrides={"impl": impl, **options})
     except Exception as error:
-        line = one_line(error)
-        if isinstance(error, subprocess.CalledProcessError):
-            line = f"it needs the model files of MuJoCo Menagerie, and fetching them failed ({line})"
+        line = menagerie.why(error, one_line(error)) if needs_files else one_line(error)
         raise ValueError(f"env.name: playground:{task} cannot be made: {line}") from error
 
 
