@@ -192,6 +192,7 @@ def shrunk(module: Any, words: list[str]) -> list[str]:
     if name == "bench.__main__":
         own = {"tasks": ["--tasks", "inverted_pendulum", "--repeats", "1"]}
         own["cost"] = []
+        own["suite"] = ["--tasks", "inverted_pendulum", "--seconds", "0.5"]
         own["parity"] = ["--tasks", "inverted_pendulum_v5", "--states", "2"]
         if words[0] in own:
             return [*words, *own[words[0]]]

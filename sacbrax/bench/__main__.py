@@ -24,6 +24,7 @@ BENCHMARKS = {
     "train": "env and gradient steps per second of a whole training program, compile seconds, memory",
     "peers": "other SAC implementations beside this one, same batch, networks and update ratio",
     "tasks": "env steps per second of whole tasks with their resets, beside Brax's own wrappers",
+    "suite": "returns of a list of tasks after a time, one recipe for all, beside public figures",
     "mark": "seconds of whole training runs to a return, with no compiled program kept and with all",
     "smoke": "whether a device computes what the CPU computes, and trains",
     "gpu": "all that docs/benchmarks.md wants of a GPU, in parts, and its tables",
