@@ -2,6 +2,7 @@
 
 import csv
 import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -42,22 +43,24 @@ def test_a_run_gets_its_time_once_and_more_when_more_is_asked(
     tmp_path: Path, instead_of_python: Callable[[str], None]
 ) -> None:
     run = make_run(tmp_path / "swimmer" / "seed_0")
-    (run / "summary.json").write_text(json.dumps({"wall_seconds": 29.5}))
+    (run / "summary.json").write_text(json.dumps({"wall_seconds": 9.5}))
     (job,) = prepared("--tasks", "swimmer", "--out", f"{tmp_path}").jobs
     told = tmp_path / "told"
     # A run of its own that goes on for ever, and saves when it is asked to end.
     instead_of_python(f"echo begun >>{told}; trap 'echo ended >>{told}; exit 143' TERM; while :; do sleep 0.02; done")
-    assert not suite.finished(job, 30.0)
-    assert suite.train(job, 30.0) is None
+    assert not suite.finished(job, 10.0)
+    begin = time.perf_counter()
+    assert suite.train(job, 10.0) is None
+    assert time.perf_counter() - begin < 8.0
     assert told.read_text().split() == ["begun", "ended"]
-    assert suite.finished(job, 30.0)
-    assert not suite.finished(job, 31.0)
+    assert suite.finished(job, 10.0)
+    assert not suite.finished(job, 11.0)
     instead_of_python("exit 0")  # at its end, sooner than asked
-    assert suite.train(job, 31.0) is None
+    assert suite.train(job, 11.0) is None
     assert suite.finished(job, 1000.0)
     (other,) = prepared("--tasks", "swimmer", "--out", f"{tmp_path}", "train.batch_size=64").jobs
     with pytest.raises(ConfigError, match=r"^--out: .*seed_0 was trained by: playground/dm_control env\.name=swimmer"):
-        suite.finished(other, 30.0)
+        suite.finished(other, 10.0)
 
 
 def test_one_that_fails_is_in_the_table_and_the_next_is_trained(
