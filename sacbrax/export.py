@@ -11,8 +11,9 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
 
 import argparse
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,8 @@ import numpy as np
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError, one_line
-from sacbrax.policy_file.files import find, load_policy, network_config, parameters
+from sacbrax.policy_file.about import about
+from sacbrax.policy_file.files import find, load_policy, network_config, parameters, pretrained
 from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
 
 MARGIN = 20.0  # times the rounding that NumPy shows: other libraries add up and approximate tanh in other ways
@@ -37,22 +39,28 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", metavar="RUN", help="run directory, policy file or name of a pretrained policy")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help="file to write, .onnx or .npz")
+    parser.add_argument(
+        "--license",
+        metavar="ID",
+        help="of the policy, for the metadata of .onnx, such as CC-BY-4.0 (default: not stated)",
+    )
+    parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)
     if args.out.suffix not in (".onnx", ".npz"):
         parser.error(f"--out: {args.out} must end in .onnx or .npz")
     return args
 
 
-def export_onnx(policy: NumpyPolicy, out: Path) -> float:
-    """Write the model; returns the largest difference from JAX. Raises RunError, and writes nothing, where either is
-    farther from the policy in float64 than rounding explains."""
+def export_onnx(policy: NumpyPolicy, out: Path, about: Mapping[str, Any] = MappingProxyType({})) -> float:
+    """Write the model with the metadata `about`; returns the largest difference from JAX. Raises RunError, and writes
+    nothing, where either is farther from the policy in float64 than rounding explains."""
     try:
         import onnxruntime
 
         from sacbrax.policy_file import onnx_policy
     except ImportError:
         raise ConfigError("export: onnx is not installed; pip install 'sacbrax[export]'") from None
-    content = onnx_policy.build(policy).SerializeToString()
+    content = onnx_policy.build(policy, about).SerializeToString()
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     observation = _observations(policy)
     exact, clear, rounding = _exact(policy, observation)
@@ -145,7 +153,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(args.out)
         else:
             prepare_jax()
-            difference = export_onnx(policy, args.out)
+            theirs = "MIT" if args.run in pretrained() else None  # the package's
+            facts = about(policy, args.license or theirs, imports=args.imports)
+            difference = export_onnx(policy, args.out, facts)
             print(f"{args.out}: within {difference:.1e} of JAX in float32 on {CHECKED:,} observations")
     except (OSError, shutil.SameFileError) as error:
         raise ConfigError(f"--out: cannot write {args.out}: {one_line(error)}") from None

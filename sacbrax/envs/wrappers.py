@@ -39,6 +39,11 @@ class Wrapper(Env):
         return getattr(self.env, "actor_observation_size", None)
 
     @property
+    def observation_parts(self) -> dict[str, int]:
+        """Sizes by name of what an observation consists of, in order; one part where the environment does not tell."""
+        return getattr(self.env, "observation_parts", {"observation": int(self.observation_size)})
+
+    @property
     def action_size(self) -> int:
         return self.env.action_size
 
@@ -109,6 +114,10 @@ class FlatObservation(Wrapper):
     @property
     def observation_size(self) -> int:
         return sum(self._sizes)
+
+    @property
+    def observation_parts(self) -> dict[str, int]:
+        return dict(zip(self._names, self._sizes, strict=True))
 
     @property
     def actor_observation_size(self) -> int | None:

@@ -4,6 +4,8 @@ The graph is `numpy_policy`'s arithmetic, node by node. Knows no JAX.
 """
 
 import json
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -45,8 +47,8 @@ class _Graph:
         return self("Slice", x, np.array([start]), np.array([stop]), np.array([1]))
 
 
-def build(policy: NumpyPolicy) -> onnx.ModelProto:
-    """The deterministic policy of a file."""
+def build(policy: NumpyPolicy, about: Mapping[str, Any] = MappingProxyType({})) -> onnx.ModelProto:
+    """The deterministic policy of a file; `about` goes into the metadata, each value as JSON."""
     graph, header, arrays = _Graph(), policy.header, policy.arrays
     options, networks = policy.options, shapes(header, arrays)
     x, size = "observation", policy.input_size
@@ -73,7 +75,8 @@ def build(policy: NumpyPolicy) -> onnx.ModelProto:
     model = helper.make_model(
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sacbrax"
     )
-    helper.set_model_props(model, {"header": json.dumps(header)})
+    metadata = {"header": header, **about}
+    helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
     return model
 

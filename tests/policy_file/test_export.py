@@ -79,7 +79,7 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     build, policy = onnx_policy.build, load_policy(tmp_path / "policy.npz")
     arrays = policy.arrays | {"bias_1": policy.arrays["bias_1"] + np.float32(1e-4)}
     other = numpy_policy.NumpyPolicy(policy.header, arrays)
-    monkeypatch.setattr(onnx_policy, "build", lambda _: build(other))
+    monkeypatch.setattr(onnx_policy, "build", lambda _, about: build(other, about))
     with pytest.raises(RunError, match="the model differs from the policy in float64"):
         export.export_onnx(policy, tmp_path / "policy.onnx")
     assert not (tmp_path / "policy.onnx").exists()

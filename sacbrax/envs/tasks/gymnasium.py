@@ -58,8 +58,8 @@ class Hopper(GymnasiumTask):
         "exclude_current_positions_from_observation": True,
     }
 
-    def observe(self, data: Any) -> Array:
-        return jnp.concatenate([self.positions(data), jnp.clip(data.qvel, -10, 10)])
+    def seen(self, data: Any) -> dict[str, Array]:
+        return {"qpos": self.positions(data), "qvel": jnp.clip(data.qvel, -10, 10)}
 
     def rewards(self, step: Step) -> dict[str, Array]:
         given = self.given
@@ -114,9 +114,9 @@ class Ant(GymnasiumTask):
         low, high = self.given.healthy_z_range
         return (data.qpos[2] >= low) & (data.qpos[2] <= high)
 
-    def observe(self, data: Any) -> Array:
-        forces = [self._forces(data)[1:].ravel()] if self.given.include_cfrc_ext_in_observation else []
-        return jnp.concatenate([self.positions(data), data.qvel, *forces])
+    def seen(self, data: Any) -> dict[str, Array]:
+        forces = {"cfrc_ext": self._forces(data)[1:]} if self.given.include_cfrc_ext_in_observation else {}
+        return {"qpos": self.positions(data), "qvel": data.qvel, **forces}
 
     def rewards(self, step: Step) -> dict[str, Array]:
         forces, given = self._forces(step.data), self.given
@@ -159,15 +159,15 @@ class Humanoid(GymnasiumTask):
         mass = jnp.asarray(self.model.body_mass / self.model.body_mass.sum(), data.qpos.dtype)
         return mass @ data.xipos[:, :2]
 
-    def observe(self, data: Any) -> Array:
+    def seen(self, data: Any) -> dict[str, Array]:
         parts = {
             "cinert": data._impl.cinert[1:],
             "cvel": data.cvel[1:],
             "qfrc_actuator": data.qfrc_actuator[6:],
             "cfrc_ext": data._impl.cfrc_ext[1:],
         }
-        seen = [part.ravel() for name, part in parts.items() if getattr(self.given, f"include_{name}_in_observation")]
-        return jnp.concatenate([self.positions(data), data.qvel, *seen])
+        wanted = {name: part for name, part in parts.items() if getattr(self.given, f"include_{name}_in_observation")}
+        return {"qpos": self.positions(data), "qvel": data.qvel, **wanted}
 
     def rewards(self, step: Step) -> dict[str, Array]:
         given = self.given
@@ -245,9 +245,15 @@ class InvertedDoublePendulum(GymnasiumTask):
     def healthy(self, data: Any) -> Array:
         return data.site_xpos[0, 2] > 1
 
-    def observe(self, data: Any) -> Array:
+    def seen(self, data: Any) -> dict[str, Array]:
         angles, force = data.qpos[1:], jnp.clip(data.qfrc_constraint[:1], -10, 10)
-        return jnp.concatenate([data.qpos[:1], jnp.sin(angles), jnp.cos(angles), jnp.clip(data.qvel, -10, 10), force])
+        return {
+            "cart": data.qpos[:1],
+            "sin_angles": jnp.sin(angles),
+            "cos_angles": jnp.cos(angles),
+            "qvel": jnp.clip(data.qvel, -10, 10),
+            "cart_qfrc_constraint": force,
+        }
 
     def rewards(self, step: Step) -> dict[str, Array]:
         x, y = step.data.site_xpos[0, 0], step.data.site_xpos[0, 2]
@@ -297,9 +303,9 @@ class Pusher(_Placed):
         qpos = jnp.asarray(self.model.qpos0, place.dtype).at[-4:].set(jnp.concatenate([place, jnp.zeros(2)]))
         return qpos, qvel.at[-4:].set(0)
 
-    def observe(self, data: Any) -> Array:
-        bodies = [self.body(data, name) for name in ("tips_arm", "object", "goal")]
-        return jnp.concatenate([data.qpos[:7], data.qvel[:7], *bodies])
+    def seen(self, data: Any) -> dict[str, Array]:
+        bodies = {name: self.body(data, name) for name in ("tips_arm", "object", "goal")}
+        return {"arm_qpos": data.qpos[:7], "arm_qvel": data.qvel[:7], **bodies}
 
     def rewards(self, step: Step) -> dict[str, Array]:
         tip, thing, goal = (self.body(step.data, name) for name in ("tips_arm", "object", "goal"))
@@ -332,9 +338,15 @@ class Reacher(_Placed):
         qvel = jax.random.uniform(velocity_key, (self.model.nv,), minval=-5e-3, maxval=5e-3)
         return qpos, qvel.at[-2:].set(0)
 
-    def observe(self, data: Any) -> Array:
+    def seen(self, data: Any) -> dict[str, Array]:
         angles, reach = data.qpos[:2], self.body(data, "fingertip") - self.body(data, "target")
-        return jnp.concatenate([jnp.cos(angles), jnp.sin(angles), data.qpos[2:], data.qvel[:2], reach[:2]])
+        return {
+            "cos_angles": jnp.cos(angles),
+            "sin_angles": jnp.sin(angles),
+            "target": data.qpos[2:],
+            "arm_qvel": data.qvel[:2],
+            "target_to_fingertip": reach[:2],
+        }
 
     def rewards(self, step: Step) -> dict[str, Array]:
         reach = self.body(step.data, "fingertip") - self.body(step.data, "target")

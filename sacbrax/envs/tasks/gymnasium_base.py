@@ -104,11 +104,12 @@ class GymnasiumTask(MujocoTask):
         else:
             refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(model, engine)
-        self._observation_size = int(jax.eval_shape(self.reset, jax.random.key(0)).obs.shape[-1])
+        seen = jax.eval_shape(lambda key: self.seen(self._start(*self.start(key), {})), jax.random.key(0))
+        self.observation_parts = {name: int(part.size) for name, part in seen.items()}
 
     @property
     def observation_size(self) -> int:
-        return self._observation_size
+        return sum(self.observation_parts.values())
 
     def reset(self, key: Key) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
@@ -195,9 +196,13 @@ class GymnasiumTask(MujocoTask):
         """Of `qpos` what is observed: all but the coordinates that travel, or all."""
         return data.qpos[self.travels :] if self._excludes else data.qpos
 
+    def seen(self, data: Any) -> dict[str, Array]:
+        """What is observed, in order; by default positions and velocities."""
+        return {"qpos": self.positions(data), "qvel": data.qvel}
+
     def observe(self, data: Any) -> Array:
-        """Positions and velocities."""
-        return jnp.concatenate([self.positions(data), data.qvel])
+        """The observation [O]."""
+        return jnp.concatenate([part.ravel() for part in self.seen(data).values()])
 
     def rewards(self, step: Step) -> dict[str, Array]:
         """The reward's parts by name, which add up to it."""

@@ -39,6 +39,15 @@ class _SwimmerTask(MujocoTask):
         super().__init__(model, engine)
         self.links = links
 
+    @property
+    def observation_parts(self) -> dict[str, int]:
+        """Sizes by name of what is observed, in order."""
+        raise NotImplementedError
+
+    @property
+    def observation_size(self) -> int:
+        return sum(self.observation_parts.values())
+
     def reset(self, key: Key) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
         physics = self._start(key)
@@ -113,8 +122,8 @@ class Swimmer(_SwimmerTask):
         super().__init__(engine, model, model.nbody - 1)
 
     @property
-    def observation_size(self) -> int:
-        return int(self.model.nq + self.model.nv - self._unseen)
+    def observation_parts(self) -> dict[str, int]:
+        return {"qpos": int(self.model.nq - self._unseen), "qvel": int(self.model.nv)}
 
     @property
     def _unseen(self) -> int:
@@ -148,8 +157,8 @@ class RllabSwimmer(_SwimmerTask):
         super().__init__(engine, swimmer_models.rllab_swimmer(links), links)
 
     @property
-    def observation_size(self) -> int:
-        return int(self.model.nq + self.model.nv + 3)
+    def observation_parts(self) -> dict[str, int]:
+        return {"qpos": int(self.model.nq), "qvel": int(self.model.nv), "centre_of_mass": 3}
 
     def _start(self, key: Key) -> Physics:
         noise = jax.random.normal(key, (self.model.nq + self.model.nv,))
