@@ -39,6 +39,7 @@ ELSEWHERE = {
     "python -m tests.mutate": "test_proof, on a tree of its own and on a sample",
     "python -m tests.soak": "test_long_runs, for a minute",
     "python tests/support/make_data.py": "writes the data that test_compatibility reads",
+    "python examples/deploy_onnx.py": "test_deploy, with observations of its own",
     "python docs/make_algorithms.py": "test_presets compares its page",
     "python docs/make_configuration.py": "test_docs compares its page",
     "python docs/make_learning_curve.py": "test_docs draws another run",
