@@ -20,6 +20,7 @@ from sacbrax.sweep.spec import Sweep
 from sacbrax.view.figures import load_matplotlib, save
 
 SHOWN = 20  # rows of the table on the terminal; the file has all
+WIDTH = 30  # letters that stand side by side below a panel
 
 
 def write_csv(sweep: Sweep, journal: Journal) -> Path:
@@ -109,7 +110,10 @@ def _panel(axis: Any, key: str, values: Range | Sequence[Any], rows: list[Row], 
         axis.set_xscale("log" if values.log else "linear")
     else:  # choices stand side by side, each with its mean
         x = [values.index(value) for value in found]
-        axis.set_xticks(range(len(values)), [short(value) for value in values])
+        labels = [short(value) for value in values]
+        axis.set_xticks(range(len(values)), labels)
+        if sum(map(len, labels)) > WIDTH:
+            axis.tick_params(axis="x", labelrotation=90)
         axis.margins(x=0.2)
         own = [[score for j, score in zip(x, scores, strict=True) if j == i] for i in range(len(values))]
         means = [(i, sum(those) / len(those)) for i, those in enumerate(own) if those] or [(0, math.nan)]

@@ -62,6 +62,6 @@ def _ask(sweep: Sweep, journal: Journal, count: int) -> list[dict[str, Any]]:
         study.add_trial(trial)
     asked = [study.ask(distributions).params for _ in range(count)]
     return [
-        {key: params[key] if isinstance(v, Range) else v[params[key]] for key, v in sweep.space.items()}
+        sweep.whole({key: params[key] if isinstance(v, Range) else v[params[key]] for key, v in sweep.space.items()})
         for params in asked
     ]

@@ -28,9 +28,10 @@ from sacbrax.config.option import apply_override, build, option, parse_yaml
 from sacbrax.sweep import space as space_lib
 from sacbrax.sweep.halving import HalvingConfig
 from sacbrax.sweep.pbt import PbtConfig
-from sacbrax.sweep.space import Range, Space
+from sacbrax.sweep.space import Range, Space, Values
 
 RESERVED = ("run.dir",)  # the sweep's to set
+VARIANT = "variant"  # what varies where there are `variants`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,10 @@ class SweepConfig:
     base: str | None = option(None, "configuration file of every trial, seen from the sweep file's directory")
     fixed: dict[str, Any] = option({}, "values of configuration keys that all trials have instead of base's")
     vary: dict[str, Any] = option({}, "configuration key: list of choices, {uniform: [a, b]} or {log_uniform: [a, b]}")
-    search: str = option("grid", "how trials are drawn from vary", choices=("grid", "random", "optuna", "pbt"))
+    variants: dict[str, Any] = option(
+        {}, "name: configuration keys with their values; each trial has one of them, which varies as `variant`"
+    )
+    search: str = option("grid", "how trials are drawn from both", choices=("grid", "random", "optuna", "pbt"))
     trials: int = option(16, "all but grid: number of trials; pbt: members of the population", low=1)
     seed: int = option(0, "all but grid: seed of the draws", low=0, high=2**32 - 1)
     batch: int = option(8, "optuna: trials asked for at a time; their results come back together", low=1)
@@ -91,19 +95,25 @@ class Sweep:
 
     def trial(self, parameters: Mapping[str, Any]) -> Config:
         """The configuration of a trial. Raises `ConfigError`."""
-        own = [f"{key}={json.dumps(value)}" for key, value in parameters.items()]
+        own = [f"{key}={json.dumps(value)}" for key, value in self.whole(parameters).items() if key != VARIANT]
         return config_lib.parse(self.base_text, self.base_where, [*self.overrides, *own])
+
+    def whole(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
+        """What a trial varies, with all that its variant stands for: so the journal notices a variant that changed."""
+        own: Mapping[str, Any] = self.config.variants.get(parameters.get(VARIANT), {})
+        return {**own, **parameters}
 
     def parameters(self) -> list[dict[str, Any]]:
         """Of every trial of all searches but Optuna's, in order. Trial i of a random search depends on the seed and i
         alone, so that more trials leave the first ones as they are."""
         if self.config.search == "grid":
             names, choices = list(self.space), list(self.space.values())
-            return [dict(zip(names, values, strict=True)) for values in itertools.product(*map(_choices, choices))]
+            found = itertools.product(*map(_choices, choices))
+            return [self.whole(dict(zip(names, values, strict=True))) for values in found]
         return [self._random(i) for i in range(self.config.trials)]
 
     def _random(self, index: int) -> dict[str, Any]:
-        return space_lib.draw(self.space, np.random.default_rng([self.config.seed, index]))
+        return self.whole(space_lib.draw(self.space, np.random.default_rng([self.config.seed, index])))
 
 
 def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
@@ -124,16 +134,27 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     if config.base is None:
         raise ConfigError(f"{path}: base: the configuration file of the trials is missing")
     base = path.parent / config.base
-    space = space_lib.read(config.vary, grid=config.search == "grid")
+    space = _variants(config) | space_lib.read(config.vary, grid=config.search == "grid")
     if not space:
         raise ConfigError("vary: nothing varies; expected configuration keys with their values")
     fixed = [f"{key}={json.dumps(value)}" for key, value in config.fixed.items()]
     sweep = Sweep(path.stem, config, _text(base), str(base), (*fixed, *trial_overrides), space)
-    for key in (*space, *(override.partition("=")[0].strip() for override in sweep.overrides)):
+    keys = (key for settings in config.variants.values() for key in settings)
+    for key in (*space, *keys, *(override.partition("=")[0].strip() for override in sweep.overrides)):
         if key in RESERVED:
             raise ConfigError(f"{key}: set by the sweep; use dir=DIRECTORY")
     _check(sweep)
     return sweep
+
+
+def _variants(config: SweepConfig) -> dict[str, Values]:
+    """The choice between variants, where there are any. Raises `ConfigError`."""
+    for name, settings in config.variants.items():
+        if not isinstance(settings, dict):
+            raise ConfigError(f"variants.{name}: expected configuration keys with their values, such as {{}}")
+        if twice := [key for key in settings if key in config.vary]:
+            raise ConfigError(f"variants.{name}: {twice[0]} varies by itself; leave it out here or under vary")
+    return {VARIANT: tuple(config.variants)} if config.variants else {}
 
 
 def read_mapping(path: Path) -> dict[str, Any]:

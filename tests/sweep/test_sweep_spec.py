@@ -32,6 +32,29 @@ def test_a_grid_is_every_combination(tmp_path: Path) -> None:
     assert (config.algorithm.gamma, config.network.hidden_sizes) == (0.9, (8, 8))
 
 
+def test_a_variant_is_settings_that_belong_together(tmp_path: Path) -> None:
+    variants = {"plain": {}, "wide": {"network.hidden_sizes": [8, 8], "algorithm.tau": 0.5}}
+    path = write(tmp_path, variants=variants, vary={"train.seed": [0, 1]})
+    sweep = spec.read(path)
+    assert [(p["variant"], p["train.seed"]) for p in sweep.parameters()] == [
+        ("plain", 0),
+        ("plain", 1),
+        ("wide", 0),
+        ("wide", 1),
+    ]
+    config = sweep.trial(sweep.parameters()[3])
+    assert (config.network.hidden_sizes, config.algorithm.tau, config.train.seed) == ((8, 8), 0.5, 1)
+    assert sweep.trial(sweep.parameters()[1]).algorithm.tau == TINY["algorithm"].get("tau", 0.005)
+    Journal(sweep).plan(sweep.parameters())
+    variants["wide"]["algorithm.tau"] = 0.6
+    changed = spec.read(write(tmp_path, variants=variants, vary={"train.seed": [0, 1]}))
+    with pytest.raises(ConfigError, match="its trial 2 has"):
+        Journal(changed).plan(changed.parameters())
+    drawn = spec.read(path, ["search=random", "trials=8"]).parameters()
+    assert {p["variant"] for p in drawn} == {"plain", "wide"}
+    assert all(("algorithm.tau" in p) == (p["variant"] == "wide") for p in drawn)
+
+
 def test_a_random_search_draws_as_told(tmp_path: Path) -> None:
     vary = {
         "algorithm.learning_rate": {"log_uniform": ["1e-5", "1e-1"]},
@@ -93,6 +116,10 @@ GAMMA = {"algorithm.gamma": [0.9]}
             "vary.train.batch_size: a range has all numbers between its ends, but train.batch_size: expected a whole",
         ),
         ({"vary": {"run.dir": ["a"]}}, "run.dir: set by the sweep"),
+        ({"variants": {"a": {"run.dir": "a"}}}, "run.dir: set by the sweep"),
+        ({"variants": {"a": 3}}, "variants.a: expected configuration keys with their values"),
+        ({"variants": {"a": {"algorithm.gama": 1}}}, "algorithm.gama: unknown key"),
+        ({"variants": {"a": GAMMA}, "vary": GAMMA}, "variants.a: algorithm.gamma varies by itself"),
         ({"vary": GAMMA, "fixed": {"run.dir": "a"}}, "run.dir: set by the sweep"),
         ({"vary": GAMMA, "fixed": {"train.batch_size": 1000}}, "train.batch_size: 1000 is more than"),
         ({"vary": GAMMA, "serch": "grid"}, "serch: unknown key; did you mean search?"),
