@@ -100,7 +100,7 @@ class Sweep:
 
     def whole(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
         """What a trial varies, with all that its variant stands for: so the journal notices a variant that changed."""
-        own: Mapping[str, Any] = self.config.variants.get(parameters.get(VARIANT), {})
+        own: Mapping[str, Any] = self.config.variants.get(parameters.get(VARIANT, ""), {})
         return {**own, **parameters}
 
     def parameters(self) -> list[dict[str, Any]]:
