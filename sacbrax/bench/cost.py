@@ -31,6 +31,8 @@ class Machine:
     link_bandwidth: float  # bytes per second between two devices
 
 
+SHORT_SUMS = 4  # in each vector step, as XLA compiles it: `bench gpu-plan swimmer --devices 8`
+
 # Machine B of docs/benchmarks.md, two cores; rates by `bench roofline` and `bench physics`. Its efficiency and
 # kernel_seconds are solved from two points of the scaling study, 256 environments with two layers of 64 and of 256, and
 # predict the others. Sums over forced devices are guesses.
@@ -58,7 +60,7 @@ def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, device
     """Seconds of one vector step by part. sizes: of observation and action.
 
     Over seeds each device has its agents to itself; over a batch each has its part of environments and minibatch, all
-    kernels, and the sums: one of the gradients for each update, three short ones for statistics and counts.
+    kernels, and the sums: one of the gradients for each update, `SHORT_SUMS` of statistics and counts.
     """
     from sacbrax.bench import work
 
@@ -73,7 +75,7 @@ def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, device
     product = flops / (machine.efficiency * machine.flops)
     kernels = machine.kernels + machine.further_kernels * (updates - 1)
     gradients = work.gradient_bytes(own, *sizes) * seeds
-    sums = updates * (machine.sum_seconds + 2 * gradients / machine.link_bandwidth) + 3 * machine.sum_seconds
+    sums = updates * (machine.sum_seconds + 2 * gradients / machine.link_bandwidth) + SHORT_SUMS * machine.sum_seconds
     return {
         "physics": seeds * config.env.num_envs / parts / machine.env_steps,
         "updates": per_step * max(product, moved / machine.bandwidth),

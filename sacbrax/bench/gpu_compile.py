@@ -1,8 +1,8 @@
 """Compile one program of a configuration for a GPU that is not there: `python -m sacbrax.bench.gpu_compile JOB`.
 
-JOB is JSON: config, overrides, target (a file that describes a GPU), program, out (a folder). Run by `gpu_plan` in an
-environment that has JAX's plugin for CUDA, with XLA told to write what it makes into `out`; adds program.txt there,
-the optimized program, and prints what is known beside it as JSON.
+JOB is JSON: config, overrides, target (a file that describes a GPU), devices (how many of them), program, out (a
+folder). Run by `gpu_plan` in an environment that has JAX's plugin for CUDA, with XLA told to write what it makes into
+`out`; adds program.txt there, the optimized program, and prints what is known beside it as JSON.
 """
 
 import json
@@ -27,16 +27,18 @@ def compile_for(job: dict[str, Any]) -> dict[str, Any]:
     jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_traceback_in_locations_limit", -1)
     target = Path(job["target"]).read_text(encoding="utf-8")
-    topology = topologies.get_topology_desc(platform="cuda", target_config=target, topology="1x1x1")
-    device = topology.devices[0]
-    config = config_lib.load(job["config"], job["overrides"])
-    trainer, seeds = Trainer(config), config.train.num_seeds
+    one_host = f"1x1x{job['devices']}"
+    devices = topologies.get_topology_desc(platform="cuda", target_config=target, topology=one_host).devices
+    config = config_lib.load(job["config"], [*job["overrides"], "parallel.devices=all"])
+    plan = Plan.of(config, there=devices)
+    trainer, seeds = Trainer(config, plan.shards), config.train.num_seeds
     vars(trainer)["_step"] = trainer.train_step  # what is inlined has its caller for its place in the source
-    programs = Programs(trainer, seeds, Plan(devices=(device,)))
+    programs = Programs(trainer, seeds, plan)
+    # With several devices the programs themselves say what lies where.
+    place = {} if len(devices) > 1 else {"sharding": SingleDeviceSharding(devices[0])}
 
     def there(tree: Any) -> Any:
-        sharding = SingleDeviceSharding(device)
-        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=sharding), tree)
+        return jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, **place), tree)
 
     keys = there(jax.eval_shape(lambda: programs.keys(0)[0]))
     hyper = there(trainer.hyper())

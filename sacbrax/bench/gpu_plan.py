@@ -21,7 +21,7 @@ import jaxlib
 
 from sacbrax import config as config_lib
 from sacbrax.bench import gpu_program, hlo, virtual_environments
-from sacbrax.cli import file_first
+from sacbrax.cli import COUNT, file_first
 from sacbrax.core.errors import RunError
 from sacbrax.sinks.doing import doing
 
@@ -39,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("overrides", nargs="*", metavar="key.sub=value", help="values that replace the file's")
     targets = sorted(path.stem for path in TARGETS.glob("*.txtpb"))
     parser.add_argument("--target", choices=targets, default="h100", help="the GPU to compile for (h100)")
+    parser.add_argument("--devices", type=COUNT, default=1, help="how many of them, on one machine (1)")
     parser.add_argument("--programs", nargs="+", choices=PROGRAMS, default=PROGRAMS, help="which (all)")
     parser.add_argument("--further", action="store_true", help=f"kernels of a further update, from {FURTHER} of them")
     parser.add_argument("--keep", type=Path, metavar="DIR", help="keep XLA's texts in this folder")
@@ -66,12 +67,14 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     for name, (program, overrides) in wanted.items():
         with doing(f"compiling {name} for {args.target}"), _folder(args.keep, name) as out:
             job = {"config": args.config, "overrides": overrides, "program": program, "out": str(out)}
+            job |= {"devices": args.devices}
             try:
                 results[name] = plan(python, job | {"target": str(TARGETS / f"{args.target}.txtpb")})
             except RuntimeError as error:
                 raise RunError(f"gpu-plan: {name} is not compiled: {error}") from None
     more_updates = results.pop("advance, more updates", None)
-    result = {"config": args.config, "overrides": args.overrides, "target": args.target, "programs": results}
+    result = {"config": args.config, "overrides": args.overrides, "target": args.target, "devices": args.devices}
+    result["programs"] = results
     if more_updates is not None:
         result["kernels_per_further_update"] = (more_updates["kernels"] - results["advance"]["kernels"]) / FURTHER
     return result | {"jaxlib": jaxlib.__version__}
@@ -99,6 +102,7 @@ def plan(python: str, job: dict[str, Any]) -> dict[str, Any]:
     return {
         "kernels": hlo.kernels_per_iteration(text),
         "kernels_by_part": gpu_program.kernels_by_part(text),
+        "collectives": gpu_program.collectives(text),
         **gpu_program.graphs_and_loops(thunks.read_text(encoding="utf-8")),
         "registers": registers,
         "spilled_bytes": spills,

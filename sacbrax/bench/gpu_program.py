@@ -1,8 +1,9 @@
 """What XLA's texts say of a program for a GPU: its kernels by their source, what became a graph, which loops meet the
 host. Knows no JAX."""
 
+import math
 import re
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,6 +27,11 @@ PARTS = (
 )
 UNKNOWN = "XLA's own"  # copies, and what has no place in the source
 _TABLES = ("FileNames", "FunctionNames", "FileLocations", "StackFrames")
+_COLLECTIVE = re.compile(
+    r"= (?P<result>\(?[a-z]+\d*\[.*?) (?P<operation>all-reduce|all-gather|reduce-scatter|all-to-all|collective-permute)"
+    r"(-start)?\("
+)
+_SHAPE = re.compile(r"([a-z]+\d*)\[([\d,]*)\]")
 _FRAME, _OPERATION = re.compile(r"stack_frame_id=(\d+)"), re.compile(r"\s*(\d+): (k\w+)")
 
 
@@ -35,6 +41,24 @@ def kernels_by_part(text: str) -> dict[str, int]:
     for line, times in hlo.kernels(text):
         counts[places.part(line)] += times
     return dict(counts.most_common())
+
+
+def collectives(text: str) -> dict[str, dict[str, int]]:
+    """What devices tell each other in one pass of the main loop, by operation: `messages`, and the `bytes` that each
+    device has of them in the end."""
+    found: dict[str, Counter[str]] = defaultdict(Counter)
+    for line, times in hlo.kernels(text):
+        if match := _COLLECTIVE.search(line):
+            shapes = [_bytes(*shape) for shape in _SHAPE.findall(match["result"])]
+            # The start of a gathering has what goes in beside what comes out.
+            size = max(shapes) if match["operation"] != "all-reduce" else sum(shapes)
+            found[match["operation"]].update(messages=times, bytes=times * size)
+    return {name: dict(counts) for name, counts in sorted(found.items())}
+
+
+def _bytes(dtype: str, dimensions: str) -> int:
+    bits = int("".join(filter(str.isdigit, dtype)) or 8)  # pred is a byte
+    return math.prod(map(int, filter(None, dimensions.split(",")))) * bits // 8
 
 
 def graphs_and_loops(thunks: str) -> dict[str, int]:

@@ -1,6 +1,7 @@
 """Who trains where: the devices of a run, the shards of an agent, and which sizes divide among them."""
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,12 +20,13 @@ class Plan:
     shards: Shards = Shards()
 
     @classmethod
-    def of(cls, config: Config, stored_shards: int | None = None) -> "Plan":
-        """What `parallel` asks for on the devices there are; the shards of a run that goes on are `stored_shards`.
+    def of(cls, config: Config, stored_shards: int | None = None, there: Sequence[Any] | None = None) -> "Plan":
+        """What `parallel` asks for on the devices that are `there`, JAX's when None; the shards of a run that goes on
+        are `stored_shards`.
 
         Raises `ConfigError`, before anything is compiled, for sizes that do not divide.
         """
-        parallel, there = config.parallel, jax.devices()
+        parallel, there = config.parallel, jax.devices() if there is None else there
         processes.check(parallel, config.run.dir)
         number = len(there) if parallel.devices == "all" else int(parallel.devices)
         if number > len(there):

@@ -201,6 +201,7 @@ def _map(function: Callable, size: int, in_axes: tuple[Any, ...], out_axes: Any,
     if size > 1:
         return jax.vmap(function, in_axes=in_axes, out_axes=out_axes, axis_size=size, axis_name=axis_name)
 
+    @functools.wraps(function)  # whose name the program has
     def alone(*args: Any) -> Any:
         results = function(*_leading(lambda x: x[0], args, in_axes))
         return _leading(lambda x: x[None], results, out_axes)

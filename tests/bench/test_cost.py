@@ -41,7 +41,7 @@ def test_a_vector_step_by_hand() -> None:
         inputs * 64 + 64 + 64 * 64 + 64 + layer_norm + 64 * outputs + outputs
         for inputs, outputs, layer_norm in ((8, 4, 0), (10, 1, 256), (10, 1, 256))
     )
-    assert shared["sums"] == pytest.approx(4e-3 + 2 * (parameters + 4) / 1e9)
+    assert shared["sums"] == pytest.approx(5e-3 + 2 * (parameters + 4) / 1e9)
 
 
 def predicted_to_measured() -> dict[tuple[str, int], float]:

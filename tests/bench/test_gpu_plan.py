@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sacbrax.bench import gpu_plan, gpu_program, gpu_tables, hlo
+from sacbrax.bench import cost, gpu_plan, gpu_program, gpu_tables, hlo
 from sacbrax.bench.__main__ import main
 
 PROGRAM = """HloModule jit_advance
@@ -84,6 +84,36 @@ def test_kernels_are_counted_by_what_they_are_for() -> None:
     parts = gpu_program.kernels_by_part(PROGRAM)
     assert parts == {"draws": 4, "acting": 1, "loop": 1, gpu_program.UNKNOWN: 1}
     assert next(iter(parts)) == "draws"
+
+
+COLLECTIVES = """HloModule jit_advance
+
+ENTRY %main (p: f32[8]) -> f32[8] {
+  %p = f32[8]{0} parameter(0)
+  ROOT %while = f32[8]{0} while(%p), condition=%cond, body=%body, backend_config={"known_trip_count":{"n":"3"}}
+}
+
+%inner (q: f32[8]) -> f32[8] {
+  %q = f32[8]{0} parameter(0)
+  %all-reduce-start.1 = (f32[5]{0}, bf16[2,3]{1,0}) all-reduce-start(%q, %q), channel_id=1, to_apply=%add
+  ROOT %all-reduce-done.1 = f32[8]{0} all-reduce-done(%all-reduce-start.1)
+}
+
+%body (q: f32[8]) -> f32[8] {
+  %q = f32[8]{0} parameter(0)
+  %while.2 = f32[8]{0} while(%q), condition=%cond, body=%inner, backend_config={"known_trip_count":{"n":"3"}}
+  %all-reduce.3 = s32[]{:T(128)} all-reduce(%q), channel_id=2, to_apply=%add
+  ROOT %all-gather-start.1 = (pred[2]{0}, pred[16]{0}) all-gather-start(%q), channel_id=3, dimensions={0}
+}
+"""
+
+
+def test_what_devices_tell_each_other() -> None:
+    assert gpu_program.collectives(COLLECTIVES) == {
+        "all-gather": {"messages": 1, "bytes": 16},
+        "all-reduce": {"messages": 4, "bytes": 3 * (20 + 12) + 4},
+    }
+    assert gpu_program.collectives(PROGRAM) == {}
 
 
 def test_loops_in_a_graph_do_not_meet_the_host() -> None:
@@ -175,3 +205,12 @@ def test_as_one_graph_no_loop_meets_the_host(capsys: pytest.CaptureFixture[str])
 def test_the_configurations_for_a_gpu_are_planned(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     row = plan(capsys, name, "--programs", "advance")["programs"]["advance"]
     assert told(row) == planned(name, "advance")
+
+
+@pytest.mark.slow
+def test_eight_gpus_send_the_gradients_and_four_short_messages(capsys: pytest.CaptureFixture[str]) -> None:
+    result = plan(capsys, "swimmer", "--devices", "8", "--programs", "advance")
+    row = result["programs"]["advance"]["collectives"]["all-reduce"]
+    gradients = 4 * (15_373 + 1)  # numbers of all networks and the temperature, and whether the minibatch was sound
+    assert row["messages"] == 1 + cost.SHORT_SUMS
+    assert gradients < row["bytes"] < gradients + 200
