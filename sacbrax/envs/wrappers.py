@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from sacbrax.config import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State
+from sacbrax.envs.doubled import state_is_doubled
 
 
 class Wrapper(Env):
@@ -83,18 +84,21 @@ class ActionRepeat(Wrapper):
 class FlatObservation(Wrapper):
     """A dictionary of arrays as one array: `state`, which the policy sees, then `privileged_state`, if there is one.
 
-    Critics see both.
+    Critics see both. A `privileged_state` that begins with `state` is that array by itself: nothing is there twice.
     """
 
     def __init__(self, env: Any) -> None:
         super().__init__(env)
         shapes = {name: shape if isinstance(shape, tuple) else (shape,) for name, shape in env.observation_size.items()}
-        self._names = [name for name in ("state", "privileged_state") if name in shapes]
-        if "state" not in shapes or len(self._names) < len(shapes):
+        names = [name for name in ("state", "privileged_state") if name in shapes]
+        if "state" not in shapes or len(names) < len(shapes):
             raise ConfigError(
                 f"env.name: the task observes {', '.join(shapes)}; covered are one array, or state with or without "
                 "privileged_state"
             )
+        self._seen = math.prod(shapes["state"]) if len(names) > 1 else None
+        self._doubled = len(names) > 1 and state_is_doubled(env)
+        self._names = names[1:] if self._doubled else names
         self._shapes = [shapes[name] for name in self._names]
         self._sizes = [math.prod(shape) for shape in self._shapes]
 
@@ -105,7 +109,10 @@ class FlatObservation(Wrapper):
         """action [A] in [-1, 1]; the task is given its own dictionary."""
         splits = list(itertools.accumulate(self._sizes))[:-1]
         parts = zip(self._names, jnp.split(state.obs, splits), self._shapes, strict=True)
-        return self._flat(self.env.step(state.replace(obs={n: x.reshape(shape) for n, x, shape in parts}), action))
+        obs = {name: x.reshape(shape) for name, x, shape in parts}
+        if self._doubled:
+            obs["state"] = obs["privileged_state"][: self._seen]
+        return self._flat(self.env.step(state.replace(obs=obs), action))
 
     def _flat(self, state: State) -> State:
         obs: Any = state.obs
@@ -121,7 +128,7 @@ class FlatObservation(Wrapper):
 
     @property
     def actor_observation_size(self) -> int | None:
-        return self._sizes[0] if len(self._sizes) > 1 else None
+        return self._seen
 
 
 class Randomized(Wrapper):
