@@ -124,7 +124,10 @@ class FlatObservation(Wrapper):
 
     @property
     def observation_parts(self) -> dict[str, int]:
-        return dict(zip(self._names, self._sizes, strict=True))
+        if not self._doubled or self._seen is None:
+            return dict(zip(self._names, self._sizes, strict=True))
+        rest = {f"privileged_state[{self._seen}:]": self._sizes[0] - self._seen}
+        return {"state": self._seen} | (rest if self._sizes[0] > self._seen else {})
 
     @property
     def actor_observation_size(self) -> int | None:

@@ -70,6 +70,8 @@ def test_the_program_says_whether_state_is_there_twice(how: str, doubled: bool) 
     env = FlatObservation(Robot(how))
     privileged = 3 if how == "equal" else 7
     assert (env.observation_size, env.actor_observation_size) == (privileged if doubled else 3 + privileged, 3)
+    assert next(iter(env.observation_parts.items())) == ("state", 3)
+    assert sum(env.observation_parts.values()) == env.observation_size
 
 
 def test_calls_of_one_function_are_told_apart() -> None:
