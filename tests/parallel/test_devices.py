@@ -29,38 +29,51 @@ def forced(directory: Path, *arguments: str) -> dict[str, Any]:
     return json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-@pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return forced(tmp_path_factory.mktemp("devices"))
-
-
-def test_eight_devices_compute_what_eight_shards_on_one_do(found: dict[str, Any]) -> None:
-    """Agent, replay, environments, metrics, evaluation; the messages are summed in another order."""
+@pytest.mark.slow
+def test_eight_devices_compute_what_eight_shards_on_one_do(tmp_path: Path) -> None:
+    """Agent, replay, environments, metrics, evaluation; the messages are summed in another order. Runs go on: on the
+    same devices bit for bit; on another number of them the shards stay and only sums are ordered anew."""
+    found = forced(tmp_path)
     assert found["eight_devices"] < 1e-5
     assert found["copies_differ"] == 0, "parameters, optimizer and normalizer are alike on all devices, to the bit"
     assert found["replay_devices"] == 8
     assert found["episodes"] == [8]
-
-
-def test_sharded_runs_resume(found: dict[str, Any]) -> None:
-    """On the same devices bit for bit; on another number of them the shards stay and only sums are ordered anew."""
     assert found["resume"]["shape"] == [2]
     assert found["resume"]["bits"]
     assert found["resume"]["log"]
     assert found["resume"]["moved"] < 1e-4
 
 
-def test_sizes_that_do_not_divide_are_refused_by_name(found: dict[str, Any]) -> None:
-    assert found["refusals"] == [
-        "parallel.devices: 9, but there are 8",
-        "env.num_envs: 16 does not divide by the 3 shards of parallel.devices; the nearest: 15 or 18",
-        "replay.capacity: 258 does not divide by the 4 shards of parallel.devices; the nearest: 256 or 260",
-        "train.batch_size: 15 does not divide by the 4 shards of parallel.devices; the nearest: 12 or 16",
-        "eval.episodes: 7 does not divide by the 4 shards of parallel.devices; the nearest: 4 or 8",
-        "parallel.devices: 3 cannot hold the same number of 8 shards each; choose from 1, 2, 4, 8",
-        "train.num_seeds: 6 does not divide by the 4 devices; the nearest: 4 or 8",
-        "parallel.shards: must be 1 when parallel.over is seeds: an agent is then whole",
-    ]
+SHARDS = "shards of parallel.devices; the nearest:"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "line"),
+    [
+        ("devices=9", "parallel.devices: 9, but there are 8"),
+        ("devices=3", f"env.num_envs: 16 does not divide by the 3 {SHARDS} 15 or 18"),
+        ("devices=4 replay.capacity=258", f"replay.capacity: 258 does not divide by the 4 {SHARDS} 256 or 260"),
+        ("devices=4 train.batch_size=15", f"train.batch_size: 15 does not divide by the 4 {SHARDS} 12 or 16"),
+        ("devices=4 eval.episodes=7", f"eval.episodes: 7 does not divide by the 4 {SHARDS} 4 or 8"),
+        (
+            "devices=3 parallel.shards=8",
+            "parallel.devices: 3 cannot hold the same number of 8 shards each; choose from 1, 2, 4, 8",
+        ),
+        (
+            "devices=4 parallel.over=seeds train.num_seeds=6",
+            "train.num_seeds: 6 does not divide by the 4 devices; the nearest: 4 or 8",
+        ),
+        (
+            "devices=2 parallel.over=seeds parallel.shards=2 train.num_seeds=2",
+            "parallel.shards: must be 1 when parallel.over is seeds: an agent is then whole",
+        ),
+    ],
+)
+def test_sizes_that_do_not_divide_are_refused_by_name(tiny: Tiny, overrides: str, line: str) -> None:
+    sizes = ("env.num_envs=16", "replay.capacity=256", "train.batch_size=16", "eval.episodes=8")
+    with pytest.raises(ConfigError) as error:
+        Plan.of(tiny(*sizes, *f"parallel.{overrides}".split()), there=range(8))
+    assert str(error.value) == line
 
 
 @pytest.mark.slow

@@ -51,8 +51,9 @@ def repeated(path: Path) -> bool:
     # Of the engine of Gymnasium's pendulums and reacher, which compile in half their time or are the same models.
     walkers = ("halfcheetah", "hopper", "walker2d", "halfcheetah_v5", "hopper_v5", "walker2d_v5", "ant_v5")
     braxs = ("inverted_pendulum", "inverted_double_pendulum", "reacher")
+    planar = ("inverted_double_pendulum_v5", "reacher_v5")
     swimmers = ("swimmer_best", "swimmer_gpu", "swimmer_gpu_seeds")
-    return path.stem in (*swimmers, *walkers, *braxs) or path.parent.name == "paper"
+    return path.stem in (*swimmers, *walkers, *braxs, *planar) or path.parent.name == "paper"
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)

@@ -24,7 +24,7 @@ from logs import learning  # noqa: E402
 from resumable import arrays, train  # noqa: E402
 from tiny_config import make_tiny  # noqa: E402
 
-from sacbrax.config import Config, ConfigError  # noqa: E402
+from sacbrax.config import Config  # noqa: E402
 from sacbrax.training.plan import Plan  # noqa: E402
 from sacbrax.training.programs import Programs  # noqa: E402
 from sacbrax.training.trainer import Trainer  # noqa: E402
@@ -86,27 +86,6 @@ def copies_differ(tree: Any) -> int:
     return apart
 
 
-def refusals() -> list[str]:
-    """The messages for sizes that do not fit."""
-    found = []
-    for overrides in (
-        ("parallel.devices=9",),
-        ("parallel.devices=3",),
-        ("parallel.devices=4", "replay.capacity=258"),
-        ("parallel.devices=4", "train.batch_size=15"),
-        ("parallel.devices=4", "eval.episodes=7"),
-        ("parallel.devices=3", "parallel.shards=8"),
-        ("parallel.devices=4", "parallel.over=seeds", "train.num_seeds=6"),
-        ("parallel.devices=2", "parallel.over=seeds", "parallel.shards=2", "train.num_seeds=2"),
-    ):
-        try:
-            Plan.of(configure(*overrides))
-            found.append("accepted")
-        except ConfigError as error:
-            found.append(str(error))
-    return found
-
-
 def resume(directory: Path) -> dict[str, Any]:
     """Two shards on two devices; half a run on two and half on one, half and half on two; per seeds likewise."""
     size = ("env.num_envs=4", "eval.episodes=4", "train.total_env_steps=440")
@@ -133,7 +112,6 @@ def main() -> None:
         "copies_differ": copies_differ((eight["agent"], eight["normalizer"])),
         "replay_devices": len({shard.device for shard in eight["replay"].size.addressable_shards}),
         "episodes": eight["episodes"]["return"].shape,
-        "refusals": refusals(),
         "resume": resume(Path(sys.argv[1])),
     }
     if "--all" in sys.argv:

@@ -216,7 +216,8 @@ def run_epochs(trainer: Trainer, epochs: int, seed: int = 0) -> tuple[Any, dict[
     return state, metrics
 
 
-@pytest.mark.parametrize("algorithm", [pytest.param("sac_v1", marks=pytest.mark.slow), "sac_v2"])
+@pytest.mark.slow
+@pytest.mark.parametrize("algorithm", ["sac_v1", "sac_v2"])
 def test_a_seed_among_others_equals_the_solo_run(tiny: Tiny, algorithm: str) -> None:
     """Relative tolerance 1e-4: batched products sum in another order, and 40 updates carry that on."""
     overrides = (f"algorithm.name={algorithm}", "algorithm.reward_centering=0.01")
