@@ -33,7 +33,7 @@ class EnvConfig:
     )
     engine: str | None = option(
         None,
-        "physics engine of the task; when null, fused where it covers the task, else mjx",
+        "physics engine of the task; when null, fused where it covers the task, else mjx; of playground: mjx",
         choices=tuple(ENGINES),
     )
     num_envs: int = option(1024, "environments stepped side by side", low=1)

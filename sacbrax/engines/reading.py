@@ -3,7 +3,8 @@ may touch; and the refusals of what none of them has.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 import mujoco
 import numpy as np
@@ -58,12 +59,13 @@ ABSENT = {
 }
 
 
-def check_options(model: mujoco.MjModel) -> None:
-    """Raise `ValueError` with one line for what no fused engine with contacts covers."""
+def check_options(model: mujoco.MjModel, flags: int = 0, absent: Mapping[str, str] = MappingProxyType(ABSENT)) -> None:
+    """Raise `ValueError` with one line for what a fused engine with contacts does not cover. `flags`: the bits of
+    `opt.disableflags` that this one knows."""
     opt = model.opt
     if int(opt.integrator) not in (0, 1):
         refuse(f"the integrator {mujoco.mjtIntegrator(opt.integrator).name.removeprefix('mjINT_')}")
-    if opt.disableflags or opt.enableflags or opt.disableactuator:
+    if opt.disableflags & ~flags or opt.enableflags or opt.disableactuator:
         refuse("option flags")
     if opt.density or opt.viscosity or np.any(opt.wind):
         refuse("a fluid around a mechanism that is no chain of capsules")
@@ -71,7 +73,7 @@ def check_options(model: mujoco.MjModel) -> None:
         refuse("elliptic friction cones")
     if opt.noslip_iterations:
         refuse("noslip iterations")
-    for field, what in ABSENT.items():
+    for field, what in absent.items():
         if getattr(model, field, 0):
             refuse(what)
     for field in ("dof_frictionloss", "jnt_actgravcomp", "body_gravcomp", "jnt_actfrclimited", "actuator_forcelimited"):

@@ -55,14 +55,16 @@ def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
     that its `default_engine` names. One without brings its own physics, and `engine` does not concern it. Its
     observation is one array.
     """
-    env = _playground(name, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
+    env = _playground(name, engine, **kwargs) if name.startswith(PLAYGROUND) else _instance(name, engine, **kwargs)
     return FlatObservation(env) if isinstance(env.observation_size, Mapping) else env
 
 
-def _playground(name: str, **kwargs: Any) -> Env:
+def _playground(name: str, engine: str | None, **kwargs: Any) -> Env:
     from sacbrax.envs.tasks.playground import PlaygroundTask
 
-    return PlaygroundTask(name.removeprefix(PLAYGROUND), **kwargs)
+    if "engine" in kwargs:
+        raise ConfigError("env.kwargs: engine: set env.engine instead")
+    return PlaygroundTask(name.removeprefix(PLAYGROUND), engine=engine or "mjx", **kwargs)
 
 
 def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:

@@ -251,6 +251,21 @@ def test_many_made_up_trees(xml: str, seed: int) -> None:
     compare(xml, seed)
 
 
+@pytest.mark.parametrize("flag", ["eulerdamp", "contact", "constraint"])
+def test_what_a_model_leaves_out(flag: str) -> None:
+    """As DM Control's: damping that is not implicit, no contacts, no constraints at all."""
+    option = f'<option timestep=".01"><flag {flag}="disable"/></option>'
+    xml = PLAIN.replace("<worldbody>", f"{option}<worldbody>").replace('"0 1 0"', '"0 1 0" damping=".4" range="-40 40"')
+    model, rng = solved(mujoco.MjModel.from_xml_string(xml)), np.random.default_rng(0)
+    model.body_pos[1, 2] = 0.1  # m above the floor, which the tip may reach
+    state = rng.uniform(-1.5, 1.5, (N, 1)), rng.normal(0, 4, (N, 1)), np.zeros((N, 0))
+    same_step(model, 3, *state)
+    whole = mujoco.MjModel.from_xml_string(xml.replace(option, option.replace("disable", "enable")))
+    whole.body_pos[1, 2] = 0.1
+    other = mujocos(solved(whole), 3, *state)[0]
+    assert np.abs(mujocos(model, 3, *state)[0] - other).max() > 1e-3, "the flag matters here"
+
+
 PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
 <body pos="0 0 1"><joint type="hinge" axis="0 1 0"/><geom type="capsule" fromto="0 0 0 .3 0 0" size=".05"/></body>
 </worldbody></mujoco>"""
@@ -267,12 +282,13 @@ PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
         ('size="5 5 1"', 'size="5 5 1" condim="4"', "condim 4"),
         ("<worldbody>", '<option integrator="implicit"/><worldbody>', "integrator"),
         ("<worldbody>", '<option cone="elliptic"/><worldbody>', "elliptic"),
-        ("<worldbody>", '<option><flag contact="disable"/></option><worldbody>', "option flags"),
+        ("<worldbody>", '<option><flag limit="disable"/></option><worldbody>', "option flags"),
         (
             "</worldbody>",
             '<body pos="1 .1 1"><joint type="hinge" axis="0 1 0"/><geom type="sphere" size=".1"/></body></worldbody>',
             "across the plane",
         ),
+        ("</worldbody>", '<body mocap="true"/></worldbody>', "mocap bodies"),
         ("</worldbody>", '</worldbody><contact><pair geom1="a" geom2="b"/></contact>', "explicit contact pairs"),
     ],
 )
@@ -284,6 +300,16 @@ def test_what_is_not_covered_is_refused_by_name(old: str, new: str, feature: str
     assert xml != PLAIN
     with pytest.raises(ValueError, match=rf"env\.engine=fused does not cover .*({feature}).*env\.engine=mjx"):
         fused(mujoco.MjModel.from_xml_string(xml), 2)
+
+
+def test_bodies_that_others_place_are_covered_where_nothing_touches_them() -> None:
+    xml = PLAIN.replace("</worldbody>", '<body mocap="true"/></worldbody>')
+    with pytest.raises(ValueError, match="mocap bodies"):
+        FusedPlanar(mujoco.MjModel.from_xml_string(xml), 2, placed_bodies=True)
+    free = xml.replace("<worldbody>", '<option><flag contact="disable"/></option><worldbody>')
+    FusedPlanar(mujoco.MjModel.from_xml_string(free), 2, placed_bodies=True)
+    with pytest.raises(ValueError, match="mocap bodies"):
+        FusedPlanar(mujoco.MjModel.from_xml_string(free), 2)
 
 
 def test_what_is_left_of_the_plain_model_is_covered() -> None:

@@ -149,6 +149,11 @@ def test_any_task_may_observe_a_dictionary_of_two() -> None:
         ),
         ([TASK, "env.kwargs={episode_length: 9}"], "env.kwargs: episode_length: set env.episode_length instead"),
         ([TASK, "env.kwargs={fetch: network}"], "env.name: playground:Count cannot be made: cannot reach the files"),
+        (
+            [TASK, "env.engine=fused"],
+            "env.engine: fused does not cover playground:Count; choose mjx, or of AcrobotSwingup",
+        ),
+        ([TASK, "env.kwargs={engine: fused}"], "env.kwargs: engine: set env.engine instead"),
         ([TASK, "env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
     ],
 )

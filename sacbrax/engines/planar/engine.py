@@ -24,8 +24,8 @@ class FusedPlanar:
 
     name = "fused"
 
-    def __init__(self, model: mujoco.MjModel, frame_skip: int) -> None:
-        self.mechanism = read_mechanism(model)
+    def __init__(self, model: mujoco.MjModel, frame_skip: int, placed_bodies: bool = False) -> None:
+        self.mechanism = read_mechanism(model, placed_bodies)
         _compare_with_mujoco(model, self.mechanism)
         self.steps = _Steps(self.mechanism, frame_skip)
         self._recalled = _Steps(self.mechanism, frame_skip, recalls=True)
@@ -56,10 +56,15 @@ class FusedPlanar:
         """The state after `frame_skip` time steps, and what is derived of the last evaluation of the dynamics, a little
         before, as in MuJoCo."""
         one_model(fields)
+        qpos, qvel, last = self.recalled(qpos, qvel, ctrl)
+        return derive(self.mechanism, qpos, qvel, *(list(x[:, None]) for x in last))
+
+    def recalled(self, qpos: Array, qvel: Array, ctrl: Array) -> tuple[Array, Array, tuple[Array, Array, Array]]:
+        """(qpos, qvel) after `frame_skip` time steps; and of the last evaluation of the dynamics positions, velocities
+        and accelerations."""
         qpos, qvel, last = batched.step(self._recalled, qpos, qvel, ctrl)
         n = qvel.shape[0]
-        a, q, v = (list(last[i : i + n, None]) for i in (0, n, 2 * n))
-        return derive(self.mechanism, qpos, qvel, q, v, a)
+        return qpos, qvel, (last[n : 2 * n], last[2 * n :], last[:n])
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -78,7 +83,7 @@ class _Steps:
         """Of arrays [N, ...]; the only input is the controls."""
         mechanism, h = self.mechanism, self.mechanism.timestep
         q, v, forces = list(qpos.T), list(qvel.T), motor_forces(mechanism, list(inputs[0].T))
-        implicit = h if mechanism.integrator == "Euler" else 0.0
+        implicit = h if mechanism.implicit else 0.0
 
         def accelerate(q: Rows, v: Rows, forces: Rows, memory: Rows) -> tuple[Rows, Rows]:
             a, guess = acceleration(mechanism, q, v, forces, memory[: len(v)], implicit)

@@ -12,6 +12,7 @@ import numpy as np
 
 from sacbrax.engines.engine import refuse
 from sacbrax.engines.reading import (
+    ABSENT,
     Limit,
     Motor,
     Soft,
@@ -23,6 +24,9 @@ from sacbrax.engines.reading import (
     read_pair,
 )
 
+FREE = int(mujoco.mjtDisableBit.mjDSBL_CONSTRAINT)  # neither contacts nor limits
+NO_CONTACTS = int(mujoco.mjtDisableBit.mjDSBL_CONTACT) | FREE
+NO_IMPLICIT_DAMPING = int(mujoco.mjtDisableBit.mjDSBL_EULERDAMP)
 PLANE = {0: (2, 1), 1: (0, 2), 2: (1, 0)}  # axis of the hinges: u and v
 Point = tuple[float, float]
 
@@ -111,6 +115,7 @@ class Mechanism:
     plane: tuple[int, int]  # which of x, y, z are u and v
     timestep: float
     integrator: str  # Euler or RK4
+    implicit: bool  # whether damping is, as it is in Euler's steps if the model does not say otherwise
     gravity: Point
     dofs: tuple[Dof, ...]
     bodies: tuple[Body, ...]  # bodies[0] is the world
@@ -131,9 +136,15 @@ def moves_in_a_plane(model: mujoco.MjModel) -> bool:
     return bool(not np.any(others) and len(hinges) and np.isclose(hinges.min(axis=0).max(), 1.0, atol=1e-9))
 
 
-def read_mechanism(model: mujoco.MjModel) -> Mechanism:
-    """Of a model whose bodies move in one plane. Raises `ValueError` with one line for anything else."""
-    check_options(model)
+def read_mechanism(model: mujoco.MjModel, placed_bodies: bool = False) -> Mechanism:
+    """Of a model whose bodies move in one plane. Raises `ValueError` with one line for anything else.
+
+    placed_bodies: mocap bodies are allowed where there are no contacts. They are where the model has them; who asks for
+    their places must know better.
+    """
+    ignored = {"nmocap"} if placed_bodies and model.opt.disableflags & NO_CONTACTS else set()
+    absent = {field: what for field, what in ABSENT.items() if field not in ignored}
+    check_options(model, NO_CONTACTS | NO_IMPLICIT_DAMPING, absent)
     axis, sign = _hinge_axis(model)
     u, v = PLANE[axis]
     data = mujoco.MjData(model)
@@ -180,7 +191,7 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
                     damping=float(model.dof_damping[i]),
                     stiffness=float(model.jnt_stiffness[j]),
                     spring=float(model.qpos_spring[model.jnt_qposadr[j]]),
-                    limit=read_limit(model, j),
+                    limit=None if model.opt.disableflags & FREE else read_limit(model, j),
                 )
             )
             carrier = i
@@ -201,7 +212,7 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
                 centre=_round(_turn(flat(data.xipos[b] - data.xpos[b]), -turned)),
             )
         )
-    contacts, pairs = _contacts(model, data, axis)
+    contacts, pairs = ([], []) if model.opt.disableflags & NO_CONTACTS else _contacts(model, data, axis)
     sites = []
     for s, b in enumerate(model.site_bodyid):
         place = _round(_turn(flat(data.site_xpos[s] - data.xpos[b]), -angle(data.xmat[b])))
@@ -210,6 +221,7 @@ def read_mechanism(model: mujoco.MjModel) -> Mechanism:
         plane=(u, v),
         timestep=float(model.opt.timestep),
         integrator={0: "Euler", 1: "RK4"}[int(model.opt.integrator)],
+        implicit=not model.opt.integrator and not model.opt.disableflags & NO_IMPLICIT_DAMPING,
         gravity=flat(model.opt.gravity),
         dofs=tuple(dofs),
         bodies=tuple(bodies),

@@ -5,6 +5,7 @@ end of an episode, and shows the first observation of the next episode as the la
 is used: time limits and resets are `vector_env`'s, as for every other task.
 """
 
+import contextlib
 import importlib.util
 from typing import Any, ClassVar
 
@@ -17,6 +18,7 @@ from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
 from sacbrax.envs.carried import Carrier
 from sacbrax.envs.tasks import menagerie
+from sacbrax.envs.tasks.playground_fused import FusedPhysics
 from sacbrax.envs.vector_env import physics_precision
 
 IMPLEMENTATIONS = {"jax": "mjx", "warp": "warp"}  # of MJX, and what our reports call them
@@ -26,14 +28,15 @@ OURS = {"episode_length": "env.episode_length", "action_repeat": "env.action_rep
 class PlaygroundTask(Env):
     """The task that Playground's registry has as `task`, on MJX's implementation `impl`.
 
-    `impl` is chosen here, whatever the task's own default is. `options` replace entries of the task's configuration,
-    inner ones by dotted names.
+    `impl` is chosen here, whatever the task's own default is; with the engine "fused" that steps the mechanism instead.
+    `options` replace entries of the task's configuration, inner ones by dotted names.
     """
 
     reset_pool: ClassVar[int] = 1024  # a reset runs the model's forward dynamics, as dear as a time step
 
-    def __init__(self, task: str, impl: str = "jax", **options: Any) -> None:
+    def __init__(self, task: str, impl: str = "jax", engine: str = "mjx", **options: Any) -> None:
         self.env, self.impl = load(task, impl, options), impl
+        self._fused = FusedPhysics(task, self.env) if engine == "fused" else None
         # Traced once each, here, however many programs have them.
         self._own_reset, self._own_step = jax.jit(self._reset, inline=True), jax.jit(self._step, inline=True)
         action = jax.ShapeDtypeStruct((self.action_size,), jnp.float32)
@@ -63,7 +66,7 @@ class PlaygroundTask(Env):
 
     @property
     def backend(self) -> str:
-        return IMPLEMENTATIONS[self.impl]
+        return IMPLEMENTATIONS[self.impl] if self._fused is None else "fused"
 
     def reset(self, rng: Key) -> State:
         """A fresh random start."""
@@ -82,13 +85,17 @@ class PlaygroundTask(Env):
         return state.replace(info=state.info | {"rng": key if typed else jax.random.key_data(key)})
 
     def _reset(self, rng: Key) -> State:
-        with as_brax_needs():
+        with as_brax_needs(), self._engine():
             return jax.tree.map(_strong, _as_brax(self.env.reset(rng)))
+
+    def _engine(self) -> contextlib.AbstractContextManager[None]:
+        """In which the task's code is traced."""
+        return contextlib.nullcontext() if self._fused is None else self._fused.instead_of_mjx()
 
     def _step(self, state: State, action: Array) -> State:
         """With all of MJX's data, before and after."""
         before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
-        with as_brax_needs():
+        with as_brax_needs(), self._engine():
             after = self.env.step(_as_playground(before), action)
         return jax.tree.map(lambda new, old: _strong(new, old.dtype), _as_brax(after), state)
 
