@@ -62,8 +62,6 @@ def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
 def _playground(name: str, engine: str | None, **kwargs: Any) -> Env:
     from sacbrax.envs.tasks.playground import PlaygroundTask
 
-    if "engine" in kwargs:
-        raise ConfigError("env.kwargs: engine: set env.engine instead")
     return PlaygroundTask(name.removeprefix(PLAYGROUND), engine=engine or "mjx", **kwargs)
 
 
@@ -105,6 +103,8 @@ def _default_engine(cls: type) -> str:
 
 def from_config(config: EnvConfig, engine: str | None = None) -> Env:
     """The task of a configuration, or the same on another engine, as evaluations see it."""
+    if "engine" in config.kwargs:
+        raise ConfigError("env.kwargs: engine: set env.engine instead")
     kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
     env = make_env(config.name, engine=engine or config.engine, **kwargs)
     return env if config.action_repeat == 1 else ActionRepeat(env, config.action_repeat)
