@@ -39,7 +39,9 @@ ENGINE_NAMES = {
     "gymnasium": "Gymnasium's own task in C MuJoCo",
     "mjx": "MJX, MuJoCo in JAX",
     "fused": "the fused engine",
+    "warp": "MuJoCo Warp",
 }
+USUAL = ("gymnasium", "mjx", "fused")
 
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -51,7 +53,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("run", metavar="RUN", type=Path, help="run directory")
     parser.add_argument("--out", type=Path, help="page to write (report.html in the run directory)")
-    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=ENGINES, help="where to evaluate (all)")
+    parser.add_argument("--engines", nargs="*", choices=ENGINES, default=USUAL, help="where to evaluate (all but warp)")
     parser.add_argument("--episodes", type=COUNT, default=20, help="episodes of each evaluation (20)")
     parser.add_argument("--seed", type=SEED, default=0, help="seed of the first episode (0)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")

@@ -102,7 +102,7 @@ def test_no_other_module_registers_anything() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-@pytest.mark.parametrize("wrong", [{"name": "swimer"}, {"engine": "warp"}])
+@pytest.mark.parametrize("wrong", [{"name": "swimer"}, {"engine": "warped"}])
 def test_mistakes_are_the_registrys(wrong: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="choose from"):
         TaskVectorEnv(1, **wrong)  # type: ignore[arg-type]

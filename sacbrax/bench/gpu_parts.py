@@ -76,6 +76,7 @@ PARTS = (
     _physics("physics_fused", 120, "--engines fused"),
     _physics("physics_planar", 150, "--engines fused --task halfcheetah_v5"),
     _physics("physics_mjx", 240, "--engines mjx", (1024, 4096, 16384)),
+    _physics("physics_warp", 240, "--engines warp --task hopper_v5"),
     _bench("tasks", 300, "tasks --tasks halfcheetah ant --sides pool brax --num-envs 1024 --steps 5", *_TASKS),
     *(_bench(f"seeds_{n}", 120, f"train swimmer train.num_seeds={n}", *_STEP, "train.num_seeds=2") for n in SEEDS),
     *(

@@ -102,6 +102,7 @@ LINES = (
     Line("physics_fused", "env steps/s of swimmers, fused", "1,000,000,000", _physics),
     Line("physics_planar", "env steps/s of half-cheetahs, fused", "", _physics),
     Line("physics_mjx", "env steps/s of swimmers, MJX", "", _physics),
+    Line("physics_warp", "env steps/s of hoppers, MuJoCo Warp", "", _physics),
     Line("tasks", "env steps/s of tasks with their resets, 1,024 environments", "", _tasks),
     *(Line(f"seeds_{n}", f"`swimmer`, {n} seeds", "", _rates) for n in SEEDS),
     *(Line(f"envs_{n}", f"`swimmer`, {n:,} environments", "", _rates) for n in ENVS),

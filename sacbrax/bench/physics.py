@@ -48,7 +48,7 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         "links": subject.links,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "cores": cpus(),
-        "versions": installed("jax", "mujoco", "mujoco-mjx", "mujoco-warp"),
+        "versions": installed("jax", "mujoco", "mujoco-mjx", "warp-lang"),
     }
     print(heading(facts))
     for n in args.num_envs or NUM_ENVS:

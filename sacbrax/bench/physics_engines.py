@@ -122,48 +122,17 @@ def with_mujoco(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
 
 
 def with_warp(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
-    """MuJoCo Warp, its steps captured in one CUDA graph where the device has graphs; and seconds to build that."""
+    """Our engine on MuJoCo Warp, on a GPU alone: on a CPU it is there for tests."""
+    import jax
+
+    from sacbrax.core.errors import ConfigError
+
+    if jax.default_backend() != "gpu":
+        raise Unavailable("JAX sees no GPU")
     try:
-        import mujoco_warp
-        import warp
-    except ImportError as error:
-        raise Unavailable(f"{error}; pip install mujoco-warp") from None
-    if not warp.is_cuda_available():
-        raise Unavailable("Warp sees no CUDA GPU")
-    import mujoco
-
-    env = subject.env("fused")
-    host = env.model
-    qpos, qvel, ctrl = inputs(n, subject)
-    model, data = mujoco_warp.put_model(host), mujoco_warp.put_data(host, mujoco.MjData(host), nworld=n)
-    warp.copy(data.qpos, warp.array(qpos, dtype=warp.float32))
-    warp.copy(data.qvel, warp.array(qvel, dtype=warp.float32))
-    actions = [warp.array(u, dtype=warp.float32) for u in ctrl]
-
-    def steps() -> None:
-        for action in actions:
-            warp.copy(data.ctrl, action)
-            for _ in range(env.frame_skip):
-                mujoco_warp.step(model, data)
-
-    start = time.perf_counter()
-    steps()  # builds the kernels
-    call = steps
-    if warp.get_device().is_cuda:
-        with warp.ScopedCapture() as capture:
-            steps()
-        call = functools.partial(warp.capture_launch, capture.graph)
-    warp.synchronize()
-    build_seconds = time.perf_counter() - start
-
-    def run(calls: int) -> float:
-        start = time.perf_counter()
-        for _ in range(calls):
-            call()
-        warp.synchronize()
-        return time.perf_counter() - start
-
-    return run, build_seconds
+        return with_jax(engine, n, subject)
+    except ConfigError as error:
+        raise Unavailable(str(error)) from None
 
 
 ENGINES: dict[str, Callable[[str, int, Subject], tuple[Run, float]]] = {

@@ -9,6 +9,7 @@ from typing import Any
 ENGINES = {
     "fused": "sacbrax.engines.fused:fused",
     "mjx": "sacbrax.engines.mjx:Mjx",
+    "warp": "sacbrax.engines.warp:Warp",
 }
 ALGORITHMS = {
     "sac_v1": "sacbrax.agents.sac_v1:SACv1",

@@ -1,5 +1,6 @@
 """What an engine is. A task steps its mechanism through this and no other door."""
 
+import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -46,6 +47,16 @@ class DerivingEngine(Engine, Protocol):
 
 
 MakeEngine = Callable[[mujoco.MjModel, int], Engine]  # of a model and the time steps of one environment step
+
+
+def chosen(engine: MakeEngine, **options: int | None) -> MakeEngine:
+    """`engine` with the options that are not None. Raises ValueError for one that it does not take."""
+    given = {name: value for name, value in options.items() if value is not None}
+    for name in given:
+        if name not in getattr(engine, "takes", ()):
+            what, where = ("Warp's buffers", "warp") if name == "contacts" else ("MJX's solver", "mjx or warp")
+            raise ValueError(f"env.kwargs: {name} caps {what}; it needs env.engine={where}")
+    return functools.partial(engine, **given) if given else engine
 
 
 def refuse(feature: str) -> None:

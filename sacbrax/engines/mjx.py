@@ -7,7 +7,7 @@ import contextlib
 import functools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,8 @@ class Mjx:
     """Steps `model` by `frame_skip` MJX steps; `solver_iterations` and `ls_iterations` cap the constraint solver."""
 
     name = "mjx"
+    warmstarts = True  # its solver starts where it ended
+    takes: ClassVar[frozenset[str]] = frozenset({"solver_iterations", "ls_iterations"})
 
     def __init__(
         self,

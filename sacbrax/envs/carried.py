@@ -3,7 +3,8 @@
 MJX's data of a walking robot are 119 arrays, of which a step reads some ten; the others it computes anew.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import jax
@@ -31,19 +32,26 @@ class Carrier:
 
     step: a state as `start` and an action -> the state after. What it gives of the physics that no step reads is not
     to be seen any more; everything else is the same to the bit. Another model may make another program: it needs a
-    carrier of its own.
+    carrier of its own. `common` are arrays of the physics that all environments have as one, and that no step reads
+    before it has written them: they are not carried, and are given to each step as they are here.
     """
 
-    def __init__(self, step: Callable[[State, Any], State], start: State, action: Any) -> None:
+    def __init__(
+        self,
+        step: Callable[[State, Any], State],
+        start: State,
+        action: Any,
+        common: Mapping[str, Array] = MappingProxyType({}),
+    ) -> None:
         leaves, self._structure = jax.tree_util.tree_flatten_with_path(start.pipeline_state)
         self._names = [jax.tree_util.keystr(path).lstrip(".") for path, _ in leaves]
         read = read_by(step, start, action)
-        self._read = [name for name, is_read in zip(self._names, read, strict=True) if is_read]
+        self._read = [n for n, is_read in zip(self._names, read, strict=True) if is_read and n not in common]
         self._others = {  # nobody reads their values
             name: np.zeros(leaf.shape, leaf.dtype)
             for (_, leaf), name, is_read in zip(leaves, self._names, read, strict=True)
             if not is_read
-        }
+        } | dict(common)
 
     def reduced(self, state: State) -> State:
         """`state` with what is carried of its physics."""

@@ -77,6 +77,8 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
         if key == "engine" or (key not in options and not open_ended):
             choices = ", ".join(option for option in options if option != "engine") or "no options"
             raise ConfigError(f"env.{key}: unknown for {name!r}; choose from {choices}")
+    if engine == "warp" and "engine" not in options:
+        raise ConfigError(f"env.engine: warp does not step {name!r}, which brings its own physics; leave it null")
     if "engine" in options:
         kwargs["engine"] = _load("env.engine", engine or _default_engine(cls), ENGINES)
     try:

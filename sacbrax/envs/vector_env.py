@@ -15,6 +15,8 @@ from sacbrax.core.metrics import EPISODES, STEPS, Kind, Sums
 from sacbrax.core.types import Array, Key, Transition
 from sacbrax.xla import random
 
+OVERFLOW = "contact_overflow"  # what a task calls it in the metrics of a state when contacts had no room, > 0
+
 
 def physics_precision() -> Any:
     """A scope in which float32 products are computed in float32, whatever the device's or the process's default."""
@@ -102,6 +104,8 @@ class VectorEnv:
         rewards = {"reward_sum": jnp.sum(state.reward, where=valid)}
         returns = {"episode_return_sum": jnp.sum(total, where=counted)}
         counts = {STEPS: jnp.sum(valid), EPISODES: jnp.sum(counted), "faults": jnp.sum(~valid)}
+        if OVERFLOW in state.metrics:
+            counts["contact_overflows"] = jnp.sum(state.metrics[OVERFLOW] > 0)
         metrics = (
             Sums.of(Kind.PER_STEP, rewards, {"reward_sum": "reward_mean"})
             | Sums.of(Kind.PER_EPISODE, returns, {"episode_return_sum": "episode_return"})

@@ -32,7 +32,7 @@ GYMNASIUM_IDS = {
     "reacher_v5": "Reacher-v5",
     "walker2d_v5": "Walker2d-v5",
 }
-SOLVER_LIMITS = {"solver_iterations", "ls_iterations"}  # options of a task that change no more than its accuracy
+SOLVER_LIMITS = {"solver_iterations", "ls_iterations", "contacts"}  # options of a task that change its accuracy alone
 ENGINES = ("gymnasium", *reversed(OURS))
 
 
@@ -89,7 +89,7 @@ def gymnasium_env(policy: NumpyPolicy) -> Any:
     name = GYMNASIUM_IDS.get(config.name)
     if name is None or config.links not in (None, 3):
         raise ConfigError(
-            f"--engine: the task {config.name} has no Gymnasium twin; choose from mjx, fused "
+            f"--engine: the task {config.name} has no Gymnasium twin; choose from {', '.join(OURS)} "
             f"(twins have {', '.join(GYMNASIUM_IDS)})"
         )
     try:

@@ -61,7 +61,7 @@ def test_the_configuration_is_frozen() -> None:
         ("train.sed=1", "train.sed", "did you mean seed?"),
         ("trian.seed=1", "trian", "did you mean train?"),
         ("algorithm.name=ppo", "algorithm.name", "choose from sac_v1, sac_v2"),
-        ("env.engine=warp", "env.engine", "choose from fused, mjx"),
+        ("env.engine=warped", "env.engine", "choose from fused, mjx, warp"),
         ("train.seed=x", "train.seed", "a whole number"),
         ("train.seed=1.5", "train.seed", "a whole number"),
         ("train.seed=true", "train.seed", "a whole number"),

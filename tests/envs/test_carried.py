@@ -45,3 +45,13 @@ def test_steps_from_what_is_carried_show_what_steps_of_the_whole_show() -> None:
         whole, state = step(whole, action), carrier.reduced(step(carrier.whole(state), action))
         np.testing.assert_array_equal(state.obs, whole.obs)
     assert jax.tree.leaves(state.pipeline_state) == jax.tree.leaves(whole.pipeline_state)[1:3]
+
+
+def test_what_all_environments_have_as_one_is_given_to_each_step_and_not_carried() -> None:
+    """Here it is read, which shows that it is what was given."""
+    carrier = Carrier(step, start(), jnp.zeros(()), common={"later": np.float32(7.0)})
+    state = carrier.reduced(start())
+    assert state.pipeline_state.arrays.keys() == {"next_shown"}  # type: ignore[union-attr]
+    for expected in (2.0, 7.0):
+        state = carrier.reduced(step(carrier.whole(state), 0.0))
+        assert float(state.obs) == expected

@@ -121,7 +121,7 @@ def test_braxs_own_wrappers_accept_it() -> None:
     ("args", "kwargs", "message"),
     [
         (["swimer"], {}, r"env\.name: unknown 'swimer'; choose from swimmer, swimmer_rllab"),
-        (["swimmer", "warp"], {}, r"env\.engine: unknown 'warp'; choose from fused, mjx"),
+        (["swimmer", "warped"], {}, r"env\.engine: unknown 'warped'; choose from fused, mjx, warp"),
         (["swimmer"], {"arms": 3}, r"env\.kwargs: arms: unknown for Swimmer-v5; choose from xml_file, frame_skip"),
         (["swimmer"], {"links": 2}, r"env\.links: 2 is not one of 3 to 20"),
         (["nowhere.at_all:Env"], {}, r"env\.name: cannot import 'nowhere.at_all:Env'"),

@@ -13,6 +13,7 @@ import mujoco
 import numpy as np
 from flax import struct
 
+from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.engine import MakeEngine
 from sacbrax.engines.mjx import Mjx, refuse_caps
@@ -127,6 +128,8 @@ class PlanarBraxTask(BraxTask):
         **options: Any,
     ) -> None:
         self._make_engine = engine
+        if getattr(engine, "name", None) == "warp":
+            raise ConfigError("env.engine: warp does not step Brax's tasks; choose fused or mjx")
         if engine is not Mjx:
             refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(solver_iterations, ls_iterations, **options)

@@ -14,7 +14,7 @@ import numpy as np
 
 from sacbrax.core.types import Array, Key
 from sacbrax.envs.tasks.gymnasium_arguments import weighted
-from sacbrax.envs.tasks.gymnasium_base import GymnasiumTask, Step, effort
+from sacbrax.envs.tasks.gymnasium_base import GymnasiumTask, Step, effort, own
 
 POOL = 1024  # start states computed in advance where an observation needs the forward dynamics
 
@@ -128,8 +128,8 @@ class Ant(GymnasiumTask):
         }
 
     def _forces(self, data: Any) -> Array:
-        """On every body [nbody, 6]; MJX has them in a place of its own."""
-        return jnp.clip(getattr(data, "_impl", data).cfrc_ext, *self.given.contact_force_range)
+        """On every body [nbody, 6]."""
+        return jnp.clip(own(data).cfrc_ext, *self.given.contact_force_range)
 
 
 class Humanoid(GymnasiumTask):
@@ -161,10 +161,10 @@ class Humanoid(GymnasiumTask):
 
     def seen(self, data: Any) -> dict[str, Array]:
         parts = {
-            "cinert": data._impl.cinert[1:],
+            "cinert": own(data).cinert[1:],
             "cvel": data.cvel[1:],
             "qfrc_actuator": data.qfrc_actuator[6:],
-            "cfrc_ext": data._impl.cfrc_ext[1:],
+            "cfrc_ext": own(data).cfrc_ext[1:],
         }
         wanted = {name: part for name, part in parts.items() if getattr(self.given, f"include_{name}_in_observation")}
         return {"qpos": self.positions(data), "qvel": data.qvel, **wanted}
@@ -209,7 +209,7 @@ class HumanoidStandup(Humanoid):
 
 def _contact_cost(step: Step, weight: float, bounds: tuple[float, float]) -> Array:
     """Of the forces on all bodies, []."""
-    cost = jnp.minimum(weighted(weight, jnp.sum(step.data._impl.cfrc_ext**2)), bounds[1])
+    cost = jnp.minimum(weighted(weight, jnp.sum(own(step.data).cfrc_ext ** 2)), bounds[1])
     return cost if bounds[0] == -math.inf else jnp.maximum(cost, bounds[0])
 
 

@@ -3,7 +3,6 @@
 `gymnasium` has the tasks. Gymnasium is only needed for its model files; none of its code runs.
 """
 
-import functools
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,12 +16,13 @@ from flax import struct
 
 from sacbrax.core.errors import ConfigError, one_line
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.engine import DerivingEngine, MakeEngine
-from sacbrax.engines.mjx import Mjx, refuse_caps
+from sacbrax.engines.engine import DerivingEngine, MakeEngine, chosen
+from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
 from sacbrax.envs.tasks.gymnasium_arguments import ENDLESS, arguments
+from sacbrax.envs.vector_env import OVERFLOW
 
 
 class Physics(struct.PyTreeNode):
@@ -30,7 +30,7 @@ class Physics(struct.PyTreeNode):
 
     qpos: Array  # [nq]
     qvel: Array  # [nv]
-    qacc_warmstart: Array  # [nv] where MJX's constraint solver starts; [0] on an engine that needs none
+    qacc_warmstart: Array  # [nv] where MJX's or Warp's constraint solver starts; [0] on an engine that needs none
     lag: Array  # [travels] the tracked point's place as MuJoCo has it, a little behind, relative to where a step starts
     fields: dict[str, Array] = struct.field(default_factory=dict)  # of the model, where it differs between starts
 
@@ -73,8 +73,9 @@ def load_model(name: str) -> mujoco.MjModel:
 class GymnasiumTask(MujocoTask):
     """One Gymnasium task without its time limit; subclasses say what differs.
 
-    `solver_iterations` and `ls_iterations` cap MJX's constraint solver, by default at the model's own limits; `given`
-    are Gymnasium's own arguments of the task, which `defaults` names. Raises ConfigError for others.
+    `solver_iterations` and `ls_iterations` cap the constraint solver of MJX and Warp, by default at the model's own
+    limits; `contacts` is Warp's room for contacts per environment; `given` are Gymnasium's own arguments of the task,
+    which `defaults` names. Raises ConfigError for others.
     """
 
     engine: DerivingEngine
@@ -92,6 +93,7 @@ class GymnasiumTask(MujocoTask):
         engine: MakeEngine = Mjx,
         solver_iterations: int | None = None,
         ls_iterations: int | None = None,
+        contacts: int | None = None,
         **given: Any,
     ) -> None:
         self.given = arguments(f"{type(self).__name__}-v5", self.defaults, given)
@@ -99,11 +101,8 @@ class GymnasiumTask(MujocoTask):
         model = load_model(self.given.xml_file)
         if model.opt.solver == mujoco.mjtSolver.mjSOL_PGS:  # MJX has none; the solution is the same
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
-        if engine is Mjx:
-            engine = functools.partial(Mjx, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
-        else:
-            refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
-        super().__init__(model, engine)
+        options = {"solver_iterations": solver_iterations, "ls_iterations": ls_iterations, "contacts": contacts}
+        super().__init__(model, chosen(engine, **options))
         seen = jax.eval_shape(lambda key: self.seen(self._start(*self.start(key), {})), jax.random.key(0))
         self.observation_parts = {name: int(part.size) for name, part in seen.items()}
 
@@ -126,7 +125,7 @@ class GymnasiumTask(MujocoTask):
         zero = jnp.zeros((), qpos.dtype)
         lag = self.place(data) - self._origin(qpos)
         physics = Physics(qpos, qvel, jnp.zeros_like(self._warmstart(data)), lag, dict(fields))
-        metrics = {name: zero for name in jax.eval_shape(self._rewards, data)}
+        metrics = {name: zero for name in jax.eval_shape(self._rewards, data)} | self._overflow(data)
         # As Gymnasium has it: MJX has normalized the quaternions, which a random start's are not.
         return State(physics, self.observe(data.replace(qpos=qpos)), zero, zero, metrics)
 
@@ -148,7 +147,7 @@ class GymnasiumTask(MujocoTask):
             obs=self.observe(seen),
             reward=sum(rewards.values()),
             done=1 - self.healthy(data).astype(dtype) if ends else jnp.zeros((), dtype),
-            metrics={**state.metrics, **rewards},
+            metrics={**state.metrics, **rewards, **self._overflow(data)},
         )
 
     def _origin(self, qpos: Array) -> Array:
@@ -168,10 +167,18 @@ class GymnasiumTask(MujocoTask):
     @property
     def _asks(self) -> bool:
         """Whether the engine derives what MuJoCo does; on MJX that is where its solver starts, too."""
-        return self.derives or isinstance(self.engine, Mjx)
+        return self.derives or self._warmstarts
+
+    @property
+    def _warmstarts(self) -> bool:
+        return getattr(self.engine, "warmstarts", False)
+
+    def _overflow(self, data: Any) -> dict[str, Array]:
+        """Whether an engine whose buffers are of a fixed size left something out."""
+        return {OVERFLOW: data.overflow} if getattr(self.engine, "tells_overflow", False) else {}
 
     def _warmstart(self, data: Any) -> Array:
-        return data.qacc_warmstart if isinstance(self.engine, Mjx) else jnp.zeros(0, data.qvel.dtype)
+        return data.qacc_warmstart if self._warmstarts else jnp.zeros(0, data.qvel.dtype)
 
     def _rewards(self, data: Any) -> dict[str, Array]:
         ctrl, velocity = jnp.zeros(self.model.nu), jnp.zeros(self.travels)
@@ -244,3 +251,8 @@ class GymnasiumTask(MujocoTask):
 def effort(step: Step) -> Array:
     """Sum of the squared controls, []."""
     return jnp.sum(step.ctrl * step.ctrl)
+
+
+def own(data: Any) -> Any:
+    """Where `data` has cinert and cfrc_ext: MJX has them in a place of its own."""
+    return getattr(data, "_impl", data)

@@ -12,14 +12,16 @@ from typing import Any, ClassVar
 import jax
 import jax.numpy as jnp
 import mujoco
+import numpy as np
 
 from sacbrax.core.errors import one_line
 from sacbrax.core.types import Array, Key
+from sacbrax.engines import warp
 from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
 from sacbrax.envs.carried import Carrier
 from sacbrax.envs.tasks import menagerie
 from sacbrax.envs.tasks.playground_fused import FusedPhysics
-from sacbrax.envs.vector_env import physics_precision
+from sacbrax.envs.vector_env import OVERFLOW, physics_precision
 
 IMPLEMENTATIONS = {"jax": "mjx", "warp": "warp"}  # of MJX, and what our reports call them
 OURS = {"episode_length": "env.episode_length", "action_repeat": "env.action_repeat"}
@@ -28,13 +30,17 @@ OURS = {"episode_length": "env.episode_length", "action_repeat": "env.action_rep
 class PlaygroundTask(Env):
     """The task that Playground's registry has as `task`, on MJX's implementation `impl`.
 
-    `impl` is chosen here, whatever the task's own default is; with the engine "fused" that steps the mechanism instead.
+    `impl` is chosen here, whatever the task's own default is: the engine "warp" is the implementation of that name, and
+    with the engine "fused" that steps the mechanism instead.
     `options` replace entries of the task's configuration, inner ones by dotted names.
     """
 
     reset_pool: ClassVar[int] = 1024  # a reset runs the model's forward dynamics, as dear as a time step
 
     def __init__(self, task: str, impl: str = "jax", engine: str = "mjx", **options: Any) -> None:
+        if engine == "fused" and impl == "warp":
+            raise ValueError("env.kwargs: impl: must be jax with env.engine=fused")
+        impl = "warp" if engine == "warp" else impl
         self.env, self.impl = load(task, impl, options), impl
         self._fused = FusedPhysics(task, self.env) if engine == "fused" else None
         # Traced once each, here, however many programs have them.
@@ -42,7 +48,7 @@ class PlaygroundTask(Env):
         action = jax.ShapeDtypeStruct((self.action_size,), jnp.float32)
         with physics_precision():
             start = jax.eval_shape(self._own_reset, jax.random.key(0))
-            self._carrier = Carrier(self._own_step, start, action)
+            self._carrier = Carrier(self._own_step, start, action, self._common() if impl == "warp" else {})
         self._observation_size = jax.tree.map(lambda x: x.shape, start.obs)
 
     @property
@@ -84,9 +90,20 @@ class PlaygroundTask(Env):
         typed = jnp.issubdtype(carried.dtype, jax.dtypes.prng_key)
         return state.replace(info=state.info | {"rng": key if typed else jax.random.key_data(key)})
 
+    def _common(self) -> dict[str, Array]:
+        """What all worlds of Warp have as one, its buffers of contacts among them, as a reset leaves it."""
+
+        def reset(rng: Key) -> dict[str, Array]:
+            leaves = jax.tree_util.tree_leaves_with_path(self._own_reset(rng).pipeline_state)
+            names = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
+            return {name: leaf for name, leaf in names.items() if warp.shared(name)}
+
+        # That something had no room is told of each step anew.
+        return jax.device_get(jax.jit(reset)(jax.random.key(0))) | {"_impl.overflow": np.zeros((), np.int32)}
+
     def _reset(self, rng: Key) -> State:
         with as_brax_needs(), self._engine():
-            return jax.tree.map(_strong, _as_brax(self.env.reset(rng)))
+            return self._told(jax.tree.map(_strong, _as_brax(self.env.reset(rng))))
 
     def _engine(self) -> contextlib.AbstractContextManager[None]:
         """In which the task's code is traced."""
@@ -95,9 +112,17 @@ class PlaygroundTask(Env):
     def _step(self, state: State, action: Array) -> State:
         """With all of MJX's data, before and after."""
         before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
+        before.metrics.pop(OVERFLOW, None)
         with as_brax_needs(), self._engine():
             after = self.env.step(_as_playground(before), action)
-        return jax.tree.map(lambda new, old: _strong(new, old.dtype), _as_brax(after), state)
+        return jax.tree.map(lambda new, old: _strong(new, old.dtype), self._told(_as_brax(after)), state)
+
+    def _told(self, state: State) -> State:
+        """With whether Warp had no room for a contact or a constraint."""
+        if self.impl != "warp":
+            return state
+        data: Any = state.pipeline_state
+        return state.replace(metrics=state.metrics | {OVERFLOW: (data._impl.overflow != 0).astype(jnp.float32)})
 
 
 def load(task: str, impl: str, options: dict[str, Any]) -> Any:
@@ -106,8 +131,8 @@ def load(task: str, impl: str, options: dict[str, Any]) -> Any:
         raise ValueError("env.name: MuJoCo Playground is not installed; pip install 'sacbrax[playground]'")
     if impl not in IMPLEMENTATIONS:
         raise ValueError(f"env.kwargs: impl: unknown {impl!r}; choose from {', '.join(IMPLEMENTATIONS)}")
-    if impl == "warp" and jax.default_backend() != "gpu":
-        raise ValueError("env.kwargs: impl: warp needs an NVIDIA GPU; choose jax")
+    if impl == "warp":
+        warp.check()
     with quiet():
         from mujoco_playground import dm_control_suite, registry
 
