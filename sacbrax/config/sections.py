@@ -42,7 +42,8 @@ class EnvConfig:
     kwargs: dict[str, Any] = option({}, "further keyword arguments of the environment")
     reset_pool: int | None = option(
         None,
-        "starts computed in advance, of which every reset draws one; 0: each reset computes its own; when null, the "
+        "starts computed in advance, and anew after every evaluation, of which every reset draws one; 0: each reset "
+        "computes its own; when null, the "
         "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0; with randomize always 0",
         low=0,
     )

@@ -47,7 +47,8 @@ class VectorEnv:
     """N copies of `env` with the time limit `episode_length`; a limit truncates, it does not terminate.
 
     Every step resets some environments, so the arithmetic of N resets is part of every step. With `reset_pool` P > 0,
-    by default the environment's own `reset_pool`, it is not: P starts are computed once, and a reset draws one of them.
+    by default the environment's own `reset_pool`, it is not: P starts are computed at once, and a reset draws one of
+    them, until `refreshed` computes others.
     An environment whose steps are random in themselves has a `reseed(state, key)` that makes such a start anew.
     `reward_clip` bounds the size of the rewards in transitions, not of the returns that are reported.
     """
@@ -119,6 +120,10 @@ class VectorEnv:
             pool=env_state.pool,
         )
         return after, Step(transition, env_state.episode_step == 0, valid, metrics, dict(state.metrics))
+
+    def refreshed(self, env_state: EnvState, key: Key) -> EnvState:
+        """The same with a pool of new starts. What is under way goes on."""
+        return env_state.replace(pool=self._starts(key, self.reset_pool))
 
     def _fresh(self, pool: Any, key: Key) -> Any:
         key, reseed_key = self._keys(key)

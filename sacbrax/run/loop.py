@@ -176,6 +176,8 @@ class _Run:
         # a run that goes on from it does the same.
         if self.progress.iteration == self.progress.evaluated:
             state, self.hyper = self.population.exchange(state, self.progress.rows), self._hyper_of_now()
+            if "refresh" in compiled:
+                state = compiled["refresh"](state)
         if (every := self.config.iterations_per_reset) is not None:
             learnt = self.progress.iteration - self.config.exploration_iterations
             if learnt and learnt % every == 0:
@@ -244,6 +246,8 @@ class _Run:
         }
         if self.config.iterations_per_reset is not None:
             wanted["reset"] = (state, self.hyper)
+        if self.trainer.vector_env.reset_pool:
+            wanted["refresh"] = (state,)
         if fresh:
             wanted |= {"prefill": (state, self.hyper), "init": (self.train_keys, self.hyper)}
         wanted = {name: arguments for name, arguments in wanted.items() if name not in compiled}

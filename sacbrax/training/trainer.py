@@ -190,6 +190,12 @@ class Trainer:
         fresh = fresh.replace(gradient_steps=old.gradient_steps, bad_updates=old.bad_updates)
         return state.replace(agent=fresh).begin_average()
 
+    def refresh(self, state: TrainState) -> TrainState:
+        """The same with a pool of new starts, for a task that has one."""
+        # Further than what a vector step and `reset` draw from the same numbers.
+        key = random.split(self._step_key(state), 8)[7]
+        return state.replace(env=self.vector_env.refreshed(state.env, key))
+
     def zero_sums(self, state: TrainState) -> Sums:
         """Sums at the start of an epoch; of the state only the shape counts."""
         _, metrics = jax.eval_shape(self._step, state, self.hyper(), **self._due(jnp.zeros((), jnp.int32)))

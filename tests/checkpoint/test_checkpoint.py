@@ -45,6 +45,21 @@ def test_several_seeds_resume(tmp_path: Path) -> None:
     assert_same_run(whole, halves)
 
 
+def test_the_pool_of_starts_is_another_after_every_evaluation(tmp_path: Path) -> None:
+    """Also where a run stops at one and goes on."""
+    whole, halves, pool = tmp_path / "whole", tmp_path / "halves", "state/env/pool/obs"
+    overrides = ("env.reset_pool=6", "checkpoint.every_env_steps=400")
+    train(whole, *overrides, "train.total_env_steps=280")
+    train(halves, *overrides, "train.total_env_steps=120")
+    first = arrays(halves)[pool]
+    train(halves, *overrides, "train.total_env_steps=200")
+    second = arrays(halves)[pool]
+    train(halves, *overrides, "train.total_env_steps=280")
+    assert_same_run(whole, halves)
+    starts = np.concatenate([x[:, 0] for x in (first, second, arrays(halves)[pool])])
+    assert len(np.unique(starts)) == 18
+
+
 def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of any length, and checkpoints amid epochs, change no bit and no logged number."""
     plain, cut = tmp_path / "plain", tmp_path / "cut"

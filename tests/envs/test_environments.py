@@ -105,6 +105,9 @@ def test_a_pool_is_drawn_from_and_its_states_are_never_computed_again() -> None:
     drawn = np.stack(starts)
     assert set(drawn.ravel()) == set(pool), "all of the pool, nothing else"
     assert (drawn[1:] != drawn[:-1]).any(axis=0).all(), "every environment moves about in it"
+    other = vector.refreshed(state, jax.random.key(7))
+    assert not set(np.asarray(other.pool.obs[:, 0])) & set(pool)
+    jax.tree.map(np.testing.assert_array_equal, other.replace(pool=state.pool), state)
     assert VectorEnv(Counted(), 8, 100, reset_pool=0).reset(jax.random.key(0)).pool is None
 
 

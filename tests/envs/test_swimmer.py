@@ -148,3 +148,14 @@ def test_importing_prints_nothing() -> None:
         [sys.executable, "-c", "import sacbrax.engines.mjx, brax.envs"], capture_output=True, text=True, check=True
     )
     assert out.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["swimmer", "swimmer_rllab"])
+def test_the_solver_of_mjx_is_capped(name: str) -> None:
+    """As the model that MJX is given has it; the fused engine has no such solver."""
+    task: Any = make_env(name, "mjx", solver_iterations=3, ls_iterations=5)
+    opt, own = task.engine._model.opt, make_env(name, "mjx").engine._model.opt  # type: ignore[attr-defined]
+    assert (opt.iterations, opt.ls_iterations) == (3, 5)
+    assert (own.iterations, own.ls_iterations) == (task.model.opt.iterations, task.model.opt.ls_iterations)
+    with pytest.raises(ValueError, match=r"env\.kwargs: ls_iterations caps MJX's solver; it needs env\.engine=mjx"):
+        make_env(name, ls_iterations=5)

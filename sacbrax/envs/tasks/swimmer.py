@@ -13,7 +13,7 @@ from flax import struct
 
 from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.engine import MakeEngine
+from sacbrax.engines.engine import MakeEngine, chosen
 from sacbrax.engines.upstream import State
 from sacbrax.envs.mujoco_task import MujocoTask
 from sacbrax.envs.tasks import swimmer_models
@@ -97,7 +97,8 @@ class _SwimmerTask(MujocoTask):
 class Swimmer(_SwimmerTask):
     """Gymnasium 1.x Swimmer-v5: observation (qpos[2:], qvel), reward dx/dt - 1e-4 |a|^2, reset uniform +-0.1.
 
-    `links` [3 to 20] is ours; `given` are Gymnasium's own arguments, which `defaults` names.
+    `links` [3 to 20] and the caps of MJX's solver are ours; `given` are Gymnasium's own arguments, which `defaults`
+    names.
     """
 
     defaults: ClassVar[dict[str, Any]] = {
@@ -109,7 +110,14 @@ class Swimmer(_SwimmerTask):
         "exclude_current_positions_from_observation": True,
     }
 
-    def __init__(self, engine: MakeEngine, links: int | None = None, **given: Any) -> None:
+    def __init__(
+        self,
+        engine: MakeEngine,
+        links: int | None = None,
+        solver_iterations: int | None = None,
+        ls_iterations: int | None = None,
+        **given: Any,
+    ) -> None:
         self.given = arguments("Swimmer-v5", self.defaults, given)
         self.frame_skip, self.control_cost = self.given.frame_skip, self.given.ctrl_cost_weight
         self.uniform = self.given.xml_file == self.defaults["xml_file"]
@@ -119,6 +127,7 @@ class Swimmer(_SwimmerTask):
             model = load_model(self.given.xml_file)
         else:
             raise ConfigError("env.links: must be null with the xml_file of env.kwargs, which has its own")
+        engine = chosen(engine, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(engine, model, model.nbody - 1)
 
     @property
@@ -153,7 +162,14 @@ class RllabSwimmer(_SwimmerTask):
     frame_skip, control_cost = 50, 0.5e-2
     position_noise, velocity_noise = 0.01, 0.1
 
-    def __init__(self, engine: MakeEngine, links: int = 3) -> None:
+    def __init__(
+        self,
+        engine: MakeEngine,
+        links: int = 3,
+        solver_iterations: int | None = None,
+        ls_iterations: int | None = None,
+    ) -> None:
+        engine = chosen(engine, solver_iterations=solver_iterations, ls_iterations=ls_iterations)
         super().__init__(engine, swimmer_models.rllab_swimmer(links), links)
 
     @property
