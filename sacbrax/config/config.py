@@ -214,8 +214,8 @@ def _check_combinations(config: Config) -> None:
         raise ConfigError(
             f"algorithm.policy_delay: must divide train.updates_per_step = {updates}, or be a multiple, got {delay}"
         )
-    if env.randomize is not None and env.reset_pool:
-        raise ConfigError("env.reset_pool: must be 0 or null with env.randomize, for every start has its own model")
+    if config.eval.randomize and env.randomize is None:
+        raise ConfigError("eval.randomize: needs env.randomize, which says what is drawn")
     parallel = config.parallel
     if parallel.processes not in (1, "cluster"):
         if parallel.process >= int(parallel.processes):

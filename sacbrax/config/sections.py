@@ -44,7 +44,7 @@ class EnvConfig:
         None,
         "starts computed in advance, and anew after every evaluation, of which every reset draws one; 0: each reset "
         "computes its own; when null, the "
-        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0; with randomize always 0",
+        "task's choice: 1024 where a reset is dear (Brax, Humanoid-v5), else 0; with randomize 0",
         low=0,
     )
     action_repeat: int = option(
@@ -58,8 +58,14 @@ class EnvConfig:
     )
     randomize: str | None = option(
         None,
-        "import path `package.module:function` of a function from a random key to model fields, drawn anew for every "
-        "start (not in evaluations); none when null",
+        "import path `package.module:function` of a function from a random key to model fields, or in Brax's form from "
+        "(model, keys) to (models, in_axes), drawn anew for every start (in evaluations with eval.randomize alone); "
+        "none when null",
+    )
+    curriculum: str | None = option(
+        None,
+        "import path `package.module:function` of a function from the numbers of an evaluation to those that the "
+        "environments go on with, such as bounds of what randomize draws; none when null",
     )
 
     @property
@@ -424,6 +430,9 @@ class EvalConfig:
 
     every_env_steps: int = option(100_000, "environment steps between two evaluations", low=1, wide=True)
     episodes: int = option(64, "episodes per evaluation", low=1)
+    randomize: bool = option(
+        False, "evaluate on models that env.randomize draws, as training has them, instead of the task's own"
+    )
     deterministic: bool = option(True, "evaluate the mode of the policy instead of samples")
 
 

@@ -3,7 +3,7 @@
 import functools
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import mujoco
 
@@ -67,4 +67,9 @@ def refuse(feature: str) -> None:
 def one_model(fields: Mapping[str, Array]) -> None:
     """Raise ValueError for fields of a model that this engine compiles in."""
     if fields:
-        raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")
+        refuse_fields()
+
+
+def refuse_fields() -> NoReturn:
+    """Raise the ValueError of an engine that has one model."""
+    raise ValueError("env.randomize: the fused engine of this task has one model; use env.engine=mjx")

@@ -4,7 +4,6 @@ Knows no task: observation and reward are the environment's.
 """
 
 import contextlib
-import functools
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
@@ -15,6 +14,7 @@ import mujoco
 
 from sacbrax.core.types import Array
 from sacbrax.engines import mjx_contacts
+from sacbrax.engines.model_fields import replaced
 from sacbrax.engines.upstream import mjx
 
 
@@ -35,10 +35,10 @@ class Mjx:
     ) -> None:
         mjx_contacts.check(model)
         self.frame_skip = frame_skip
-        self._model = mjx.put_model(model)
+        self.model = mjx.put_model(model)
         caps = {"iterations": solver_iterations, "ls_iterations": ls_iterations}
         caps = {name: cap for name, cap in caps.items() if cap is not None}
-        self._model = self._model.replace(opt=self._model.opt.replace(**caps))
+        self.model = self.model.replace(opt=self.model.opt.replace(**caps))
         # By way of the host: committed to a device, as they come, these would make a jitted step compile twice.
         self._template = jax.tree.map(jnp.asarray, jax.device_get(mjx.make_data(model)))
 
@@ -46,7 +46,7 @@ class Mjx:
         self, qpos: Array, qvel: Array, ctrl: Array, fields: Mapping[str, Array] = MappingProxyType({})
     ) -> tuple[Array, Array]:
         """qpos [nq], qvel [nv], ctrl [nu] -> (qpos, qvel) after `frame_skip` time steps."""
-        model = self._with(fields)
+        model = replaced(self.model, fields)
         template = self._template.replace(ctrl=ctrl)
 
         def substep(carry: tuple[Array, Array, Array], _: None) -> tuple[tuple[Array, Array, Array], None]:
@@ -63,7 +63,7 @@ class Mjx:
     def start(self, qpos: Array, qvel: Array, fields: Mapping[str, Array] = MappingProxyType({})) -> Any:
         """MJX's data of a state, every derived quantity computed. What the caller does not read costs nothing."""
         with _as_mujoco():
-            return mjx.forward(self._with(fields), self._template.replace(qpos=qpos, qvel=qvel))
+            return mjx.forward(replaced(self.model, fields), self._template.replace(qpos=qpos, qvel=qvel))
 
     def advance(
         self,
@@ -76,7 +76,7 @@ class Mjx:
         """MJX's data after `frame_skip` time steps. Derived quantities, contact forces on bodies among them, are, as in
         MuJoCo, those of the last evaluation of the dynamics, a little before the end."""
         data = self._template.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
-        model = self._with(fields)
+        model = replaced(self.model, fields)
 
         def substep(data: Any, _: None) -> tuple[Any, None]:
             after = mjx.step(model, data)  # in double precision some of its int32 come back as int64
@@ -85,16 +85,6 @@ class Mjx:
         with _as_mujoco():
             data, _ = jax.lax.scan(substep, data, None, self.frame_skip)
             return mjx.rne_postconstraint(model, data)
-
-    def _with(self, fields: Mapping[str, Array]) -> Any:
-        for name, value in fields.items():
-            try:
-                shape = functools.reduce(getattr, name.split("."), self._model).shape
-            except AttributeError:
-                raise ValueError(f"env.randomize: the model has no array {name}") from None
-            if shape != value.shape:
-                raise ValueError(f"env.randomize: {name} has shape {shape}, not {value.shape}")
-        return self._model.tree_replace(dict(fields)) if fields else self._model
 
 
 def refuse_caps(**caps: int | None) -> None:

@@ -16,8 +16,10 @@ from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.named import ENGINES
 from sacbrax.config.sections import PLAYGROUND
 from sacbrax.engines.upstream import Env
+from sacbrax.envs import randomize
 from sacbrax.envs.contract import check
-from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, Randomized
+from sacbrax.envs.curriculum import Curriculum
+from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, takes_curriculum
 from sacbrax.xla.compiler_options import older_fusions
 
 ENVS = {
@@ -118,7 +120,30 @@ def randomized(env: Env, function: str | None) -> Env:
         return env
     if ":" not in function:
         raise ConfigError(f"env.randomize: {function!r} is no import path package.module:function")
-    return Randomized(env, _load("env.randomize", function, {}, imports=True))
+    return randomize.randomized(env, repr(function), _load("env.randomize", function, {}, imports=True))
+
+
+def for_training(env: Env, config: EnvConfig) -> tuple[Env, Curriculum | None]:
+    """`env` as `env.randomize` has it, and what moves its numbers at evaluations. One step of it is traced, so that
+    what cannot be randomized is refused here."""
+    varied = randomized(env, config.randomize)
+    curriculum = _curriculum(varied, config.curriculum)
+    if varied is not env:
+        randomize.check(varied, None if curriculum is None else curriculum.initial)
+    return varied, curriculum
+
+
+def _curriculum(env: Env, path: str | None) -> Curriculum | None:
+    if path is None:
+        return None
+    if ":" not in path:
+        raise ConfigError(f"env.curriculum: {path!r} is no import path package.module:function")
+    if not takes_curriculum(env):
+        raise ConfigError(
+            "env.curriculum: nobody takes its numbers; give the function of env.randomize, or the task's reset, an "
+            "argument curriculum"
+        )
+    return Curriculum(repr(path), _load("env.curriculum", path, {}, imports=True))
 
 
 def mujoco_model(env: Env) -> mujoco.MjModel | None:

@@ -3,7 +3,7 @@
 Takes any Brax `Env` (one environment) and vmaps it. Knows no replay, no learning and no files.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -30,6 +30,7 @@ class EnvState(struct.PyTreeNode):
     episode_step: Array  # int32 [N]
     episode_return: Array  # [N] sum of rewards of the running episode
     whole: Array  # bool [N], whether the running episode was there from its first step (clocks start staggered)
+    curriculum: dict[str, Array] | None = None  # [] each: numbers that resets are given, where there are such
     pool: Any = None  # Brax State, leading axis [P]: the starts to draw from, where the environment has such a pool
 
 
@@ -60,24 +61,29 @@ class VectorEnv:
         episode_length: int,
         reset_pool: int | None = None,
         reward_clip: float | None = None,
+        curriculum: Mapping[str, float] | None = None,
     ):
         self.env, self.num_envs, self.episode_length = env, num_envs, episode_length
         self.reset_pool = getattr(env, "reset_pool", 0) if reset_pool is None else reset_pool
         self._reseed = getattr(env.unwrapped, "reseed", None)
-        self.reward_clip = reward_clip
+        self.reward_clip, self.curriculum = reward_clip, curriculum
 
     def reset(self, key: Key) -> EnvState:
         """Fresh environments whose clocks are staggered over the episode, so that resets do not come all at once."""
         key, reseed_key = self._keys(key)
-        pool = self._starts(key, self.reset_pool) if self.reset_pool else None
+        numbers = None
+        if self.curriculum is not None:
+            numbers = {name: jnp.asarray(number, jnp.float32) for name, number in self.curriculum.items()}
+        pool = self._starts(key, self.reset_pool, numbers) if self.reset_pool else None
         if pool is None:
-            state = self._starts(key, self.num_envs)
+            state = self._starts(key, self.num_envs, numbers)
         else:
             state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
         place = np.arange(self.num_envs, dtype=np.int64)  # whose product with the length may overflow 32 bits
         clock = jnp.asarray(place * self.episode_length // self.num_envs, jnp.int32)
         total = jnp.zeros(self.num_envs)
-        return EnvState(state=state, episode_step=clock, episode_return=total, whole=clock == 0, pool=pool)
+        whole = clock == 0
+        return EnvState(state, clock, total, whole, numbers, pool)
 
     def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the
@@ -100,7 +106,7 @@ class VectorEnv:
             next_observation=state.obs,
         )
         reset = ended | ~valid
-        fresh = self._fresh(env_state.pool, key)
+        fresh = self._fresh(env_state, key)
         counted = ended & env_state.whole
         rewards = {"reward_sum": jnp.sum(state.reward, where=valid)}
         returns = {"episode_return_sum": jnp.sum(total, where=counted)}
@@ -117,19 +123,20 @@ class VectorEnv:
             episode_step=jnp.where(reset, 0, clock),
             episode_return=jnp.where(reset, 0.0, total),
             whole=env_state.whole | reset,
+            curriculum=env_state.curriculum,
             pool=env_state.pool,
         )
         return after, Step(transition, env_state.episode_step == 0, valid, metrics, dict(state.metrics))
 
     def refreshed(self, env_state: EnvState, key: Key) -> EnvState:
         """The same with a pool of new starts. What is under way goes on."""
-        return env_state.replace(pool=self._starts(key, self.reset_pool))
+        return env_state.replace(pool=self._starts(key, self.reset_pool, env_state.curriculum))
 
-    def _fresh(self, pool: Any, key: Key) -> Any:
+    def _fresh(self, env_state: EnvState, key: Key) -> Any:
         key, reseed_key = self._keys(key)
-        if pool is None:
-            return self._starts(key, self.num_envs)
-        return self._drawn(pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), reseed_key)
+        if env_state.pool is None:
+            return self._starts(key, self.num_envs, env_state.curriculum)
+        return self._drawn(env_state.pool, random.randint(key, (self.num_envs,), 0, self.reset_pool), reseed_key)
 
     def _keys(self, key: Key) -> tuple[Key, Key | None]:
         """For drawing starts, and for making them anew where that is possible. A key serves once: those that
@@ -146,13 +153,23 @@ class VectorEnv:
             return starts
         return jax.vmap(self._reseed)(starts, random.split(key, self.num_envs))
 
-    def _starts(self, key: Key, count: int) -> Any:
+    def _starts(self, key: Key, count: int, curriculum: Mapping[str, Array] | None) -> Any:
         with physics_precision():
-            return jax.vmap(self.env.reset)(random.split(key, count))
+            return jax.vmap(_reset(self.env, curriculum))(random.split(key, count))
+
+
+def _reset(env: Any, curriculum: Mapping[str, Array] | None) -> Callable[[Key], Any]:
+    """One reset with these numbers, if there are any."""
+    return env.reset if curriculum is None else lambda key: env.reset(key, curriculum=curriculum)
 
 
 def evaluate(
-    env: Any, policy: Callable[[Array, Key], Array], key: Key, episodes: int, episode_length: int
+    env: Any,
+    policy: Callable[[Array, Key], Array],
+    key: Key,
+    episodes: int,
+    episode_length: int,
+    curriculum: Mapping[str, Array] | None = None,
 ) -> dict[str, Array]:
     """Whole episodes side by side from fresh starts; each counts until it terminates or reaches the time limit.
 
@@ -161,7 +178,7 @@ def evaluate(
     """
     reset_key, key = jax.random.split(key)
     with physics_precision():
-        state = jax.vmap(env.reset)(jax.random.split(reset_key, episodes))
+        state = jax.vmap(_reset(env, curriculum))(jax.random.split(reset_key, episodes))
 
     def body(carry: tuple[Any, Array, Array, Array], step_key: Key) -> tuple[Any, None]:
         state, alive, total, length = carry

@@ -1,10 +1,9 @@
-"""Environments around one environment: the same action several times, models that differ from start to start, and an
-observation that is a dictionary as one array.
+"""Environments around one environment: the same action several times, and an observation that is a dictionary as one
+array.
 """
 
 import itertools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -13,6 +12,7 @@ import jax.numpy as jnp
 from sacbrax.config import ConfigError
 from sacbrax.core.types import Array, Key
 from sacbrax.engines.upstream import Env, State
+from sacbrax.envs import curriculum
 from sacbrax.envs.doubled import state_is_doubled
 
 
@@ -22,9 +22,9 @@ class Wrapper(Env):
     def __init__(self, env: Any) -> None:
         self.env = env
 
-    def reset(self, rng: Key) -> State:
-        """As the environment's."""
-        return self.env.reset(rng)
+    def reset(self, rng: Key, **given: Any) -> State:
+        """As the environment's; `given` are the numbers of a curriculum, for one that takes them."""
+        return self.env.reset(rng, **given)
 
     def step(self, state: State, action: Array) -> State:
         """As the environment's."""
@@ -54,12 +54,22 @@ class Wrapper(Env):
         return getattr(self.env, "reset_pool", 0)
 
     @property
+    def takes_curriculum(self) -> bool:
+        """Whether a reset is given the numbers of a curriculum."""
+        return takes_curriculum(self.env)
+
+    @property
     def backend(self) -> str:
         return self.env.backend
 
     @property
     def unwrapped(self) -> Env:
         return self.env.unwrapped
+
+
+def takes_curriculum(env: Any) -> bool:
+    """Whether a reset of `env` is given the numbers of a curriculum."""
+    return env.takes_curriculum if isinstance(env, Wrapper) else curriculum.takes(env.reset)
 
 
 class ActionRepeat(Wrapper):
@@ -102,8 +112,8 @@ class FlatObservation(Wrapper):
         self._shapes = [shapes[name] for name in self._names]
         self._sizes = [math.prod(shape) for shape in self._shapes]
 
-    def reset(self, rng: Key) -> State:
-        return self._flat(self.env.reset(rng))
+    def reset(self, rng: Key, **given: Any) -> State:
+        return self._flat(self.env.reset(rng, **given))
 
     def step(self, state: State, action: Array) -> State:
         """action [A] in [-1, 1]; the task is given its own dictionary."""
@@ -132,31 +142,3 @@ class FlatObservation(Wrapper):
     @property
     def actor_observation_size(self) -> int | None:
         return self._seen
-
-
-class Randomized(Wrapper):
-    """Starts with a model of their own: `draw` gives model fields by name from a key, such as {"opt.density": ...}.
-
-    The physics carries them in `fields`; an engine refuses those that it cannot change. An environment whose physics
-    has no such place cannot be randomized. One whose observation of a start depends on the model has a `restart(state)`
-    that observes anew. There is no pool of starts: it would hold as many models as starts.
-    """
-
-    def __init__(self, env: Any, draw: Callable[[Key], dict[str, Array]]) -> None:
-        super().__init__(env)
-        self.draw = draw
-        if not hasattr(jax.eval_shape(env.reset, jax.random.key(0)).pipeline_state, "fields"):
-            raise ConfigError("env.randomize: this task has no place for model fields; swimmers and *_v5 tasks have")
-
-    @property
-    def reset_pool(self) -> int:
-        return 0
-
-    def reset(self, rng: Key) -> State:
-        """A fresh start of a fresh model."""
-        rng, draw_key = jax.random.split(rng)
-        state = self.env.reset(rng)
-        fields = {name: jnp.asarray(value, jnp.float32) for name, value in self.draw(draw_key).items()}
-        state = state.replace(pipeline_state=state.pipeline_state.replace(fields=fields))
-        restart: Callable[[State], State] | None = getattr(self.unwrapped, "restart", None)
-        return state if restart is None else restart(state)

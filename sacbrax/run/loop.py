@@ -35,7 +35,7 @@ from sacbrax.sinks.console import Reporter
 from sacbrax.training.memory import check_compiled, check_memory, memory_in_use, memory_line
 from sacbrax.training.plan import Plan
 from sacbrax.training.population import Population
-from sacbrax.training.programs import NUMBERS, fetch
+from sacbrax.training.programs import NUMBERS, fetch, filled
 from sacbrax.training.trainer import TrainState
 
 
@@ -176,6 +176,7 @@ class _Run:
         # a run that goes on from it does the same.
         if self.progress.iteration == self.progress.evaluated:
             state, self.hyper = self.population.exchange(state, self.progress.rows), self._hyper_of_now()
+            state = self._with_curriculum(state)
             if "refresh" in compiled:
                 state = compiled["refresh"](state)
         if (every := self.config.iterations_per_reset) is not None:
@@ -199,6 +200,15 @@ class _Run:
         self.reporter.progress(self.progress.iteration * self.config.env.num_envs, memory_in_use)
         self.pace.took(iterations, seconds)
         return state, sums
+
+    def _with_curriculum(self, state: TrainState) -> TrainState:
+        """The state with the environments' numbers that follow from the last evaluation, alike for all agents."""
+        if (curriculum := self.trainer.curriculum) is None:
+            return state
+        numbers = curriculum.after(self.progress.rows[-1])
+        old = state.env.curriculum or {}
+        moved = {name: filled(x, numbers[name]) for name, x in old.items()}
+        return state.replace(env=state.env.replace(curriculum=moved))
 
     def _hyper_of_now(self) -> Hyper:
         return self.programs.place(self.population.hyper_after(self.progress.rows), NUMBERS)
@@ -270,6 +280,8 @@ class _Run:
             train = fetch(sums).averages()
             metrics = metrics_row.row(self.config, self.progress, episodes, train, diagnostics)
             by_seed = metrics_row.seed_returns(episodes)
+        in_force = fetch(state.env.curriculum or {})
+        metrics |= {f"curriculum/{name}": float(np.ravel(x)[0]) for name, x in in_force.items()}
         progress = self.progress
         progress.rows.append(metrics)
         progress.evaluated, progress.epoch_seconds = progress.iteration, 0.0

@@ -178,6 +178,12 @@ def fetch(tree: Any) -> Any:
     return jax.tree.map(whole, tree)
 
 
+def filled(like: jax.Array, value: float) -> jax.Array:
+    """An array as `like`, also in where it lies, of one value."""
+    whole = np.full(like.shape, value, like.dtype)
+    return jax.make_array_from_callback(like.shape, like.sharding, lambda index: whole[index])
+
+
 def _by_shard(own: Any, common: Any) -> Any:
     """A training state's prefix tree: `own` where an array belongs to a shard, else `common`."""
     return TrainState(

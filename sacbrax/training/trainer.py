@@ -18,7 +18,7 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import one_line
 from sacbrax.core.metrics import Kind, Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
-from sacbrax.envs import from_config, randomized, vector_env
+from sacbrax.envs import for_training, from_config, vector_env
 from sacbrax.envs.action_gain import ActionGain
 from sacbrax.envs.vector_env import EnvState, VectorEnv
 from sacbrax.parallel.shards import Shards
@@ -70,7 +70,7 @@ class Trainer:
         self.num_envs, self.batch_size = shards.share(config.env.num_envs), shards.share(config.train.batch_size)
         try:
             self.env = from_config(config.env)
-            training_env = randomized(self.env, config.env.randomize)
+            training_env, self.curriculum = for_training(self.env, config.env)
         except (ValueError, TypeError) as error:
             if config.env.imported and not isinstance(error, ConfigError):
                 raise  # the user's own, with its traceback
@@ -98,6 +98,7 @@ class Trainer:
             config.env.episode_length,
             config.env.reset_pool,
             config.env.reward_clip,
+            None if self.curriculum is None else self.curriculum.initial,
         )
 
     def hyper(self) -> Hyper:
@@ -258,7 +259,11 @@ class Trainer:
 
         key = self.shards.own(jax.random.fold_in(key, state.iteration))
         episodes = self.shards.share(config.episodes)
-        return self.shards.gather(vector_env.evaluate(self.env, policy, key, episodes, self.config.env.episode_length))
+        env, numbers = self.env, None  # the task's own
+        if config.randomize:
+            env, numbers = self.vector_env.env, state.env.curriculum
+        length = self.config.env.episode_length
+        return self.shards.gather(vector_env.evaluate(env, policy, key, episodes, length, numbers))
 
     def diagnose(self, state: TrainState, hyper: Hyper, key: Key) -> Metrics:
         """The agent's diagnostics on a fresh minibatch; nothing moves."""

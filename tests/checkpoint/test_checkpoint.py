@@ -60,6 +60,18 @@ def test_the_pool_of_starts_is_another_after_every_evaluation(tmp_path: Path) ->
     assert len(np.unique(starts)) == 18
 
 
+def test_a_curriculum_goes_on_where_it_was(tmp_path: Path) -> None:
+    """Also from a checkpoint amid two evaluations."""
+    whole, halves = tmp_path / "whole", tmp_path / "halves"
+    task = ("env.name=probes:Weighed", "env.randomize=probes:weights_up_to", "env.curriculum=probes:heavier")
+    overrides = (*task, "algorithm.reward_centering=0", "env.reset_pool=3", "checkpoint.every_env_steps=60")
+    train(whole, *overrides, "train.total_env_steps=280")
+    train(halves, *overrides, "train.total_env_steps=200")
+    train(halves, *overrides, "train.total_env_steps=280")
+    assert_same_run(whole, halves)
+    assert [row["curriculum/most"] for row in learning(halves)] == [1.0, 2.0, 4.0, 8.0]
+
+
 def test_an_epoch_in_many_calls_is_an_epoch_in_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls of any length, and checkpoints amid epochs, change no bit and no logged number."""
     plain, cut = tmp_path / "plain", tmp_path / "cut"

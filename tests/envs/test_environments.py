@@ -20,9 +20,10 @@ from sacbrax.config import ConfigError
 from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.swimmer.engine import FusedSwimmer
 from sacbrax.envs import ENVS, make_env, randomized
+from sacbrax.envs.randomize import Randomized
 from sacbrax.envs.tasks import swimmer_models
 from sacbrax.envs.vector_env import VectorEnv
-from sacbrax.envs.wrappers import ActionRepeat, Randomized
+from sacbrax.envs.wrappers import ActionRepeat
 from sacbrax.training.trainer import Trainer
 
 slow = pytest.mark.slow
@@ -240,12 +241,17 @@ def test_a_start_is_observed_with_its_own_model() -> None:
 
 def test_the_pages_example_of_model_fields(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = (Path(__file__).parents[2] / "docs" / "environments.md").read_text(encoding="utf-8")
-    (example,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
-    (tmp_path / "fields_of_mine.py").write_text(example)
+    examples = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    for name, example in zip(("fields_of_mine", "harder_fields"), examples, strict=True):
+        (tmp_path / f"{name}.py").write_text(example)
     monkeypatch.syspath_prepend(tmp_path)
     vector = VectorEnv(randomized(make_env("swimmer"), "fields_of_mine:draw"), 4, 100)
     state: Any = jax.eval_shape(vector.reset, jax.random.key(0))
     assert state.state.pipeline_state.fields["actuator_gear"].shape == (4, 2, 6)
+    paths = ("env.randomize=harder_fields:fluids", "env.curriculum=harder_fields:harder")
+    moving: Any = Trainer(make_tiny("env.name=swimmer", *paths)).curriculum
+    assert moving.initial == moving.after({"eval/return_mean": None}) == {"width": 0.0}
+    assert moving.after({"eval/return_mean": 31.0, "curriculum/width": 0.45}) == {"width": 0.5}
 
 
 def test_evaluations_keep_the_model() -> None:
@@ -260,7 +266,6 @@ def test_evaluations_keep_the_model() -> None:
         (["env.name=swimmer", "env.randomize=fluids"], "env.randomize: 'fluids' is no import path"),
         (["env.name=swimmer", "env.randomize=probes:nothing"], "env.randomize: cannot import 'probes:nothing'"),
         (["env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
-        (["env.name=swimmer", "env.randomize=probes:fluids", "env.reset_pool=3"], "env.reset_pool: must be 0 or null"),
     ],
 )
 def test_mistakes_are_one_clear_line(overrides: list[str], message: str) -> None:

@@ -153,7 +153,10 @@ def test_any_task_may_observe_a_dictionary_of_two() -> None:
             "env.engine: fused does not cover playground:Count; choose mjx, or of AcrobotSwingup",
         ),
         ([TASK, "env.kwargs={engine: fused}"], "env.kwargs: engine: set env.engine instead"),
-        ([TASK, "env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
+        (
+            [TASK, "env.randomize=probes:fluids"],
+            "env.randomize: the model has no array opt.density; choose from its 2, such as opt.gravity",
+        ),
     ],
 )
 def test_mistakes_are_one_clear_line(overrides: list[str], message: str, fake: None) -> None:

@@ -154,7 +154,8 @@ def test_importing_prints_nothing() -> None:
 def test_the_solver_of_mjx_is_capped(name: str) -> None:
     """As the model that MJX is given has it; the fused engine has no such solver."""
     task: Any = make_env(name, "mjx", solver_iterations=3, ls_iterations=5)
-    opt, own = task.engine._model.opt, make_env(name, "mjx").engine._model.opt  # type: ignore[attr-defined]
+    nominal: Any = make_env(name, "mjx")
+    opt, own = task.engine.model.opt, nominal.engine.model.opt
     assert (opt.iterations, opt.ls_iterations) == (3, 5)
     assert (own.iterations, own.ls_iterations) == (task.model.opt.iterations, task.model.opt.ls_iterations)
     with pytest.raises(ValueError, match=r"env\.kwargs: ls_iterations caps MJX's solver; it needs env\.engine=mjx"):

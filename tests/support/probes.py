@@ -126,6 +126,16 @@ def weights(key: Any) -> dict[str, Any]:
     return {"weight": jax.random.uniform(key, minval=1.0, maxval=2.0)}
 
 
+def weights_up_to(key: Any, curriculum: Any) -> dict[str, Any]:
+    """The same from 0 to what a curriculum says."""
+    return {"weight": jax.random.uniform(key, maxval=curriculum["most"])}
+
+
+def heavier(metrics: Any) -> dict[str, Any]:
+    """1 at the start; then twice as much after every evaluation."""
+    return {"most": 2.0 * metrics["curriculum/most"] if metrics else 1.0}
+
+
 class Mimic(Probe):
     """Shows the last action that its physics got, and pays the first coordinate."""
 

@@ -15,9 +15,10 @@ from flax import struct
 
 from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.engine import MakeEngine
+from sacbrax.engines.engine import MakeEngine, refuse_fields
 from sacbrax.engines.mjx import Mjx, refuse_caps
 from sacbrax.engines.upstream import Env, Motion, State, Transform, as_brax_needs, brax_envs, quiet
+from sacbrax.envs.randomize import NONE, Fields, having
 
 
 class Physics(struct.PyTreeNode):
@@ -73,18 +74,22 @@ class BraxTask(Env):
     def backend(self) -> str:
         return "mjx"
 
-    def reset(self, key: Key) -> State:
+    def varied_model(self) -> Any:
+        """MJX's model, arrays of which `fields` may replace."""
+        return self.env.sys
+
+    def reset(self, key: Key, fields: Fields = NONE) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
-        with as_brax_needs():
+        with as_brax_needs(), having(self.env, "sys", fields):
             return _reduced(self.env.reset(key))
 
-    def step(self, state: State, action: Array) -> State:
+    def step(self, state: State, action: Array, fields: Fields = NONE) -> State:
         """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
         carried = state.pipeline_state
         full = self._template.replace(**vars(carried), q=carried.qpos, qd=carried.qvel)
         # Brax writes the metrics of the state it is given.
         before = state.replace(pipeline_state=full, metrics=dict(state.metrics))
-        with as_brax_needs():
+        with as_brax_needs(), having(self.env, "sys", fields):
             after = _reduced(self.env.step(before, action))
         return jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), after, state)
 
@@ -146,6 +151,12 @@ class PlanarBraxTask(BraxTask):
     @property
     def backend(self) -> str:
         return "mjx" if self._make_engine is Mjx else self.engine.name
+
+    def varied_model(self) -> Any:
+        """Raises ValueError where the fused engine has compiled it in."""
+        if self._make_engine is not Mjx:
+            refuse_fields()
+        return super().varied_model()
 
 
 def _links(data: Any) -> Links:

@@ -17,8 +17,10 @@ import numpy as np
 from sacbrax.core.errors import one_line
 from sacbrax.core.types import Array, Key
 from sacbrax.engines import warp
+from sacbrax.engines.engine import refuse_fields
 from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
 from sacbrax.envs.carried import Carrier
+from sacbrax.envs.randomize import NONE, Fields, having
 from sacbrax.envs.tasks import menagerie
 from sacbrax.envs.tasks.playground_fused import FusedPhysics
 from sacbrax.envs.vector_env import OVERFLOW, physics_precision
@@ -47,8 +49,10 @@ class PlaygroundTask(Env):
         self._own_reset, self._own_step = jax.jit(self._reset, inline=True), jax.jit(self._step, inline=True)
         action = jax.ShapeDtypeStruct((self.action_size,), jnp.float32)
         with physics_precision():
-            start = jax.eval_shape(self._own_reset, jax.random.key(0))
-            self._carrier = Carrier(self._own_step, start, action, self._common() if impl == "warp" else {})
+            start = jax.eval_shape(self._own_reset, jax.random.key(0), {})
+            # Also of other models: what depends on what is the same where numbers differ.
+            common = self._common() if impl == "warp" else {}
+            self._carrier = Carrier(lambda state, action: self._own_step(state, action, {}), start, action, common)
         self._observation_size = jax.tree.map(lambda x: x.shape, start.obs)
 
     @property
@@ -74,13 +78,21 @@ class PlaygroundTask(Env):
     def backend(self) -> str:
         return IMPLEMENTATIONS[self.impl] if self._fused is None else "fused"
 
-    def reset(self, rng: Key) -> State:
-        """A fresh random start."""
-        return self._carrier.reduced(self._own_reset(rng))
+    def varied_model(self) -> Any:
+        """MJX's model, arrays of which `fields` may replace."""
+        if self._fused is not None:
+            refuse_fields()
+        if self.impl != "jax":
+            raise ValueError("env.randomize: Playground's tasks have one model on env.engine=warp; use env.engine=mjx")
+        return self.env._mjx_model
 
-    def step(self, state: State, action: Array) -> State:
+    def reset(self, rng: Key, fields: Fields = NONE) -> State:
+        """A fresh random start."""
+        return self._carrier.reduced(self._own_reset(rng, dict(fields)))
+
+    def step(self, state: State, action: Array, fields: Fields = NONE) -> State:
         """One control step of `dt` seconds; `action` [A] in [-1, 1]."""
-        return self._carrier.reduced(self._own_step(self._carrier.whole(state), action))
+        return self._carrier.reduced(self._own_step(self._carrier.whole(state), action, dict(fields)))
 
     def reseed(self, state: State, key: Key) -> State:
         """`state`, a start out of a pool, with random numbers of its own ahead: tasks draw from a key they carry."""
@@ -94,26 +106,26 @@ class PlaygroundTask(Env):
         """What all worlds of Warp have as one, its buffers of contacts among them, as a reset leaves it."""
 
         def reset(rng: Key) -> dict[str, Array]:
-            leaves = jax.tree_util.tree_leaves_with_path(self._own_reset(rng).pipeline_state)
+            leaves = jax.tree_util.tree_leaves_with_path(self._own_reset(rng, {}).pipeline_state)
             names = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
             return {name: leaf for name, leaf in names.items() if warp.shared(name)}
 
         # That something had no room is told of each step anew.
         return jax.device_get(jax.jit(reset)(jax.random.key(0))) | {"_impl.overflow": np.zeros((), np.int32)}
 
-    def _reset(self, rng: Key) -> State:
-        with as_brax_needs(), self._engine():
+    def _reset(self, rng: Key, fields: Fields) -> State:
+        with as_brax_needs(), self._engine(fields):
             return self._told(jax.tree.map(_strong, _as_brax(self.env.reset(rng))))
 
-    def _engine(self) -> contextlib.AbstractContextManager[None]:
-        """In which the task's code is traced."""
-        return contextlib.nullcontext() if self._fused is None else self._fused.instead_of_mjx()
+    def _engine(self, fields: Fields) -> contextlib.AbstractContextManager[None]:
+        """In which the task's code is traced, with `fields` in its model."""
+        return having(self.env, "_mjx_model", fields) if self._fused is None else self._fused.instead_of_mjx()
 
-    def _step(self, state: State, action: Array) -> State:
+    def _step(self, state: State, action: Array, fields: Fields) -> State:
         """With all of MJX's data, before and after."""
         before = jax.tree.map(lambda x: x, state)  # a task writes into the dictionaries of the state it is given
         before.metrics.pop(OVERFLOW, None)
-        with as_brax_needs(), self._engine():
+        with as_brax_needs(), self._engine(fields):
             after = self.env.step(_as_playground(before), action)
         return jax.tree.map(lambda new, old: _strong(new, old.dtype), self._told(_as_brax(after)), state)
 
