@@ -187,6 +187,7 @@ def test_starts_are_as_far_apart_as_gymnasiums(name: str) -> None:
         ("hopper_v5", {"xml_file": "./none.xml"}, "xml_file: .*none.xml"),
         ("hopper_v5", {"xml_file": "none.xml"}, "xml_file: .*none.xml"),
         ("ant_v5", {"main_body": 1.5}, "main_body: expected a body's name or its number from 0 on, got 1.5"),
+        ("ant_v5", {"main_body": 99}, "the model has no body 99; it has world, torso, "),
         ("ant_v5", {"main_body": "head"}, "the model has no body 'head'; it has world, torso, "),
     ],
 )

@@ -103,12 +103,17 @@ class GymnasiumTask(MujocoTask):
             model.opt.solver = mujoco.mjtSolver.mjSOL_NEWTON
         options = {"solver_iterations": solver_iterations, "ls_iterations": ls_iterations, "contacts": contacts}
         super().__init__(model, chosen(engine, **options))
-        seen = jax.eval_shape(lambda key: self.seen(self._start(*self.start(key), {})), jax.random.key(0))
+        seen, _ = jax.eval_shape(self._look, jax.random.key(0))
         self.observation_parts = {name: int(part.size) for name, part in seen.items()}
 
     @property
     def observation_size(self) -> int:
         return sum(self.observation_parts.values())
+
+    def _look(self, key: Key) -> tuple[dict[str, Array], Array]:
+        """What is read of a start, so that a model without it is refused when the task is made."""
+        data = self._start(*self.start(key), {})
+        return self.seen(data), self.place(data)
 
     def reset(self, key: Key) -> State:
         """A fresh random start; `key` is a typed key or a legacy uint32 one."""
