@@ -22,6 +22,7 @@ from jax.interpreters import batching, mlir
 
 from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array
+from sacbrax.engines import model_fields
 from sacbrax.engines.upstream import mjx, quiet
 
 CONTACTS = 32  # per world
@@ -73,8 +74,8 @@ class Warp:
         self.host.opt.iterations = solver_iterations or model.opt.iterations
         self.host.opt.ls_iterations = ls_iterations or model.opt.ls_iterations
         with quiet():
-            self._model = mjx.put_model(self.host, impl="warp")
-        self._model = self._model.tree_replace({"opt._impl.warn_overflow": 0})  # it is counted, not printed by kernels
+            self.model = mjx.put_model(self.host, impl="warp")
+        self.model = self.model.tree_replace({"opt._impl.warn_overflow": 0})  # it is counted, not printed by kernels
         template = self._buffers(1)
         self.sizes = {name: _of(template, name).shape for name in (*STATE, *DERIVED)}
 
@@ -122,7 +123,7 @@ class Warp:
 
         def one(*row: Array) -> list[Array]:
             qpos, qvel, warmstart, ctrl, *values = (x.reshape(s) for x, s in zip(row, shapes, strict=True))
-            model = self._model.tree_replace(dict(zip(fields, values, strict=True))) if fields else self._model
+            model = self.model.tree_replace(dict(zip(fields, values, strict=True))) if fields else self.model
             data = buffers.replace(qpos=qpos, qvel=qvel, qacc_warmstart=warmstart, ctrl=ctrl)
             telling = model.tree_replace({"opt._impl.run_rne_postconstraint": True})  # forces on bodies
             if frames == 0:
@@ -144,15 +145,12 @@ class Warp:
         return jax.tree.map(_written_out, data)
 
     def _check_fields(self, fields: Mapping[str, Array]) -> None:
-        for name, value in fields.items():
-            try:
-                shape = functools.reduce(getattr, name.split("."), self._model).shape
-            except AttributeError:
-                raise ValueError(f"env.randomize: the model has no array {name}") from None
-            if not _may_differ(name):
+        if not fields:
+            return
+        for name in fields:
+            if name in model_fields.arrays_of(self.model) and not _may_differ(name):
                 raise ValueError(f"env.randomize: Warp has one {name} for all environments; use env.engine=mjx")
-            if shape != value.shape:
-                raise ValueError(f"env.randomize: {name} has shape {shape}, not {value.shape}")
+        model_fields.replaced(self.model, fields)
 
 
 def constraints(model: mujoco.MjModel, contacts: int) -> int:
