@@ -45,6 +45,7 @@ def write(out: Path) -> None:
 def _section(record: records.Record) -> str:
     """Of one policy."""
     own, commit = record.own, (record.commit or "unknown")[:10]
+    cores = "one core" if record.hardware["cores"] == 1 else f"{record.hardware['cores']} cores"
     versions = ", ".join(f"{name} {record.versions[name]}" for name in ("jax", "mujoco", "python"))
     rows = "".join(_mark(record, mark) for mark in MARKS.get(record.name, ()))
     table = f"\n| mark | seconds, median | seeds |\n|---|--:|--:|\n{rows}" if rows else ""
@@ -58,7 +59,7 @@ def _section(record: records.Record) -> str:
 | all seeds | {means} |
 | training | {own.env_steps:,} environment steps, {own.gradient_steps:,} gradient steps, {own.seconds:,.0f} s |
 | made with | `{record.command}` |
-| on | {record.hardware["processor"]}, {record.hardware["cores"]} cores; {versions}; {record.date}, commit {commit} |
+| on | {record.hardware["processor"]}, {cores}; {versions}; {record.date}, commit {commit} |
 {table}
 ![learning curve](zoo/{record.name}_curve.png)
 ![still](zoo/{record.name}.png)
@@ -88,13 +89,13 @@ def _curve(record: records.Record, folder: Path) -> None:
 
 
 def _marks(axis: Any, marks: Sequence[Mark]) -> None:
-    for mark in marks:
+    for i, mark in enumerate(marks):  # neighbours' names stand at two ends, or one would lie on the other
         axis.axhline(mark.value, color="0.5", linestyle="--", linewidth=0.8)
         axis.annotate(
             mark.whose,
-            (1, mark.value),
+            ((i + 1) % 2, mark.value),
             xycoords=("axes fraction", "data"),
-            ha="right",
+            ha="left" if i % 2 else "right",
             va="bottom",
             fontsize="x-small",
             color="0.4",
