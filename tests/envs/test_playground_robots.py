@@ -2,7 +2,9 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
+import jax
 import numpy as np
 import placeholder_robots
 import pytest
@@ -10,6 +12,8 @@ from tiny_config import make_tiny
 
 import sacbrax
 from sacbrax.engines.upstream import quiet
+from sacbrax.envs import make_env, randomized
+from sacbrax.envs.randomize import check
 from sacbrax.run.loop import run
 
 pytestmark = pytest.mark.slow
@@ -45,3 +49,18 @@ def test_a_task_trains(task: str, files: None, tmp_path: Path) -> None:
     action = policy(np.zeros(policy.observation_size))
     assert action.shape == (policy.action_size,)
     assert 0 < np.abs(action).max() <= 1
+
+
+@pytest.mark.parametrize(("robot", "numbers", "seen"), [("Go1", 123, 48), ("G1", 216, 103), ("T1", 180, 85)])
+def test_a_robots_state_is_there_once_and_its_own_randomizer_is_taken(
+    robot: str, numbers: int, seen: int, files: None
+) -> None:
+    """A row of the replay has two observations, the action, and three numbers more: 261, 464 and 386. A step is traced
+    with the models that Playground's randomizer draws."""
+    env: Any = make_env(f"playground:{robot}JoystickFlatTerrain")
+    assert (env.observation_size, env.actor_observation_size) == (numbers, seen)
+    varied: Any = randomized(env, f"mujoco_playground._src.locomotion.{robot.lower()}.randomize:domain_randomize")
+    check(varied, None)
+    fields = jax.eval_shape(varied.reset, jax.random.key(0)).pipeline_state.fields
+    friction = "pair_friction" if robot == "G1" else "geom_friction"
+    assert {friction, "body_mass", "qpos0", "dof_frictionloss", "dof_armature"} <= set(fields)
