@@ -25,7 +25,7 @@ def completions(line: str, directory: Path) -> list[str]:
         ("sacbrax tra", ["train"]),
         ("sacbrax train swimmer_m", ["swimmer_mjx"]),
         ("sacbrax train swimmer env.eng", ["env.engine="]),
-        ("sacbrax train swimmer env.engine=", ["env.engine=fused", "env.engine=mjx"]),
+        ("sacbrax train swimmer env.engine=", ["env.engine=fused", "env.engine=mjx", "env.engine=warp"]),
         ("sacbrax train swimmer checkpoint.full=t", ["checkpoint.full=true"]),
         ("sacbrax evaluate --engine g", ["gymnasium"]),
         ("sacbrax compare my", ["my_runs/"]),
