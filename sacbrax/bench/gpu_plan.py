@@ -67,14 +67,14 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
     for name, (program, overrides) in wanted.items():
         with doing(f"compiling {name} for {args.target}"), _folder(args.keep, name) as out:
             job = {"config": args.config, "overrides": overrides, "program": program, "out": str(out)}
-            job |= {"devices": args.devices}
+            job |= {"target": str(TARGETS / f"{args.target}.txtpb"), "devices": args.devices}
             try:
-                results[name] = plan(python, job | {"target": str(TARGETS / f"{args.target}.txtpb")})
+                results[name] = plan(python, job)
             except RuntimeError as error:
                 raise RunError(f"gpu-plan: {name} is not compiled: {error}") from None
     more_updates = results.pop("advance, more updates", None)
-    result = {"config": args.config, "overrides": args.overrides, "target": args.target, "devices": args.devices}
-    result["programs"] = results
+    asked = {name: getattr(args, name) for name in ("config", "overrides", "target", "devices")}
+    result = asked | {"programs": results}
     if more_updates is not None:
         result["kernels_per_further_update"] = (more_updates["kernels"] - results["advance"]["kernels"]) / FURTHER
     return result | {"jaxlib": jaxlib.__version__}

@@ -3,16 +3,15 @@
 Knows no mechanism: an engine says how a batch is integrated.
 """
 
-import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import mlir
 
 from sacbrax.core.types import Array
+from sacbrax.engines.one_batch import operation
 from sacbrax.xla.native_calls import compiled_apart, computed_once
 
 # Environments per block on a CPU: some hundred rows of 512 bytes stay in its caches. An engine with longer rows has a
@@ -75,24 +74,10 @@ def _shapes(qpos: Any, qvel: Any, *_: Any, engine: Integrates) -> list[Any]:
     return [qpos, qvel, *([qpos.update(shape=(qpos.shape[0], engine.memory))] if engine.memory else [])]
 
 
-# One operation of the program for all environments. A primitive, since it then is traced once, when it is compiled, for
-# the platform it is compiled for and the whole batch; `custom_vmap` and `platform_dependent` trace each alternative.
-_step = Primitive("fused_step")
-_step.multiple_results = True
-_step.def_abstract_eval(_shapes)
-_step.def_impl(lambda *state, engine: jax.jit(functools.partial(_step.bind, engine=engine))(*state))
+# One operation of the program for all environments, so that blocks see all of them; `custom_vmap` and
+# `platform_dependent` would trace each alternative.
+_step = operation("fused_step", _shapes)
 mlir.register_lowering(
     _step, mlir.lower_fun(lambda *state, engine: step_blocks(engine, *state), multiple_results=True), platform="cpu"
 )
 mlir.register_lowering(_step, mlir.lower_fun(lambda *state, engine: step_rows(engine, *state), multiple_results=True))
-
-
-def _merge_axes(args: Sequence[Any], axes: Sequence[Any], engine: Integrates) -> tuple[list[Array], list[int]]:
-    """Any nest of `vmap` (environments, seeds) becomes one batch axis [N], so that blocks see all of it."""
-    size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
-    full = [batching.bdim_at_front(x, axis, size) for x, axis in zip(args, axes, strict=True)]
-    many = _step.bind(*(x.reshape(-1, x.shape[-1]) for x in full), engine=engine)
-    return [x.reshape(size, -1, x.shape[-1]) for x in many], [0] * len(many)
-
-
-batching.primitive_batchers[_step] = _merge_axes

@@ -1,4 +1,4 @@
-"""Arrays of one of MJX's models by MuJoCo's names, and the same model with others in their places."""
+"""Arrays of one of MJX's models, or of its data, by MuJoCo's names; and the same model with others in their places."""
 
 import difflib
 from collections.abc import Mapping
@@ -11,9 +11,9 @@ from sacbrax.core.types import Array
 OFTEN = ("body_mass", "dof_damping", "geom_friction", "opt.gravity")  # named where nothing is near what was asked for
 
 
-def arrays_of(model: Any) -> dict[str, Any]:
-    """By name, such as "geom_friction" or "opt.gravity", in the order of the model's leaves."""
-    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(model)}
+def arrays_of(tree: Any) -> dict[str, Any]:
+    """By name, such as "geom_friction" or "opt.gravity", in the order of the leaves."""
+    return {name_of(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
 def name_of(path: Any) -> str:

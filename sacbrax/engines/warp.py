@@ -6,9 +6,8 @@ of N worlds, and the buffers are made then, and inside it. Knows no task.
 """
 
 import copy
-import functools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -17,12 +16,12 @@ import jax.numpy as jnp
 import mujoco
 import numpy as np
 from flax import struct
-from jax.extend.core import Primitive
-from jax.interpreters import batching, mlir
+from jax.interpreters import mlir
 
 from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array
 from sacbrax.engines import model_fields
+from sacbrax.engines.one_batch import operation
 from sacbrax.engines.upstream import mjx, quiet
 
 CONTACTS = 32  # per world
@@ -147,8 +146,9 @@ class Warp:
     def _check_fields(self, fields: Mapping[str, Array]) -> None:
         if not fields:
             return
+        arrays = model_fields.arrays_of(self.model)
         for name in fields:
-            if name in model_fields.arrays_of(self.model) and not _may_differ(name):
+            if name in arrays and not _may_differ(name):
                 raise ValueError(f"env.randomize: Warp has one {name} for all environments; use env.engine=mjx")
         model_fields.replaced(self.model, fields)
 
@@ -205,22 +205,7 @@ def _shapes(*rows: Any, engine: Warp, **_: Any) -> list[Any]:
     return [rows[0].update(shape=(rows[0].shape[0], size)) for size in sizes]
 
 
-_step = Primitive("warp_step")
-_step.multiple_results = True
-_step.def_abstract_eval(_shapes)
-_step.def_impl(lambda *rows, **params: jax.jit(functools.partial(_step.bind, **params))(*rows))
+_step = operation("warp_step", _shapes)
 mlir.register_lowering(
     _step, mlir.lower_fun(lambda *rows, engine, **params: engine.many(*rows, **params), multiple_results=True)
 )
-
-
-def _merge_axes(args: Sequence[Any], axes: Sequence[Any], **params: Any) -> tuple[list[Array], list[int]]:
-    """Any nest of `vmap` (environments, seeds) becomes one batch of worlds."""
-    size = next(x.shape[axis] for x, axis in zip(args, axes, strict=True) if axis is not None)
-    full = [batching.bdim_at_front(x, axis, size) for x, axis in zip(args, axes, strict=True)]
-    inner = full[0].shape[1]
-    many = _step.bind(*(x.reshape(size * inner, x.shape[-1]) for x in full), **params)
-    return [x.reshape(size, inner, x.shape[-1]) for x in many], [0] * len(many)
-
-
-batching.primitive_batchers[_step] = _merge_axes

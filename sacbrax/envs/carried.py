@@ -13,6 +13,7 @@ from flax import struct
 from jax.interpreters.partial_eval import dce_jaxpr
 
 from sacbrax.core.types import Array
+from sacbrax.engines.model_fields import arrays_of
 from sacbrax.engines.upstream import State
 
 
@@ -43,19 +44,16 @@ class Carrier:
         action: Any,
         common: Mapping[str, Array] = MappingProxyType({}),
     ) -> None:
-        leaves, self._structure = jax.tree_util.tree_flatten_with_path(start.pipeline_state)
-        self._names = [jax.tree_util.keystr(path).lstrip(".") for path, _ in leaves]
-        read = read_by(step, start, action)
-        self._read = [n for n, is_read in zip(self._names, read, strict=True) if is_read and n not in common]
+        arrays, self._structure = arrays_of(start.pipeline_state), jax.tree.structure(start.pipeline_state)
+        read = dict(zip(arrays, read_by(step, start, action), strict=True))
+        self._names, self._read = list(arrays), [n for n, is_read in read.items() if is_read and n not in common]
         self._others = {  # nobody reads their values
-            name: np.zeros(leaf.shape, leaf.dtype)
-            for (_, leaf), name, is_read in zip(leaves, self._names, read, strict=True)
-            if not is_read
+            name: np.zeros(leaf.shape, leaf.dtype) for name, leaf in arrays.items() if not read[name]
         } | dict(common)
 
     def reduced(self, state: State) -> State:
         """`state` with what is carried of its physics."""
-        arrays = dict(zip(self._names, jax.tree.leaves(state.pipeline_state), strict=True))
+        arrays = arrays_of(state.pipeline_state)
         physics: Any = Carried({name: arrays[name] for name in self._read})
         return state.replace(pipeline_state=physics)
 

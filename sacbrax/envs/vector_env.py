@@ -81,9 +81,14 @@ class VectorEnv:
             state = self._drawn(pool, jnp.arange(self.num_envs) % self.reset_pool, reseed_key)
         place = np.arange(self.num_envs, dtype=np.int64)  # whose product with the length may overflow 32 bits
         clock = jnp.asarray(place * self.episode_length // self.num_envs, jnp.int32)
-        total = jnp.zeros(self.num_envs)
-        whole = clock == 0
-        return EnvState(state, clock, total, whole, numbers, pool)
+        return EnvState(
+            state=state,
+            episode_step=clock,
+            episode_return=jnp.zeros(self.num_envs),
+            whole=clock == 0,
+            curriculum=numbers,
+            pool=pool,
+        )
 
     def step(self, env_state: EnvState, action: Array, key: Key) -> tuple[EnvState, Step]:
         """One step of every environment, action [N, A]. Ended and faulty environments are reset afterwards; the

@@ -41,8 +41,8 @@ class Wrapper(Env):
 
     @property
     def observation_parts(self) -> dict[str, int]:
-        """Sizes by name of what an observation consists of, in order; one part where the environment does not tell."""
-        return getattr(self.env, "observation_parts", {"observation": int(self.observation_size)})
+        """Sizes by name of what an observation consists of, in order."""
+        return observation_parts(self.env)
 
     @property
     def action_size(self) -> int:
@@ -70,6 +70,11 @@ class Wrapper(Env):
 def takes_curriculum(env: Any) -> bool:
     """Whether a reset of `env` is given the numbers of a curriculum."""
     return env.takes_curriculum if isinstance(env, Wrapper) else curriculum.takes(env.reset)
+
+
+def observation_parts(env: Any) -> dict[str, int]:
+    """Sizes by name of what an observation consists of, in order; one part where `env` does not tell."""
+    return getattr(env, "observation_parts", {"observation": int(env.observation_size)})
 
 
 class ActionRepeat(Wrapper):

@@ -21,6 +21,7 @@ def about(policy: NumpyPolicy, license: str | None, *, imports: bool = False) ->
     a class outside the package.
     """
     from sacbrax.envs import mujoco_model
+    from sacbrax.envs.wrappers import observation_parts
 
     env, config = task(policy, imports=imports)
     model, inner = mujoco_model(env), env.unwrapped
@@ -30,7 +31,7 @@ def about(policy: NumpyPolicy, license: str | None, *, imports: bool = False) ->
         names = [model.actuator(i).name or names[i] for i in range(size)]
         if hasattr(inner, "ctrl"):  # a task of ours, whose actions are its actuators' whole ranges
             low, high = model.actuator_ctrlrange.T
-    parts = getattr(env, "observation_parts", {"observation": int(env.observation_size)})
+    parts = observation_parts(env)
     if (sum(parts.values()), size) != (policy.observation_size, policy.action_size):
         raise PolicyFileError(
             f"the policy's sizes, {policy.observation_size} and {policy.action_size}, are not those of {config.name} "

@@ -68,37 +68,8 @@ def test_braxs_tasks_carry_what_their_own_form_changes() -> None:
     assert {name: x.shape for name, x in fields.items()} == {"dof_damping": (2,), "opt.gravity": (3,)}
 
 
-@pytest.mark.slow
-def test_a_task_of_brax_moves_as_under_braxs_own_wrapper() -> None:
-    from brax.envs.wrappers.training import DomainRandomizationVmapWrapper
-
-    task: Any = make_env("inverted_pendulum", "mjx")
-    env = randomized(task, "test_randomize:pushed")
-    keys = jax.random.split(jax.random.key(0), 3)
-    state: Any = jax.jit(jax.vmap(env.reset))(keys)
-    damping = state.pipeline_state.fields["dof_damping"]
-    assert len(np.unique(damping[:, 1])) == 3
-
-    def theirs(model: Any) -> Any:
-        _, axes = pushed(model, keys)
-        return model.tree_replace({"dof_damping": damping, "opt.gravity": model.opt.gravity * 0.5}), axes
-
-    with as_brax_needs():
-        wrapped = DomainRandomizationVmapWrapper(task.env, theirs)
-        expected = jax.jit(wrapped.reset)(jax.vmap(lambda key: jax.random.split(key)[0])(keys))
-        step, their_step = jax.jit(jax.vmap(env.step)), jax.jit(wrapped.step)
-        for i in range(5):
-            np.testing.assert_allclose(state.obs, expected.obs, rtol=1e-5, atol=1e-6)
-            action = jax.random.uniform(jax.random.key(i), (3, 1), minval=-1.0, maxval=1.0)
-            state, expected = step(state, action), their_step(expected, action)
-
-
-@pytest.mark.slow
-def test_a_task_of_playground_moves_as_under_playgrounds_own_wrapper() -> None:
-    with quiet():
-        pytest.importorskip("mujoco_playground", reason="needs pip install 'sacbrax[playground]'")
-        from mujoco_playground._src.wrapper import BraxDomainRandomizationVmapWrapper
-    task: Any = make_env("playground:CartpoleBalance")
+def check_it_moves_as_under(wrapper: Any, task: Any) -> None:
+    """Observations of some steps are those of Brax's or Playground's own randomization, given the same models."""
     env, keys = randomized(task, "test_randomize:pushed"), jax.random.split(jax.random.key(0), 3)
     state: Any = jax.jit(jax.vmap(env.reset))(keys)
     damping = state.pipeline_state.fields["dof_damping"]
@@ -109,13 +80,29 @@ def test_a_task_of_playground_moves_as_under_playgrounds_own_wrapper() -> None:
         return model.tree_replace({"dof_damping": damping, "opt.gravity": model.opt.gravity * 0.5}), axes
 
     with as_brax_needs():
-        wrapped = BraxDomainRandomizationVmapWrapper(task.env, theirs)
+        wrapped = wrapper(task.env, theirs)
         expected = jax.jit(wrapped.reset)(jax.vmap(lambda key: jax.random.split(key)[0])(keys))
         step, their_step = jax.jit(jax.vmap(env.step)), jax.jit(wrapped.step)
         for i in range(5):
             np.testing.assert_allclose(state.obs, expected.obs, rtol=1e-5, atol=1e-6)
             action = jax.random.uniform(jax.random.key(i), (3, 1), minval=-1.0, maxval=1.0)
             state, expected = step(state, action), their_step(expected, action)
+
+
+@pytest.mark.slow
+def test_a_task_of_brax_moves_as_under_braxs_own_wrapper() -> None:
+    from brax.envs.wrappers.training import DomainRandomizationVmapWrapper
+
+    check_it_moves_as_under(DomainRandomizationVmapWrapper, make_env("inverted_pendulum", "mjx"))
+
+
+@pytest.mark.slow
+def test_a_task_of_playground_moves_as_under_playgrounds_own_wrapper() -> None:
+    with quiet():
+        pytest.importorskip("mujoco_playground", reason="needs pip install 'sacbrax[playground]'")
+        from mujoco_playground._src.wrapper import BraxDomainRandomizationVmapWrapper
+
+    check_it_moves_as_under(BraxDomainRandomizationVmapWrapper, make_env("playground:CartpoleBalance"))
 
 
 @pytest.mark.parametrize(

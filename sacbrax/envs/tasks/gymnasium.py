@@ -132,6 +132,15 @@ class Ant(GymnasiumTask):
         return jnp.clip(own(data).cfrc_ext, *self.given.contact_force_range)
 
 
+HUMANOIDS_OBSERVE = {
+    "exclude_current_positions_from_observation": True,
+    "include_cinert_in_observation": True,
+    "include_cvel_in_observation": True,
+    "include_qfrc_actuator_in_observation": True,
+    "include_cfrc_ext_in_observation": True,
+}
+
+
 class Humanoid(GymnasiumTask):
     """Humanoid-v5: 1.25 times the forward speed of the centre of mass, 5 for standing, less efforts and contacts."""
 
@@ -148,11 +157,7 @@ class Humanoid(GymnasiumTask):
         "terminate_when_unhealthy": True,
         "healthy_z_range": (1.0, 2.0),
         "reset_noise_scale": 1e-2,
-        "exclude_current_positions_from_observation": True,
-        "include_cinert_in_observation": True,
-        "include_cvel_in_observation": True,
-        "include_qfrc_actuator_in_observation": True,
-        "include_cfrc_ext_in_observation": True,
+        **HUMANOIDS_OBSERVE,
     }
 
     def place(self, data: Any) -> Array:
@@ -190,11 +195,7 @@ class HumanoidStandup(Humanoid):
         "impact_cost_weight": 5e-7,
         "impact_cost_range": (-math.inf, 10.0),
         "reset_noise_scale": 1e-2,
-        "exclude_current_positions_from_observation": True,
-        "include_cinert_in_observation": True,
-        "include_cvel_in_observation": True,
-        "include_qfrc_actuator_in_observation": True,
-        "include_cfrc_ext_in_observation": True,
+        **HUMANOIDS_OBSERVE,
     }
 
     def rewards(self, step: Step) -> dict[str, Array]:

@@ -18,6 +18,7 @@ from sacbrax.core.errors import one_line
 from sacbrax.core.types import Array, Key
 from sacbrax.engines import warp
 from sacbrax.engines.engine import refuse_fields
+from sacbrax.engines.model_fields import arrays_of
 from sacbrax.engines.upstream import Env, State, as_brax_needs, quiet
 from sacbrax.envs.carried import Carrier
 from sacbrax.envs.randomize import NONE, Fields, having
@@ -106,9 +107,8 @@ class PlaygroundTask(Env):
         """What all worlds of Warp have as one, its buffers of contacts among them, as a reset leaves it."""
 
         def reset(rng: Key) -> dict[str, Array]:
-            leaves = jax.tree_util.tree_leaves_with_path(self._own_reset(rng, {}).pipeline_state)
-            names = {jax.tree_util.keystr(path).lstrip("."): leaf for path, leaf in leaves}
-            return {name: leaf for name, leaf in names.items() if warp.shared(name)}
+            arrays = arrays_of(self._own_reset(rng, {}).pipeline_state)
+            return {name: leaf for name, leaf in arrays.items() if warp.shared(name)}
 
         # That something had no room is told of each step anew.
         return jax.device_get(jax.jit(reset)(jax.random.key(0))) | {"_impl.overflow": np.zeros((), np.int32)}
