@@ -109,3 +109,6 @@ def rk4(
     begin = [*q, *v]
     start, *_, memory = jax.lax.fori_loop(0, 4 * steps, body, (begin, begin, begin, memory))
     return start[:n], start[n:], memory
+
+
+INTEGRATORS = {"Euler": euler, "RK4": rk4}

@@ -17,7 +17,7 @@ import numpy as np
 from sacbrax.core.types import Array
 from sacbrax.engines import batched
 from sacbrax.engines.engine import refuse
-from sacbrax.engines.integrators import RK4_OFFSET, RK4_WEIGHT, euler, rk4
+from sacbrax.engines.integrators import INTEGRATORS, RK4_OFFSET, RK4_WEIGHT
 from sacbrax.engines.swimmer.dynamics import Rows, accelerations, motor_torques
 from sacbrax.engines.swimmer.mechanism import Chain, read_chain, scaled
 
@@ -75,7 +75,7 @@ class FusedSwimmer:
         if chain.integrator == "RK4" and once is batched.whole:
             q, v = _rk4_written_out(chain, self.frame_skip, q, v, torque, once)
         else:
-            integrate = rk4 if chain.integrator == "RK4" else euler
+            integrate = INTEGRATORS[chain.integrator]
             q, v, _ = integrate(acceleration, chain.timestep, self.frame_skip, q, v, torque, [], once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
 
