@@ -51,7 +51,8 @@ class Sums:
 
     def plus(self, other: "Sums") -> "Sums":
         """Both added up; what one of them lacks is the other's."""
-        common = {name: self.values[name] + other.values[name] for name in self.values.keys() & other.values.keys()}
+        # Never in the order of a set, which is another in every process: the cache would know no program again.
+        common = {name: value + other.values[name] for name, value in self.values.items() if name in other.values}
         values = {**self.values, **other.values, **common}
         return Sums(values, self.kinds | other.kinds, self.labels | other.labels)
 
