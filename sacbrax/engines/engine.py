@@ -54,7 +54,7 @@ def chosen(engine: MakeEngine, **options: int | None) -> MakeEngine:
     given = {name: value for name, value in options.items() if value is not None}
     for name in given:
         if name not in getattr(engine, "takes", ()):
-            what, where = ("Warp's buffers", "warp") if name == "contacts" else ("MJX's solver", "mjx or warp")
+            what, where = ("Warp's buffers", "warp") if name == "contacts" else ("MJX's solver", "mjx")
             raise ValueError(f"env.kwargs: {name} caps {what}; it needs env.engine={where}")
     return functools.partial(engine, **given) if given else engine
 

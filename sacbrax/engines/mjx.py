@@ -87,13 +87,6 @@ class Mjx:
             return mjx.rne_postconstraint(model, data)
 
 
-def refuse_caps(**caps: int | None) -> None:
-    """Raise ValueError for a cap of this engine's solver where another one is asked for."""
-    for name, cap in caps.items():
-        if cap is not None:
-            raise ValueError(f"env.kwargs: {name} caps MJX's solver; it needs env.engine=mjx")
-
-
 @contextlib.contextmanager
 def _as_mujoco() -> Iterator[None]:
     """MJX relies on rank promotion, whatever the caller's own code is held to; its contacts are made MuJoCo's."""

@@ -46,6 +46,7 @@ ENVS = {
     "reacher_v5": "sacbrax.envs.tasks.gymnasium:Reacher",
     "walker2d_v5": "sacbrax.envs.tasks.gymnasium:Walker2d",
 }
+PLAYGROUND_ENGINE = "mjx"  # where the configuration names none
 LONG_CHAIN = 5  # bodies from the world to the last; the walkers have 4, the humanoids 5 and 6, the pushers 7 and 10
 MANY_BODIES = 13  # that move: Go1 and Gymnasium's ant have as many, a walker 7
 
@@ -64,7 +65,7 @@ def make_env(name: str, engine: str | None = None, **kwargs: Any) -> Env:
 def _playground(name: str, engine: str | None, **kwargs: Any) -> Env:
     from sacbrax.envs.tasks.playground import PlaygroundTask
 
-    return PlaygroundTask(name.removeprefix(PLAYGROUND), engine=engine or "mjx", **kwargs)
+    return PlaygroundTask(name.removeprefix(PLAYGROUND), engine=engine or PLAYGROUND_ENGINE, **kwargs)
 
 
 def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
@@ -79,8 +80,7 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
         if key == "engine" or (key not in options and not open_ended):
             choices = ", ".join(option for option in options if option != "engine") or "no options"
             raise ConfigError(f"env.{key}: unknown for {name!r}; choose from {choices}")
-    if engine == "warp" and "engine" not in options:
-        raise ConfigError(f"env.engine: warp does not step {name!r}, which brings its own physics; leave it null")
+    _check_engine(name, cls, engine, "engine" in options)
     if "engine" in options:
         kwargs["engine"] = _load("env.engine", engine or _default_engine(cls), ENGINES)
     try:
@@ -94,10 +94,21 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
     return env
 
 
+def _check_engine(name: str, cls: type, engine: str | None, takes_engines: bool) -> None:
+    """Raise ConfigError for an engine that does not step the task."""
+    engines = getattr(cls, "engines", ENGINES) if name in ENVS else ENGINES
+    if engine is not None and engine not in engines:
+        raise ConfigError(f"env.engine: {engine} does not step {name!r}; choose {' or '.join(engines)}")
+    if engine == "warp" and not takes_engines:
+        raise ConfigError(f"env.engine: warp does not step {name!r}, which brings its own physics; leave it null")
+
+
 def engine_of(config: EnvConfig) -> str:
-    """The engine that a configuration means; of a task with physics of its own what it says, or "fused"."""
-    if config.engine is not None or config.name not in ENVS:
-        return config.engine or "fused"
+    """The engine that a configuration means; of a class of the user's what it says, or "fused"."""
+    if config.engine is not None:
+        return config.engine
+    if config.name not in ENVS:
+        return PLAYGROUND_ENGINE if config.name.startswith(PLAYGROUND) else "fused"
     return _default_engine(_load("env.name", config.name, ENVS))
 
 
@@ -118,9 +129,7 @@ def randomized(env: Env, function: str | None) -> Env:
     """`env` with the model fields that the function at an import path draws at every start; `env` itself for None."""
     if function is None:
         return env
-    if ":" not in function:
-        raise ConfigError(f"env.randomize: {function!r} is no import path package.module:function")
-    return randomize.randomized(env, repr(function), _load("env.randomize", function, {}, imports=True))
+    return randomize.randomized(env, repr(function), _function("env.randomize", function))
 
 
 def for_training(env: Env, config: EnvConfig) -> tuple[Env, Curriculum | None]:
@@ -136,14 +145,13 @@ def for_training(env: Env, config: EnvConfig) -> tuple[Env, Curriculum | None]:
 def _curriculum(env: Env, path: str | None) -> Curriculum | None:
     if path is None:
         return None
-    if ":" not in path:
-        raise ConfigError(f"env.curriculum: {path!r} is no import path package.module:function")
+    function = _function("env.curriculum", path)
     if not takes_curriculum(env):
         raise ConfigError(
             "env.curriculum: nobody takes its numbers; give the function of env.randomize, or the task's reset, an "
             "argument curriculum"
         )
-    return Curriculum(repr(path), _load("env.curriculum", path, {}, imports=True))
+    return Curriculum(repr(path), function)
 
 
 def mujoco_model(env: Env) -> mujoco.MjModel | None:
@@ -166,6 +174,13 @@ def compiler_options(env: Env) -> dict[str, Any]:
     for body in range(1, model.nbody):
         depth[body] = depth[model.body_parentid[body]] + 1
     return older_fusions() if max(depth) >= LONG_CHAIN or model.nbody - 1 >= MANY_BODIES else {}
+
+
+def _function(key: str, path: str) -> Any:
+    """The user's own at `module:function`."""
+    if ":" not in path:
+        raise ConfigError(f"{key}: {path!r} is no import path package.module:function")
+    return _load(key, path, {}, imports=True)
 
 
 def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:

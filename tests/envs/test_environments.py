@@ -16,10 +16,10 @@ import pytest
 from probes import Cue, Weighed, fluids, weights
 from tiny_config import make_tiny
 
-from sacbrax.config import ConfigError
+from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.swimmer.engine import FusedSwimmer
-from sacbrax.envs import ENVS, make_env, randomized
+from sacbrax.envs import ENVS, engine_of, make_env, randomized
 from sacbrax.envs.randomize import Randomized
 from sacbrax.envs.tasks import swimmer_models
 from sacbrax.envs.vector_env import VectorEnv
@@ -78,6 +78,20 @@ def test_planar_tasks_are_the_same_on_the_fused_engine(name: str) -> None:
             ours, theirs = step(ours, action), their_step(theirs, action)
     with pytest.raises(ValueError, match=r"env\.kwargs: solver_iterations caps MJX's solver"):
         make_env(name, solver_iterations=4)
+
+
+@pytest.mark.parametrize("name", ["ant", "humanoid", "humanoidstandup", "pusher"])
+def test_braxs_tasks_on_mjx_refuse_another_engine(name: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^env\.engine: fused does not step '{name}'; choose mjx$"):
+        make_env(name, "fused")
+
+
+def test_the_engine_that_a_configuration_means() -> None:
+    meant = {
+        name: engine_of(EnvConfig(name=name)) for name in ("swimmer", "ant", "hopper", "playground:CartpoleBalance")
+    }
+    assert meant == {"swimmer": "fused", "ant": "mjx", "hopper": "fused", "playground:CartpoleBalance": "mjx"}
+    assert engine_of(EnvConfig(name="playground:CartpoleBalance", engine="fused")) == "fused"
 
 
 def test_a_pool_is_drawn_from_and_its_states_are_never_computed_again() -> None:

@@ -13,10 +13,9 @@ import mujoco
 import numpy as np
 from flax import struct
 
-from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array, Key
-from sacbrax.engines.engine import MakeEngine, refuse_fields
-from sacbrax.engines.mjx import Mjx, refuse_caps
+from sacbrax.engines.engine import MakeEngine, chosen, refuse_fields
+from sacbrax.engines.mjx import Mjx
 from sacbrax.engines.upstream import Env, Motion, State, Transform, as_brax_needs, brax_envs, quiet
 from sacbrax.envs.randomize import NONE, Fields, having
 
@@ -34,6 +33,8 @@ class BraxTask(Env):
     """The Brax task named `task`. `options` go to Brax's class; the two solver limits override its own."""
 
     task: ClassVar[str]
+    engines: ClassVar[tuple[str, ...]] = ("mjx",)  # that step it
+    default_engine: ClassVar[str] = "mjx"
     reset_pool: ClassVar[int] = 1024  # a reset runs the model's forward dynamics, as dear as a time step
 
     def __init__(self, solver_iterations: int | None = None, ls_iterations: int | None = None, **options: Any) -> None:
@@ -122,7 +123,7 @@ class Links(struct.PyTreeNode):
 class PlanarBraxTask(BraxTask):
     """One that the fused engine covers; `solver_iterations` and `ls_iterations` are of MJX's solver."""
 
-    default_engine = "fused"
+    engines, default_engine = ("fused", "mjx"), "fused"
     engine: Any  # a `DerivingEngine`, where it is not Brax's own
 
     def __init__(
@@ -133,10 +134,9 @@ class PlanarBraxTask(BraxTask):
         **options: Any,
     ) -> None:
         self._make_engine = engine
-        if getattr(engine, "name", None) == "warp":
-            raise ConfigError("env.engine: warp does not step Brax's tasks; choose fused or mjx")
-        if engine is not Mjx:
-            refuse_caps(solver_iterations=solver_iterations, ls_iterations=ls_iterations)
+        chosen(
+            engine, solver_iterations=solver_iterations, ls_iterations=ls_iterations
+        )  # refuses what it does not take
         super().__init__(solver_iterations, ls_iterations, **options)
 
     def _choose_engine(self) -> None:
