@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from sacbrax.bench.gpu_parts import ENVS, SEEDS
 from sacbrax.config import ConfigError
 from sacbrax.core.files import write_atomically
+from sacbrax.view.tables import Table
 
 PLANNED = Path(__file__).parent / "gpu_targets" / "planned.json"
 HEADING, MISSING = "## GPU\n", "not measured"
@@ -112,12 +113,11 @@ LINES = (
 def section(found: dict[str, Any]) -> str:
     """The whole section, from its heading on. A part that failed says why."""
     planned = json.loads(PLANNED.read_text(encoding="utf-8"))
-    lines = [HEADING, _facts(found), "", *_how(planned), "", "| what | planned | aim | measured |", "|---|---|---|---|"]
-    for line in LINES:
-        cells = (line.what, _plan(planned, line), line.goal, _said(found.get(line.part), line))
-        lines.append(f"| {' | '.join(cells)} |")
-    commands = [f"    {record['command']}" for record in found.values()]
-    return "\n".join([*lines, *(["", "The commands:", "", *commands] if commands else [])]) + "\n"
+    rows = [(line.what, _plan(planned, line), line.goal, _said(found.get(line.part), line)) for line in LINES]
+    table = Table(("what", "planned", "aim", "measured"), rows).markdown()
+    commands = "".join(f"    {record['command']}\n" for record in found.values())
+    head = "\n".join([HEADING, _facts(found), "", *_how(planned)])
+    return f"{head}\n\n{table}" + (f"\nThe commands:\n\n{commands}" if commands else "")
 
 
 def _how(planned: dict[str, Any]) -> list[str]:
@@ -158,7 +158,7 @@ def _said(record: dict[str, Any] | None, line: Line) -> str:
     if record is None:
         return MISSING
     if "error" in record:
-        return f"failed: {record['error'].replace('|', '/')}"
+        return f"failed: {record['error']}"
     return line.say(record["result"])
 
 

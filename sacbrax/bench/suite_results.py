@@ -74,10 +74,8 @@ def _by_time(traces: Sequence[np.ndarray], times: np.ndarray) -> np.ndarray:
 def write(folder: Path, result: Mapping[str, Any]) -> None:
     """suite.csv, suite.md and suite.png."""
     write_atomically(folder / "suite.csv", csv_text(NAMES, [[row[name] for name in NAMES] for row in result["tasks"]]))
-    table = _table(result)
-    lines = ["| " + " | ".join(cells) + " |" for cells in (table.names, _rule(table), *table.rows)]
-    notes = [f"* {note}" for note in _notes(result)]
-    write_atomically(folder / "suite.md", "\n".join([*lines, "", *notes]) + "\n")
+    notes = "".join(f"* {note}\n" for note in _notes(result))
+    write_atomically(folder / "suite.md", f"{_table(result).markdown()}\n{notes}")
     plt = load_matplotlib()
     figure = draw(plt, result)
     figure.savefig(folder / "suite.png", dpi=150)
@@ -96,12 +94,8 @@ def _table(result: Mapping[str, Any]) -> Table:
         numbers = [
             _known(row[name], form) for name, form in zip(NUMBERS, ("d", ",d", ",.0f", ",.1f", ",.1f"), strict=True)
         ]
-        rows.append([row["task"], *numbers, row["error"].replace("|", "/")])
+        rows.append([row["task"], *numbers, row["error"]])
     return Table(names, rows, frozenset(names[1:-1]))
-
-
-def _rule(table: Table) -> list[str]:
-    return ["--:" if name in table.numbers else "---" for name in table.names]
 
 
 def _known(value: float | None, form: str) -> str:

@@ -8,7 +8,7 @@ import dataclasses
 import json
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,8 +76,7 @@ def run(config: Config, *, quiet: bool = False, population: Population | None = 
                     raise ConfigError(
                         f"run.dir: {config.run.dir} of process 0 is not seen here; all processes must share it"
                     )
-                said = f"run directory {directory.path}", memory_line(memory, len(devices))
-                return _Run(population, directory, reporter, interrupt, started).loop(said)
+                return _Run(population, directory, reporter, interrupt, started, memory).loop()
             finally:
                 reporter.close()
 
@@ -86,11 +85,17 @@ class _Run:
     """The state of a run on the host."""
 
     def __init__(
-        self, population: Population, directory: RunDirectory, reporter: Reporter, interrupt: Interrupt, started: float
+        self,
+        population: Population,
+        directory: RunDirectory,
+        reporter: Reporter,
+        interrupt: Interrupt,
+        started: float,
+        memory: Mapping[str, int],
     ):
         self.population, self.trainer, self.config = population, population.trainer, population.config
         self.run_directory, self.directory = directory, directory.path
-        self.reporter, self.interrupt, self.started = reporter, interrupt, started
+        self.reporter, self.interrupt, self.started, self.memory = reporter, interrupt, started, memory
         self.programs, self.hyper = population.programs, population.programs.place(population.hyper, NUMBERS)
         self.train_keys, self.eval_keys = population.train_keys, population.eval_keys
         template = self.programs.shapes(self.train_keys, self.hyper)
@@ -100,14 +105,14 @@ class _Run:
         self.pace = Pace()
         self.health = Health(population, reporter)
 
-    def loop(self, said: Sequence[str]) -> Result:
-        """Train until the end or a signal. said: the first lines, where there is something to go on with."""
+    def loop(self) -> Result:
+        """Train until the end or a signal."""
         tree, self.progress = self.store.restore()
         initial = warm_start.load(self.config, self.store.template["state"]) if tree is None else {}
         if tree is not None:
             self.health.bad_updates(tree["state"])
-        for line in said:
-            self.reporter.say(line)
+        self.reporter.say(f"run directory {self.directory}")
+        self.reporter.say(memory_line(self.memory, len(self.programs.plan.devices)))
         self.wall_before = self.progress.wall_seconds
         try:
             # Of several processes the first one alone speaks to services.
@@ -263,8 +268,7 @@ class _Run:
         wanted = {name: arguments for name, arguments in wanted.items() if name not in compiled}
         with self.reporter.compiling(list(wanted)) as done:
             compiled |= programs.compile(wanted, done)
-        devices = programs.plan.devices
-        check_compiled(compiled, self.trainer, programs.plan.seeds_per_device(self.population.size), len(devices))
+        check_compiled(compiled, self.config, self.memory, len(programs.plan.devices))
         self.compile_seconds = time.perf_counter() - begin
         self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
         return compiled

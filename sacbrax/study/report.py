@@ -14,6 +14,7 @@ from sacbrax.config import Config
 from sacbrax.core.files import write_atomically
 from sacbrax.core.machine import git_revision, processor, versions
 from sacbrax.study import figures
+from sacbrax.view import tables
 
 Table = dict[str, list[dict[str, Any]]]  # rows of every axis, in the order of its values
 COLUMNS = (
@@ -193,12 +194,8 @@ def _cell(row: Mapping[str, Any], key: str, form: str) -> str:
 
 def _lines(axis: str, rows: Sequence[Mapping[str, Any]], columns: Any) -> str:
     head = [figures.name(axis), *(title for _, title, _ in columns)]
-    lines = ["| " + " | ".join(head) + " |", "|" + "--:|" * len(head)]
-    lines += [
-        "| " + " | ".join([f"{row['x']:g}", *(_cell(row, key, form) for key, _, form in columns)]) + " |"
-        for row in rows
-    ]
-    return "\n".join(lines)
+    cells = [[f"{row['x']:g}", *(_cell(row, key, form) for key, _, form in columns)] for row in rows]
+    return tables.Table(head, cells, frozenset(head)).markdown().rstrip()
 
 
 def _tables(table: Table, columns: Any, first: int) -> str:

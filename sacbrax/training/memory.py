@@ -12,21 +12,19 @@ from sacbrax.parallel.shards import DEVICE, LANE
 from sacbrax.training import replay
 from sacbrax.training.trainer import Trainer
 
+STATE = ("replay", "environments", "networks")  # the parts of what is kept
+
 
 def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     """Bytes that the training state will take on a device with `num_seeds`, by part; computed from shapes alone."""
     shards = trainer.shards
     axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
     _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0), trainer.hyper())
-    parts: dict[str, Any] = {
-        "replay": (state.replay, state.prior),
-        "environments": state.env,
-        "networks": (state.agent, state.policy_average),
-    }
-    copies = {"replay": shards.lanes, "environments": shards.lanes, "networks": 1}
+    parts = (state.replay, state.prior), state.env, (state.agent, state.policy_average)
+    copies = shards.lanes, shards.lanes, 1
     return {
-        name: num_seeds * copies[name] * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
-        for name, part in parts.items()
+        name: num_seeds * count * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
+        for name, part, count in zip(STATE, parts, copies, strict=True)
     }
 
 
@@ -100,15 +98,16 @@ def check_memory(trainer: Trainer, seeds: int, devices: int = 1) -> dict[str, in
     return parts
 
 
-def check_compiled(programs: Mapping[str, Any], trainer: Trainer, seeds: int, devices: int = 1) -> None:
-    """Raise `ConfigError` if a device cannot hold the state and what its programs need beside, as the compiler says."""
-    state = predicted_bytes(trainer, seeds)
+def check_compiled(programs: Mapping[str, Any], config: Config, parts: Mapping[str, int], devices: int = 1) -> None:
+    """Raise `ConfigError` if a device cannot hold the state, of which `check_memory` told the `parts`, and what its
+    programs need beside, as the compiler says."""
+    state = {name: parts[name] for name in STATE}
     for name, program in programs.items():
         if (found := program.memory_analysis()) is not None:  # None: this kind of device does not tell
             part = "evaluation" if name == "evaluate" else "minibatches" if name == "advance" else "environments"
             more = found.temp_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
             needed = state | {part: state.get(part, 0) + max(more, 0)}
-            _refuse(trainer.config, needed, device_bytes(devices), devices)
+            _refuse(config, needed, device_bytes(devices), devices)
 
 
 def _refuse(config: Config, parts: Mapping[str, int], room: int, devices: int, has: str = "the device has {}") -> None:

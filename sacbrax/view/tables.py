@@ -1,4 +1,4 @@
-"""A table as text, CSV or a piece of web page. What is in it may come from a stranger's files, and is escaped."""
+"""A table as text, CSV, Markdown or HTML. What is in it may come from a stranger's files, and is escaped."""
 
 import csv
 import dataclasses
@@ -41,6 +41,13 @@ class Table:
             return "  ".join(parts).rstrip()
 
         return "".join(line(cells) + "\n" for cells in lines)
+
+    def markdown(self) -> str:
+        """For a page of the documentation."""
+        rule = ["--:" if name in self.numbers else "---" for name in self.names]
+        rows = ([" ".join(cell.replace("|", "/").split()) for cell in row] for row in self.rows)
+        head, *body = (f"| {' | '.join(cells)} |\n" for cells in (self.names, *rows))
+        return f"{head}|{'|'.join(rule)}|\n{''.join(body)}"
 
     def html(self) -> str:
         """An element of a page that has `STYLE`."""

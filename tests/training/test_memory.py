@@ -49,7 +49,8 @@ def test_what_the_compiler_asks_for_counts(tiny: Callable[..., Config]) -> None:
         sizes = {"temp_size_in_bytes": temporary, "output_size_in_bytes": 0, "alias_size_in_bytes": 0}
         return SimpleNamespace(memory_analysis=lambda: SimpleNamespace(**sizes))
 
-    trainer = Trainer(tiny("train.updates_per_step=50"))
-    memory.check_compiled({"advance": program(2**20), "init": program(0)}, trainer, 1)
+    config = tiny("train.updates_per_step=50")
+    parts = memory.check_memory(Trainer(config), 1)
+    memory.check_compiled({"advance": program(2**20), "init": program(0)}, config, parts)
     with pytest.raises(ConfigError, match=r"^train\.updates_per_step: "):
-        memory.check_compiled({"advance": program(2**50)}, trainer, 1)
+        memory.check_compiled({"advance": program(2**50)}, config, parts)

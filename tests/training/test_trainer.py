@@ -4,6 +4,7 @@ import collections
 import functools
 from collections.abc import Callable
 from typing import Any
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -38,10 +39,12 @@ def test_each_function_is_traced_once_in_a_run(tiny: Tiny, tmp_path: Any, monkey
     names = ("init", "prefill", "advance", "train_step", "evaluate")
     for name in names:
         monkeypatch.setattr(Trainer, name, counted(name))
-    monkeypatch.setattr(memory, "predicted_bytes", lambda *_: {})  # it evaluates shapes of `init`, compiling nothing
+    predicted = mock.Mock(return_value=dict.fromkeys(memory.STATE, 0))  # it traces `init` for its shapes alone
+    monkeypatch.setattr(memory, "predicted_bytes", predicted)
     result = loop.run(tiny(f"run.dir={tmp_path / 'run'}"), quiet=True)
     assert len(result.metrics) == 3, "two epochs, so a second trace would show"
     assert calls == dict.fromkeys(names, 1)
+    predicted.assert_called_once()
 
 
 def test_hyperparameters_do_not_recompile(tiny: Tiny) -> None:
