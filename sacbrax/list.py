@@ -8,6 +8,8 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
 import argparse
 import importlib
 import importlib.util
+import shutil
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -126,7 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the door; returns the exit status."""
     args = parse(argv)
     wanted = [args.what] if args.what else [name for name in LISTS if name != "runs"]
-    print("\n".join(LISTS[name](args).text() for name in wanted), end="")
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None  # for programs a row is a line
+    print("\n".join(LISTS[name](args).text(width) for name in wanted), end="")
     return 0
 
 

@@ -4,6 +4,7 @@ import csv
 import dataclasses
 import html
 import io
+import textwrap
 from collections.abc import Iterable, Sequence
 
 STYLE = """
@@ -19,6 +20,8 @@ pre { background: #f4f4f4; padding: 0.8rem; border-radius: 6px; white-space: pre
 figure { margin: 0; } svg { width: 100%; height: auto; } .headline { font-size: 1.2rem; }
 """
 
+LEAST = 20  # characters that a column of texts is folded into
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -28,8 +31,9 @@ class Table:
     rows: Sequence[Sequence[str]]
     numbers: frozenset[str] = frozenset()
 
-    def text(self) -> str:
-        """For a terminal, as wide as it is; control characters are shown, not sent."""
+    def text(self, width: int | None = None) -> str:
+        """Control characters are shown, not sent. A row is one line, or for a terminal of that `width` as many as the
+        last column, if it is one of texts, needs in the room that the others leave."""
         lines = [[printable(cell) for cell in row] for row in (self.names, *self.rows)]
         widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
 
@@ -40,7 +44,15 @@ class Table:
             ]
             return "  ".join(parts).rstrip()
 
-        return "".join(line(cells) + "\n" for cells in lines)
+        left = sum(widths[:-1]) + 2 * len(widths[:-1])
+        if width is None or width - left < LEAST or self.names[-1] in self.numbers:
+            return "".join(line(cells) + "\n" for cells in lines)
+        folded = [textwrap.wrap(cells[-1], width - left, break_long_words=False) or [""] for cells in lines]
+        more = "\n" + " " * left
+        return "".join(
+            line([*cells[:-1], parts[0]]) + "".join(more + part for part in parts[1:]) + "\n"
+            for cells, parts in zip(lines, folded, strict=True)
+        )
 
     def markdown(self) -> str:
         """For a page of the documentation."""
