@@ -34,7 +34,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--x", nargs="+", choices=axes, default=axes, help="curves: against what (all of these)")
     surface = parser.add_argument_group("q_surface; a name that ends in .gif is animated over the run's snapshots")
     surface.add_argument("--dims", type=int, nargs=2, default=None, metavar=("I", "J"), help="action dimensions (0 1)")
-    surface.add_argument("--steps", type=NATURAL, nargs="+", default=[0, 50, 200], help="steps to look at (0 50 200)")
+    surface.add_argument("--steps", type=NATURAL, nargs="+", help="steps to look at (0 50 200, as far as it goes)")
     surface.add_argument("--observations", type=Path, help=".npy of observations [N, O] to look at instead")
     surface.add_argument("--samples", type=NATURAL, default=100, help="actions drawn from the policy (100)")
     surface.add_argument("--seed", type=SEED, default=0, help="seed of the episode and the samples (0)")

@@ -57,7 +57,10 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--episodes", type=COUNT, default=20, help="episodes of each evaluation (20)")
     parser.add_argument("--seed", type=SEED, default=0, help="seed of the first episode (0)")
     parser.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if args.out is not None and args.out.suffix != ".html":
+        parser.error(f"--out: {args.out} must end in .html")
+    return args
 
 
 def page(args: argparse.Namespace) -> str:

@@ -6,6 +6,7 @@ read.
 """
 
 import dataclasses
+import difflib
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -164,8 +165,13 @@ def load(path: str | Path, overrides: Iterable[str] = ()) -> Config:
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        shipped = ", ".join(trainable_configs())
-        raise ConfigError(f"{path}: cannot read the configuration: No such file; shipped are {shipped}") from None
+        shipped = trainable_configs()
+        close = [name for name in shipped if Path(name).name == path.stem] or difflib.get_close_matches(
+            str(path), shipped, n=1
+        )
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        listed = ", ".join(shipped)
+        raise ConfigError(f"{path}: cannot read the configuration: No such file; {hint}shipped are {listed}") from None
     except OSError as error:
         raise ConfigError(f"{path}: cannot read the configuration: {error.strerror}") from None
     except UnicodeDecodeError:
@@ -181,6 +187,10 @@ def parse(text: str, where: str, overrides: Iterable[str] = (), name: str | None
         mapping = {}
     if not isinstance(mapping, dict):
         raise ConfigError(f"{where}: expected sections such as `train:` with keys below them")
+    if "base" in mapping:
+        raise ConfigError(
+            f"{where}: a sweep or a study of the configuration {mapping['base']}; python -m sacbrax.sweep runs it"
+        )
     for override in overrides:
         apply_override(mapping, override)
     if name is not None:

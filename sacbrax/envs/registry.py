@@ -120,6 +120,9 @@ def from_config(config: EnvConfig, engine: str | None = None) -> Env:
     """The task of a configuration, or the same on another engine, as evaluations see it."""
     if "engine" in config.kwargs:
         raise ConfigError("env.kwargs: engine: set env.engine instead")
+    known = _load("env.name", config.name, ENVS) if config.name in ENVS else None
+    if config.links is not None and known and "links" not in inspect.signature(known).parameters:
+        raise ConfigError(f"env.links: must be null, for {config.name!r} is no swimmer")
     kwargs = config.kwargs | ({} if config.links is None else {"links": config.links})
     env = make_env(config.name, engine=engine or config.engine, **kwargs)
     return env if config.action_repeat == 1 else ActionRepeat(env, config.action_repeat)

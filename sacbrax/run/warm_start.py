@@ -11,7 +11,7 @@ import numpy as np
 
 from sacbrax.config import PARTS, Config, ConfigError, flat
 from sacbrax.policy_file import files as policy_files
-from sacbrax.policy_file.numpy_policy import NumpyPolicy
+from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.training.trainer import TrainState
 
 # What gives the parameters of a group their meaning; sizes of observations, actions and layers their shapes tell.
@@ -37,11 +37,14 @@ MEANING = {
 def load(config: Config, template: TrainState) -> dict[str, Any]:
     """What `init` asks for, arranged like a part of `template` (shapes of a fresh state); empty without `init.from`.
 
-    Raises `ConfigError` or `PolicyFileError` when the source cannot serve this configuration.
+    Raises `ConfigError` when the source cannot serve this configuration.
     """
     if config.init.from_ is None:
         return {}
-    source = policy_files.load_policy(config.init.from_)
+    try:
+        source = policy_files.load_policy(config.init.from_)
+    except PolicyFileError as error:
+        raise ConfigError(f"init.from: {error}") from None
     wanted = {PARTS[part] for part in config.init.parts} & set(template.agent.params)
     _check(config, source, wanted)
     params = policy_files.parameters(source, {group: template.agent.params[group] for group in wanted})

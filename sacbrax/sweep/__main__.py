@@ -25,7 +25,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         "study. A sweep that is started again goes on: finished trials are not rerun.",
         epilog="example: python -m sacbrax.sweep configs/sweeps/swimmer_rates.yaml trials=8 train.num_seeds=2",
     )
-    parser.add_argument("sweep", help="YAML file, see configs/sweeps/ and configs/scaling.yaml")
+    parser.add_argument("sweep", nargs="?", help="YAML file, see configs/sweeps/ and configs/scaling.yaml")
     parser.add_argument(
         "overrides", nargs="*", metavar="key=value", help="values that replace the file's, or (key.sub) the trials'"
     )

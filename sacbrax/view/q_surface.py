@@ -16,6 +16,7 @@ from sacbrax.policy_file.numpy_policy import NumpyPolicy
 from sacbrax.view.episode import play
 from sacbrax.view.figures import load_matplotlib, save
 
+USUAL = (0, 50, 200)  # steps of an episode
 GRID = 61  # points along each action dimension
 LEVELS = 15
 DOT, STAR = "actions the policy draws", "its deterministic action"
@@ -27,7 +28,7 @@ def draw(
     *,
     dims: Sequence[int] | None,
     observations: Path | None,
-    steps: Sequence[int],
+    steps: Sequence[int] | None,
     samples: int,
     seed: int,
     imports: bool,
@@ -35,7 +36,7 @@ def draw(
     """Write the picture of a run or a policy file; `.gif` animates.
 
     dims: two action dimensions, or one; None chooses. observations: a file of them [N, O]; where there is none they are
-    those of an episode's `steps`. samples: actions drawn for each.
+    those of an episode's `steps`, by default of `USUAL` as far as it goes. samples: actions drawn for each.
     """
     plt = load_matplotlib()
     animated = out.suffix.lower() == ".gif"
@@ -45,7 +46,7 @@ def draw(
         shown = load_observations(observations)
         titles = [f"observation {i}" for i in range(len(shown))]
     else:
-        shown = visited_observations(policies[-1], steps, seed, imports=imports)
+        shown, steps = visited_observations(policies[-1], steps, seed, imports=imports)
         titles = [f"step {step} of an episode" for step in steps]
     figure = plt.figure(figsize=(4.6 * len(titles), 4.4), layout="constrained")
 
@@ -133,9 +134,15 @@ def load_observations(path: Path) -> np.ndarray:
         raise ConfigError(f"--observations: {path} is no .npy file of numbers") from None
 
 
-def visited_observations(policy: NumpyPolicy, steps: Sequence[int], seed: int, *, imports: bool = False) -> np.ndarray:
-    """What the policy sees at some steps of an episode of its own, [len(steps), O]; `imports` as in `task`."""
-    episode = play(policy, seed=seed, steps=max(1, *steps), imports=imports)
-    if max(steps) > len(episode.reward):
-        raise ConfigError(f"--steps: this episode has {len(episode.reward)} steps, got {max(steps)}")
-    return episode.observation[list(steps)]
+def visited_observations(
+    policy: NumpyPolicy, steps: Sequence[int] | None, seed: int, *, imports: bool = False
+) -> tuple[np.ndarray, list[int]]:
+    """What the policy sees at some steps of an episode of its own, [len(steps), O], and these steps; `imports` as in
+    `task`."""
+    episode = play(policy, seed=seed, steps=max(1, *(USUAL if steps is None else steps)), imports=imports)
+    length = len(episode.reward)
+    if steps is None:
+        steps = [step for step in USUAL if step <= length]
+    if max(steps) > length:
+        raise ConfigError(f"--steps: this episode has {length} steps, got {max(steps)}")
+    return episode.observation[list(steps)], list(steps)

@@ -280,6 +280,7 @@ def test_evaluations_keep_the_model() -> None:
         (["env.name=swimmer", "env.randomize=fluids"], "env.randomize: 'fluids' is no import path"),
         (["env.name=swimmer", "env.randomize=probes:nothing"], "env.randomize: cannot import 'probes:nothing'"),
         (["env.randomize=probes:fluids"], "env.randomize: this task has no place for model fields"),
+        (["env.name=hopper_v5", "env.links=3"], "^env.links: must be null, for 'hopper_v5' is no swimmer$"),
     ],
 )
 def test_mistakes_are_one_clear_line(overrides: list[str], message: str) -> None:

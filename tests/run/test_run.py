@@ -207,6 +207,8 @@ def test_a_mistake_is_one_line_and_status_2(
         ("absent.yaml", None, "absent.yaml: cannot read the configuration: No such file"),
         ("bad.yaml", "train: [1", "bad.yaml: not valid YAML at line 1"),
         ("list.yaml", "- 1", "list.yaml: expected sections"),
+        ("ant_v5", None, "did you mean paper/ant_v5 or tasks/ant_v5? shipped are "),
+        ("sweep.yaml", "base: swimmer", "sweep.yaml: a sweep or a study of the configuration swimmer; "),
     ],
 )
 def test_a_bad_file_is_one_line_and_status_2(

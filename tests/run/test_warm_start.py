@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any, cast
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
-from sacbrax.config import Config
+from sacbrax.config import Config, ConfigError
 from sacbrax.policy_file import files as policy_files
 from sacbrax.run import warm_start
 from sacbrax.training.trainer import Trainer
@@ -37,3 +39,8 @@ def test_the_normalizer_comes_along(tiny: Tiny, tmp_path: Path) -> None:
     observation = jnp.array([[2.0, -1.05], [9.0, -0.9]])
     np.testing.assert_allclose(normalizer(observation), source(observation), rtol=1e-3)
     assert normalizer.steps.dtype == state.normalizer.steps.dtype
+
+
+def test_a_source_that_is_not_there_is_the_keys_mistake(tiny: Tiny, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"^init\.from: .*nowhere: no run directory, policy file"):
+        warm_start.load(tiny(f"init.from={tmp_path / 'nowhere'}"), cast(Any, None))

@@ -260,3 +260,8 @@ def test_ray_runs_programs_in_workers(tmp_path: Path) -> None:
     for a, b in zip(trials(local), trials(remote), strict=True):
         assert a["status"] == b["status"] == "done"
         assert a["by_seed"] == pytest.approx(b["by_seed"], rel=1e-5)
+
+
+def test_a_sweep_without_a_file_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main([]) == 2
+    assert capsys.readouterr().err.startswith("error: SWEEP.yaml is needed; see ")

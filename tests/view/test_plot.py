@@ -260,9 +260,17 @@ def test_surface_is_the_smallest_critic_on_the_grid(run):
 
 
 def test_visited_observations_are_those_of_an_episode(run):
-    seen = q_surface.visited_observations(load_policy(run), [0, 2], seed=0, imports=True)
+    seen, steps = q_surface.visited_observations(load_policy(run), [0, 2], seed=0, imports=True)
     assert seen.shape == (2, O)
     np.testing.assert_array_equal(seen[:, 1], [0.0, 2.0])  # the probe shows the time
+    assert steps == [0, 2]
+
+
+def test_the_usual_observations_are_those_that_an_episode_has(run, monkeypatch):
+    monkeypatch.setattr(q_surface, "USUAL", (0, 1, 10**6))
+    seen, steps = q_surface.visited_observations(load_policy(run), None, seed=0, imports=True)
+    np.testing.assert_array_equal(seen[:, 1], steps)
+    assert steps == [0, 1]
 
 
 @pytest.mark.parametrize(

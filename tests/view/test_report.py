@@ -117,6 +117,7 @@ def test_an_interrupted_run_says_so(run: Path, capsys: pytest.CaptureFixture[str
         (["nowhere"], "nowhere"),
         (["RUN", "--episodes", "0"], "--episodes"),
         (["RUN", "--engines", "unreal"], "unreal"),
+        (["RUN", "--out", "page.txt"], "--out: page.txt must end in .html"),
         (["RUN", "--engines", "--out", "/proc/x.html"], "--out"),
     ],
 )
