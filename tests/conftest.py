@@ -17,6 +17,8 @@ from sacbrax.config import Config
 def pytest_configure(config: pytest.Config) -> None:
     """Before any test module imports JAX. One cache per worker: two processes may not write the same entry."""
     timing.compile_fast()
+    # Programs are small and the workers as many as the cores: a program cut into parts takes a fifth longer in all.
+    timing.add_xla_flag("--xla_cpu_parallel_codegen_split_count=1")
     root = Path(str(config.cache.mkdir("compiled"))) if hasattr(config, "cache") else Path("/tmp")
     os.environ["XDG_CACHE_HOME"] = str(root / os.environ.get("PYTEST_XDIST_WORKER", "main"))
     import jax
