@@ -107,10 +107,12 @@ def read_summary(run: Path) -> dict[str, Any]:
     """summary.json of a run. Raises ConfigError where there is none."""
     try:
         summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except OSError:
         raise ConfigError(f"{run}: no run directory with a summary.json") from None
+    except ValueError:
+        summary = None
     if not isinstance(summary, dict):
-        raise ConfigError(f"{run}: summary.json is not a mapping")
+        raise ConfigError(f"{run}: summary.json is damaged; the run's own command, again, writes it anew")
     return {"interrupted": False} | summary
 
 

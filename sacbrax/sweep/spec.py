@@ -128,6 +128,8 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
             trial_overrides.append(override)
         else:
             apply_override(mapping, override)
+    if "base" not in mapping and sections & mapping.keys():
+        raise ConfigError(f"{path}: the configuration of one run, not a sweep; python -m sacbrax.train runs it")
     if isinstance(mapping.get("vmap"), bool):  # YAML's true and false
         mapping["vmap"] = str(mapping["vmap"]).lower()
     config: SweepConfig = build(SweepConfig, mapping, "")

@@ -4,6 +4,7 @@ Needs nothing of a run but metrics.jsonl and config.yaml. Knows no JAX.
 """
 
 import dataclasses
+import difflib
 import functools
 import json
 import textwrap
@@ -167,7 +168,9 @@ def curve_of(group: Group, metric: str = RETURN) -> Curve:
         table = read_columns(run, [*AXES, SPREAD, metric, *names])
         there = np.flatnonzero(np.isfinite(table[metric]))[::-1]
         if not len(there):
-            raise ConfigError(f"--metric: {run} has no {metric!r}")
+            close = difflib.get_close_matches(metric, last_row(run) or {}, n=3, cutoff=0.5)
+            hint = f"; did you mean {' or '.join(close)}?" if close else ""
+            raise ConfigError(f"--metric: {run} has no {metric!r}{hint}")
         steps, order = np.unique(table["env_steps"][there], return_index=True)  # of equal ones the last
         tables.append({name: column[there][order] for name, column in table.items()})
         seeds += [(tables[-1], name) for name in names]

@@ -59,4 +59,5 @@ def save(out: Path, write: Callable[[], Any]) -> None:
     except (ConfigError, PolicyFileError):
         raise  # not about writing
     except (OSError, ValueError) as error:  # ValueError: a format matplotlib does not write
-        raise ConfigError(f"--out: cannot write {out}: {one_line(error)}") from None
+        said = (error.strerror if isinstance(error, OSError) else None) or one_line(error)
+        raise ConfigError(f"--out: cannot write {out}: {said}") from None

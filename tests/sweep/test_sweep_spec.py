@@ -136,6 +136,11 @@ def test_a_mistake_names_the_key(tmp_path: Path, keys: dict[str, Any], line: str
     assert not (tmp_path / "sweep").exists()
 
 
+def test_the_configuration_of_a_run_is_no_sweep() -> None:
+    with pytest.raises(ConfigError, match=r"swimmer\.yaml: the configuration of one run, not a sweep; "):
+        spec.read("swimmer")
+
+
 def test_the_journal_keeps_to_one_sweep(tmp_path: Path) -> None:
     path = write(tmp_path, search="random", trials=3, vary={"algorithm.gamma": {"uniform": [0.5, 1.0]}})
     sweep = spec.read(path)

@@ -284,6 +284,7 @@ def test_the_usual_observations_are_those_that_an_episode_has(run, monkeypatch):
         (["RUN", "--kind", "q_surface", "--import", "--steps", "99999"], "--steps"),
         (["RUN", "--kind", "q_surface", "--observations", "RUN"], "--observations"),
         (["RUN", "--metric", "train/nothing"], "--metric"),
+        (["RUN", "--metric", "eval/return_maen"], "did you mean eval/return_mean"),
         (["RUN", "--out", "RUN/x.nonsense"], "--out"),
         (["FILE", "--kind", "q_surface", "--out", "x.gif"], "snapshots"),
     ],

@@ -13,6 +13,7 @@ from browser import needs_browser, open_page
 
 from sacbrax import config as config_lib
 from sacbrax import report
+from sacbrax.config import ConfigError
 from sacbrax.policy_file.files import PRETRAINED
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, load
 
@@ -100,6 +101,12 @@ def test_the_configuration_is_one_click_and_names_no_folder_of_ours(run: Path) -
     saved.write_bytes(base64.b64decode(encoded))
     assert config_lib.load(saved).algorithm.gamma == 0.875
     assert "secret" not in text + saved.read_text()
+
+
+def test_a_damaged_summary_is_no_absent_run(run: Path) -> None:
+    (run / "summary.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"summary\.json is damaged; the run's own command"):
+        report.read_summary(run)
 
 
 def test_an_interrupted_run_says_so(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
