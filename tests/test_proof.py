@@ -22,6 +22,7 @@ def test_every_listed_change_can_be_planted() -> None:
     }
 
 
+@pytest.mark.slow
 def test_changes_are_told_apart(tmp_path: Path) -> None:
     """In a tree of its own: one that a test notices, one that none does, one that breaks the import."""
     (tmp_path / "tests" / "mutants").mkdir(parents=True)

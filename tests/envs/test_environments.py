@@ -36,7 +36,8 @@ def with_slow(names: list[str]) -> list[Any]:
     return [name if name in DEFAULT else pytest.param(name, marks=slow) for name in names]
 
 
-@pytest.mark.parametrize("name", with_slow(BRAX))
+@slow
+@pytest.mark.parametrize("name", BRAX)
 def test_what_is_carried_gives_braxs_own_results(name: str) -> None:
     """Steps from what is carried beside steps of Brax's whole state, in float64: what remains is rounding."""
     with jax.enable_x64(True), jax.numpy_rank_promotion("allow"), warnings.catch_warnings():

@@ -87,6 +87,7 @@ def kill_and_resume(tmp_path: Path, kills: int, total: int) -> dict[str, int]:
     return fell
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_is_the_same_run(tmp_path: Path) -> None:
     """Once, amid a checkpoint write."""
     kill_and_resume(tmp_path, kills=1, total=1240)
