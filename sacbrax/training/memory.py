@@ -21,10 +21,10 @@ def predicted_bytes(trainer: Trainer, num_seeds: int = 1) -> dict[str, int]:
     axes = [(axis, size) for axis, size in ((DEVICE, shards.devices), (LANE, shards.lanes)) if axis in shards.axes]
     _, state = jax.make_jaxpr(trainer.init, axis_env=axes, return_shape=True)(jax.random.key(0), trainer.hyper())
     parts = (state.replay, state.prior), state.env, (state.agent, state.policy_average)
-    copies = shards.lanes, shards.lanes, 1
+    copies = dict(zip(STATE, (shards.lanes, shards.lanes, 1), strict=True))
     return {
-        name: num_seeds * count * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
-        for name, part, count in zip(STATE, parts, copies, strict=True)
+        name: num_seeds * copies[name] * sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(part))
+        for name, part in zip(STATE, parts, strict=True)
     }
 
 
