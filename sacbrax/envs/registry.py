@@ -97,6 +97,8 @@ def _instance(name: str, engine: str | None, **kwargs: Any) -> Env:
 def _check_engine(name: str, cls: type, engine: str | None, takes_engines: bool) -> None:
     """Raise ConfigError for an engine that does not step the task."""
     engines = getattr(cls, "engines", ENGINES) if name in ENVS else ENGINES
+    if engine is not None and engine not in ENGINES:
+        raise ConfigError(f"env.engine: unknown {engine!r}; choose from {', '.join(engines)}")
     if engine is not None and engine not in engines:
         raise ConfigError(f"env.engine: {engine} does not step {name!r}; choose {' or '.join(engines)}")
     if engine == "warp" and not takes_engines:
