@@ -20,7 +20,7 @@ from sacbrax.core.machine import address_space, cpus
 from sacbrax.core.signals import Interrupt, watch
 from sacbrax.parallel import processes
 from sacbrax.policy_file.numpy_policy import PolicyFileError
-from sacbrax.xla import cpu_threads
+from sacbrax.xla import cpu_threads, program_cache
 
 ADDRESS_SPACE = 2 * 2**30  # of bytes: with 1.4 GiB JAX's import ends the process without a word, 2.4 trained here
 
@@ -149,13 +149,13 @@ def prepare_jax(config: Config | None = None) -> None:
 
     jax.config.update("jax_enable_x64", False)
     if config is None or config.run.compilation_cache:
-        ours = {
-            "jax_compilation_cache_dir": str(cache_dir() / "xla"),
-            "jax_persistent_cache_min_compile_time_secs": 0.5,
-        }
-        for option, value in ours.items():
-            if option.upper() not in os.environ:
-                jax.config.update(option, value)
+        folder = cache_dir() / "xla"
+        ours = {"jax_compilation_cache_dir": str(folder), "jax_persistent_cache_min_compile_time_secs": 0.5}
+        missing = {option: value for option, value in ours.items() if option.upper() not in os.environ}
+        for option, value in missing.items():
+            jax.config.update(option, value)
+        if "jax_compilation_cache_dir" in missing:
+            program_cache.trim(folder)
     if config is not None and config.parallel.devices != 1:  # a CPU is then as many devices; GPUs stay what they are
         count = config.parallel.processes
         wanted = config.parallel.devices
