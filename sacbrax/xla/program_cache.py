@@ -1,7 +1,7 @@
 """Compiled programs on disk, for the next process that compiles the same: JAX's cache, kept from growing for ever.
 
-JAX has a limit of its own (`jax_compilation_cache_max_size`), which needs a lock that network file systems may not have,
-and fails on every entry that was written before there was a limit. Nothing else deletes.
+JAX has a limit of its own (`jax_compilation_cache_max_size`), which needs a lock that network file systems may not
+have, and fails on every entry that was written before there was a limit. Nothing else deletes.
 """
 
 from pathlib import Path
