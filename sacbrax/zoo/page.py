@@ -19,6 +19,7 @@ from sacbrax.zoo.marks import MARKS, Mark
 
 SIZE = (320, 240)  # pixels of a picture
 PACE, LOOP = 0.1, 6.0  # s between pictures of a loop, about, and its length
+LINE = 0.06  # of an axis' height, a line of small text
 BEGIN = """# The zoo
 
 One policy for each task. `sacbrax.load_policy("{example}")` loads one, every command that takes a `RUN` takes its name,
@@ -76,8 +77,8 @@ def _mark(record: records.Record, mark: Mark) -> str:
 def _curve(record: records.Record, folder: Path) -> None:
     """Every seed's return over time, and the public marks."""
     plt = load_matplotlib()
-    figure, axis = plt.subplots(figsize=(4.5, 3), layout="constrained")
-    unit, size = ("min", 60.0) if max(seed.seconds for seed in record.seeds) > 600 else ("s", 1.0)
+    figure, axis = plt.subplots(figsize=(5.2, 3), layout="constrained")
+    unit, size = ("min", 60.0) if max(seed.seconds for seed in record.seeds) > 300 else ("s", 1.0)
     for seed in record.seeds:
         seconds, _, value = np.array(seed.curve).T
         axis.plot(seconds / size, value, linewidth=1, label=f"seed {seed.seed}")
@@ -89,17 +90,15 @@ def _curve(record: records.Record, folder: Path) -> None:
 
 
 def _marks(axis: Any, marks: Sequence[Mark]) -> None:
-    for i, mark in enumerate(marks):  # neighbours' names stand at two ends, or one would lie on the other
+    """A line for each, with its name beside the axes, where no curve can lie on it."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(low, max(high, *(mark.value + 0.05 * (high - low) for mark in marks)) if marks else high)
+    low, high = axis.get_ylim()
+    place = -np.inf
+    for mark in sorted(marks, key=lambda mark: mark.value):
         axis.axhline(mark.value, color="0.5", linestyle="--", linewidth=0.8)
-        axis.annotate(
-            mark.whose,
-            ((i + 1) % 2, mark.value),
-            xycoords=("axes fraction", "data"),
-            ha="left" if i % 2 else "right",
-            va="bottom",
-            fontsize="x-small",
-            color="0.4",
-        )
+        place = max(place + LINE, (mark.value - low) / (high - low))  # neighbours' names stand above each other
+        axis.annotate(mark.whose, (1.02, place), xycoords="axes fraction", va="center", fontsize="x-small", color="0.4")
 
 
 def _episode(record: records.Record, folder: Path) -> None:
