@@ -89,12 +89,14 @@ class ActorCritic(Agent):
         """Adam on every group that has a gradient, by the mean one of all shards, then the target every
         `target_update_interval`-th step.
 
-        An update whose gradient or its square is not finite is skipped: nothing moves but the counts.
+        An update whose gradient or its square, or a statistic, is not finite is skipped: nothing moves but the counts.
         """
         grads, metrics = self._shards.mean((grads, metrics))
         # One sum tells. Of squares, for Adam keeps them: a gradient of 1e20 would stop its parameter for ever.
         learnt = batch_norm.without_statistics(grads)
         finite = jnp.isfinite(_sum_of_squares(jax.tree.leaves(learnt)))
+        for moved in batch_norm.statistics(grads):  # one that is not finite would stay so
+            finite &= jnp.all(jnp.isfinite(moved))
         if (limit := hyper["max_grad_norm"]) is not None:
             learnt = {group: _clipped(tree, limit) for group, tree in learnt.items()}
         settings = adam.Settings(self._algorithm.adam_b1, self._algorithm.adam_b2, hyper["weight_decay"])

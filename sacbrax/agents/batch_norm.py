@@ -98,6 +98,11 @@ def without_statistics(grads: Params) -> Params:
     return jax.tree_util.tree_map_with_path(lambda path, g: jnp.zeros_like(g) if _counted(path) else g, grads)
 
 
+def statistics(grads: Params) -> list[Array]:
+    """What came in the place of gradients."""
+    return [g for path, g in jax.tree_util.tree_leaves_with_path(grads) if _counted(path)]
+
+
 def with_statistics(params: dict[str, Params], grads: dict[str, Params], applied: Array) -> dict[str, Params]:
     """Parameters with the statistics that came in the place of gradients, of groups that have any, where `applied`,
     bool []."""

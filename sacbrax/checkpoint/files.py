@@ -9,6 +9,7 @@ It is written under a hidden name and renamed when everything is on the disk, so
 Reading trusts nothing: names, sizes, checksums and shapes are compared before an array is allocated. Knows no training.
 """
 
+import contextlib
 import os
 import re
 import shutil
@@ -77,8 +78,9 @@ def write(
         raise CheckpointError(f"checkpoint {name} could not be written: {one_line(error)}") from error
     for old in names(directory)[:-keep]:
         # Out of sight first: a half-removed directory must not pass for a checkpoint.
-        hidden = (directory / old).rename(directory / f".removing-{old}")
-        shutil.rmtree(hidden, ignore_errors=True)
+        with contextlib.suppress(OSError):  # somebody else was here
+            hidden = (directory / old).rename(directory / f".removing-{old}")
+            shutil.rmtree(hidden, ignore_errors=True)
 
 
 def clean(directory: Path) -> None:

@@ -52,7 +52,8 @@ class Shards:
             return tree
         leaves, structure = jax.tree.flatten(tree)
         sums = list(leaves)
-        for dtype in {leaf.dtype for leaf in leaves}:
+        # Never in the order of a set, which is another one in every process: the program is to be the same in all.
+        for dtype in dict.fromkeys(leaf.dtype for leaf in leaves):
             places = [i for i, leaf in enumerate(leaves) if leaf.dtype == dtype]
             message = jax.lax.psum(jnp.concatenate([leaves[i].ravel() for i in places]), self.axes)
             start = 0

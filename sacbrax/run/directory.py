@@ -5,6 +5,7 @@ Knows no training and no arrays.
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import tempfile
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ CHANGEABLE = (
     "train.max_bad_updates",
     "parallel.devices",
     "parallel.over",
+    "parallel.threads",
     "parallel.process",  # and processes
     "parallel.coordinator",
     "parallel.join_seconds",
@@ -40,11 +42,11 @@ class RunDirectory:
     The lock is the kernel's, on an open file: it goes with the process, however that ends.
     """
 
-    def __init__(self, path: Path, owner: bool = True):
+    def __init__(self, path: Path, owner: bool = True, own_name: bool = False):
         self.path = path
-        self.checkpoints = path / "checkpoints"
         self._stack = contextlib.ExitStack()
         self._owner = owner
+        self._own_name = own_name  # whether it is another one's if it exists
 
     @classmethod
     def of(cls, config: Config, owner: bool = True) -> "RunDirectory":
@@ -58,15 +60,23 @@ class RunDirectory:
                 "checkpoint.mirror=URL copy finished checkpoints there"
             )
         default = Path("runs") / (config.run.name or "run") / datetime.now().strftime("%Y-%m-%d_%H-%M-%S")
-        return cls(Path(config.run.dir or default), owner)
+        return cls(Path(config.run.dir or default), owner, own_name=config.run.dir is None)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where they are."""
+        return self.path / "checkpoints"
 
     def __enter__(self) -> "RunDirectory":
         if not self._owner:
             self.path = Path(self._stack.enter_context(tempfile.TemporaryDirectory(prefix="sacbrax-")))
             (self.path / "checkpoints").mkdir()
             return self
-        refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
         try:
+            if self._own_name:
+                self.path = _new(self.path)
+            else:
+                refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
@@ -102,12 +112,26 @@ class RunDirectory:
         self._stack.close()
 
 
+def _new(path: Path) -> Path:
+    """A directory made by this process: `path`, or where somebody was there in the same second `path`-2 and so on."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for name in itertools.chain((path.name,), (f"{path.name}-{i}" for i in itertools.count(2))):
+        try:
+            (made := path.with_name(name)).mkdir()
+        except FileExistsError:
+            continue
+        return made
+    raise AssertionError("numbers do not end")
+
+
 def check_unchanged(stored: Config, config: Config) -> None:
     """Raise `ConfigError` if `config` differs from a checkpoint's in a key that cannot change."""
     before, now = flat(stored), flat(config)
     for mapping in (before, now):
         mapping["parallel.shards"] = mapping["parallel.shards"] or 1
     before["env.engine"], now["env.engine"] = engine_of(stored.env), engine_of(config.env)
+    if None not in (before["replay.prior"], now["replay.prior"]):
+        before["replay.prior"] = now["replay.prior"]  # the place of a file may change; its rows are in the checkpoint
     if stored.env.engine is None and config.env.engine is not None:
         # Its release's default, which may have been another one: the state's shapes tell whether it was.
         before["env.engine"] = now["env.engine"]

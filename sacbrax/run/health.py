@@ -31,9 +31,10 @@ class Health:
         self.stuck_seeds = np.flatnonzero(counts >= self._config.train.max_bad_updates).tolist()
         return self._population.bad_updates(counts)
 
-    def check_centering(self, lengths: np.ndarray) -> None:
-        """Warn once if a task with centered rewards terminates, which shows in the lengths of its episodes alone."""
-        ended = bool(np.any(lengths < self._config.env.episode_length))
+    def check_centering(self, lengths: np.ndarray, returns: np.ndarray) -> None:
+        """Warn once if a task with centered rewards terminates, which shows in the lengths of its episodes alone; one
+        that a fault has cut has no finite return."""
+        ended = bool(np.any((lengths < self._config.env.episode_length) & np.isfinite(returns)))
         if ended and self._config.algorithm.reward_centering > 0 and not self._warned_of_centering:
             self._reporter.warn(
                 "algorithm.reward_centering: episodes of this task end before their time limit; with centered rewards "

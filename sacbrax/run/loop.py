@@ -278,7 +278,7 @@ class _Run:
         self.reporter.at("evaluating")
         episodes = fetch(compiled["evaluate"](state, self.eval_keys))
         diagnostics = fetch(compiled["diagnose"](state, self.hyper, self.eval_keys))
-        self.health.check_centering(episodes["length"])
+        self.health.check_centering(episodes["length"], episodes["return"])
         self._clock()
         with np.errstate(all="ignore"):  # no episode ended, or a faulty one: NaN, null in the log
             train = fetch(sums).averages()
@@ -319,9 +319,20 @@ class _Run:
             write_atomically(self.directory / "summary.json", json.dumps(content, indent=2) + "\n")
         return content
 
+    def _summary_of_before(self) -> dict[str, Any] | None:
+        """What the process wrote that trained, where this one found nothing left to do."""
+        if self.compile_seconds:
+            return None
+        try:
+            content = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        ours = isinstance(content, dict) and content.get("metrics") == self.progress.rows[-1]
+        return content if ours and not content.get("interrupted") else None
+
     def _finish(self) -> Result:
         self._mend()
-        content = self._write_summary() if self.progress.rows else {}
+        content = self._summary_of_before() or (self._write_summary() if self.progress.rows else {})
         self.store.finish()
         if self.progress.rows and self.progress.best_return == -math.inf:
             self.reporter.warn("no evaluation had an episode that stayed finite, so no policy was kept as the best")

@@ -65,6 +65,8 @@ def load(config: Config, template: TrainState) -> dict[str, Any]:
         raise ConfigError(f"init.from: the running statistics of {config.init.from_} are spoilt")
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         _check_shape(config, path, leaf, template)
+    if (theirs := source.arrays["observation_mean"].shape[-1]) != (ours := template.normalizer.mean.shape[-1]):
+        raise ConfigError(f"init.from: {config.init.from_} observes {theirs} numbers, this task {ours}")
     return {"params": params, "normalizer": normalizer}
 
 

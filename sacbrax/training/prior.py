@@ -45,7 +45,7 @@ def load(config: Config, observation_size: int, action_size: int) -> np.ndarray:
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
         raise _wrong(path, f"cannot be read: {error.strerror or one_line(error)}") from None
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile):  # NumPy takes it for a pickle, and says how to load it
+    except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile):  # NumPy would speak of pickles, or of .npy
         raise _wrong(path, "is no whole .npz file of arrays") from None
     if missing := [name for name in FIELDS if name not in arrays]:
         raise _wrong(path, f"has no {missing[0]}; needed are {', '.join(FIELDS)}")

@@ -160,6 +160,19 @@ def test_a_skipped_update_leaves_every_bit(tiny: Tiny) -> None:
     jax.tree.map(np.testing.assert_array_equal, new.params, state.params)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_statistics_that_are_not_finite_are_not_kept(tiny: Tiny, kind: str) -> None:
+    """The batch's variance overflows where its normalized rows and all gradients are sound."""
+    _, state, hyper, update = make(tiny(*options(kind)))
+    state, _ = update(state, batch(), hyper, jax.random.key(0))
+    observation = batch().observation.at[0, 0].set(1e20)
+    new, _ = update(state, batch(observation=observation), hyper, jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, statistics(new), statistics(state))
+    assert int(new.bad_updates) == 1
+    new, _ = update(new, batch(), hyper, jax.random.key(2))
+    assert int(new.bad_updates) == 0
+
+
 def test_over_shards_the_statistics_are_the_mean_of_theirs(tiny: Tiny) -> None:
     config = tiny(*options("batch"))
     agent, shard, hyper = make_agent(config, O, A), make_agent(config, O, A, Shards(count=2)), make_hyper(config, A)

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,31 @@ def test_new_empty_begun_and_own_directories_are_taken(tmp_path: Path) -> None:
     for name in ("new", "empty", "copied", "unsaved", "killed", "new"):
         with RunDirectory.of(configure(tmp_path / name)) as directory:
             assert directory.checkpoints.is_dir()
+
+
+def test_runs_of_one_second_have_directories_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Clock:
+        @staticmethod
+        def now() -> datetime:
+            return datetime(2026, 1, 2, 3, 4, 5)
+
+    monkeypatch.setattr("sacbrax.run.directory.datetime", Clock)
+    monkeypatch.chdir(tmp_path)
+    config = config_lib.load(None, ["run.name=x"])
+    with RunDirectory.of(config) as first, RunDirectory.of(config) as second, RunDirectory.of(config) as third:
+        paths = [directory.path for directory in (first, second, third)]
+        assert all(directory.checkpoints.is_dir() for directory in (first, second, third))
+    assert [path.name for path in paths] == ["2026-01-02_03-04-05" + end for end in ("", "-2", "-3")]
+
+
+def test_the_place_of_a_file_of_transitions_may_change(tmp_path: Path) -> None:
+    here, there, none = (
+        config_lib.load(None, [f"replay.prior={place}"]) for place in ("first.npz", "/elsewhere/first.npz", "null")
+    )
+    check_unchanged(here, there)
+    for stored, config in ((here, none), (none, here)):
+        with pytest.raises(ConfigError, match=r"^replay\.prior: "):
+            check_unchanged(stored, config)
 
 
 def test_every_directory_that_is_written_to_is_asked_about(tmp_path: Path) -> None:

@@ -286,6 +286,21 @@ def test_the_library_is_the_command(tmp_path: Path) -> None:
     assert isinstance(sacbrax.make_env("probes:Cue").observation_size, int)
 
 
+def test_a_look_at_a_finished_run_keeps_what_it_says_of_itself(tmp_path: Path) -> None:
+    """By whom and how fast it was trained."""
+    config = make_tiny(f"run.dir={tmp_path / 'run'}")
+    sacbrax.train(config, quiet=True)
+    summary = tmp_path / "run" / "summary.json"
+    told = json.loads(summary.read_text()) | {"git_revision": "of a year ago", "compile_seconds": 12.5}
+    summary.write_text(json.dumps(told))
+    assert sacbrax.train(config, quiet=True).summary == told
+    assert json.loads(summary.read_text()) == told
+    for wrong in ("{", "[]", json.dumps(told | {"metrics": {}})):
+        summary.write_text(wrong)
+        sacbrax.train(config, quiet=True)
+        assert json.loads(summary.read_text())["metrics"] == told["metrics"]
+
+
 def test_public_names_are_listed() -> None:
     assert set(sacbrax.__all__) <= set(dir(sacbrax))
     assert all(getattr(sacbrax, name) is not None for name in sacbrax.__all__)

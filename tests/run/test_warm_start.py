@@ -41,6 +41,19 @@ def test_the_normalizer_comes_along(tiny: Tiny, tmp_path: Path) -> None:
     assert normalizer.steps.dtype == state.normalizer.steps.dtype
 
 
+def test_a_source_that_observes_something_else_is_refused(tiny: Tiny, tmp_path: Path) -> None:
+    """Also where the part that is taken has the same shape in both."""
+    config, path = tiny(), tmp_path / "policy.npz"
+    trainer = Trainer(config)
+    state = trainer.init(jax.random.key(0), trainer.hyper())
+    params = dict(state.agent.params)
+    three = state.normalizer.replace(mean=jnp.zeros(3), variance=jnp.ones(3))
+    policy_files.save(path, config, params.pop("actor"), three, (3, 2), {}, params)
+    warm = tiny(f"init.from={path}", "init.parts=[temperature]")
+    with pytest.raises(ConfigError, match=r"^init\.from: .*policy\.npz observes 3 numbers, this task 2$"):
+        warm_start.load(warm, jax.eval_shape(trainer.init, jax.random.key(1), trainer.hyper()))
+
+
 def test_a_source_that_is_not_there_is_the_keys_mistake(tiny: Tiny, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"^init\.from: .*nowhere: no run directory, policy file"):
         warm_start.load(tiny(f"init.from={tmp_path / 'nowhere'}"), cast(Any, None))

@@ -144,6 +144,10 @@ def test_what_is_no_such_file_is_refused(tiny: Tiny, tmp_path: Path) -> None:
             match=rf"^replay\.prior: .*prior\.npz {'cannot be read: No such' if content is None else 'is no whole'}",
         ):
             prior.load(tiny(f"replay.prior={path}"), 2, 2)
+    with path.open("wb") as file:
+        np.save(file, np.zeros(3))  # an .npy file
+    with pytest.raises(ConfigError, match=r"^replay\.prior: .* is no whole \.npz"):
+        prior.load(tiny(f"replay.prior={path}"), 2, 2)
     with pytest.raises(ConfigError, match=r"^train\.batch_size: must be even .* got 7"):
         Trainer(tiny(write(path), "train.batch_size=7"))
 

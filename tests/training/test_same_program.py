@@ -28,8 +28,9 @@ def test_sums_are_added_in_their_own_order() -> None:
         ("tasks/halfcheetah_v5",),
         ("tasks/inverted_pendulum_v5", "train.num_seeds=2", "algorithm.policy_delay=2", "algorithm.num_critics=3"),
         ("swimmer", "algorithm.name=sac_v1", "policy.kind=gmm", "train.updates_per_step=4", "algorithm.policy_delay=2"),
+        ("tasks/inverted_pendulum_v5", "parallel.shards=2"),
     ],
-    ids=["halfcheetah", "pendulum", "swimmer"],
+    ids=["halfcheetah", "pendulum", "swimmer", "shards"],
 )
 def test_whatever_order_sets_have(arguments: tuple[str, ...]) -> None:
     """With two seeds of Python's hashes the texts of all programs are alike."""
