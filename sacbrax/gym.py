@@ -21,7 +21,7 @@ from gymnasium import spaces
 from gymnasium.vector import AutoresetMode
 
 from sacbrax.core.types import Array, Key
-from sacbrax.envs import compiler_options, make_env
+from sacbrax.envs import compiled, compiler_options, make_env
 from sacbrax.envs.vector_env import EnvState, VectorEnv
 
 
@@ -41,8 +41,7 @@ class TaskEnv(gymnasium.Env):
         self.task = make_env(name, engine, **options)
         self.observation_space = _box(np.inf, int(self.task.observation_size))
         self.action_space = _box(1.0, int(self.task.action_size))
-        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
-        self._reset, self._step = compiled(self.task.reset), compiled(self.task.step)
+        self._reset, self._step = compiled(self.task)
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
@@ -82,8 +81,8 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         self.observation_space = _box(np.inf, num_envs, int(self.task.observation_size))
         self.action_space = _box(1.0, num_envs, int(self.task.action_size))
         self._vector = VectorEnv(self.task, num_envs, max_episode_steps)
-        compiled = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
-        self._reset, self._step = compiled(self._starts), compiled(self._advance)
+        program = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
+        self._reset, self._step = program(self._starts), program(self._advance)
         self._state: Any = None
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:

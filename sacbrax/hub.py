@@ -99,8 +99,8 @@ def pull(args: argparse.Namespace) -> str:
         for path in FILES:  # and no others, whatever there is
             try:
                 kept = library.hf_hub_download(name, path, revision=revision)
-            except library.errors.EntryNotFoundError:
-                if path == hub.POLICY:
+            except library.errors.EntryNotFoundError as error:
+                if path == hub.POLICY or isinstance(error, library.errors.LocalEntryNotFoundError):
                     raise
                 continue
             (out / path).parent.mkdir(exist_ok=True)

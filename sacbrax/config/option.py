@@ -6,6 +6,7 @@ Knows no section and no key: `sections` has those.
 import dataclasses
 import difflib
 import math
+import re
 import reprlib
 import types
 import typing
@@ -70,6 +71,12 @@ class _Loader(yaml.SafeLoader):
                 raise yaml.constructor.ConstructorError(None, None, f"{key.value} is there twice", key.start_mark)
             seen |= {key.value} if isinstance(key, yaml.ScalarNode) else set()
         return super().construct_mapping(node, deep)
+
+
+# PyYAML knows YAML 1.1, to which 1e-3 without a point is a text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9][0-9_]*(\.[0-9_]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
 
 
 def parse_yaml(text: str, where: str) -> Any:

@@ -20,6 +20,7 @@ LAUNCHER = "What a launcher tells each of several processes"
 BLOCKS = ("plain", "simba")
 BATCH_NORMS = ("off", "batch", "renorm")
 PLAYGROUND = "playground:"  # begins the name of a task of MuJoCo Playground
+SOLVER_LIMITS = {"solver_iterations", "ls_iterations", "contacts"}  # options of a task that change its accuracy alone
 
 
 @dataclasses.dataclass(frozen=True)

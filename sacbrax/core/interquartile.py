@@ -14,12 +14,14 @@ CONFIDENCE = 0.95
 
 
 def interquartile_mean(values: Any, axis: int | None = None) -> Any:
-    """Mean of what is left when a quarter of the values, rounded down, is cut off at either end."""
+    """Mean of what is left when a quarter of the values, rounded down, is cut off at either end. NaN if a value is."""
     values = np.sort(np.asarray(values, np.float64), axis=axis)
     count = values.shape[-1 if axis is None else axis]
     cut = count // 4
     kept = np.take(values, np.arange(cut, count - cut), axis=-1 if axis is None else axis)
-    return kept.mean(axis=axis)
+    return np.where(
+        np.isnan(values).any(axis=axis), np.nan, kept.mean(axis=axis)
+    )  # NaN stands last, and may be cut off
 
 
 def interquartile_interval(

@@ -3,6 +3,7 @@
 from sacbrax.envs.registry import (
     ENVS,
     Env,
+    compiled,
     compiler_options,
     engine_of,
     for_training,
@@ -15,6 +16,7 @@ from sacbrax.envs.registry import (
 __all__ = [
     "ENVS",
     "Env",
+    "compiled",
     "compiler_options",
     "engine_of",
     "for_training",

@@ -28,6 +28,11 @@ def check(name: str, env: Env) -> None:
             continue  # a dictionary of arrays, which has a check of its own
         if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
             raise wrong(size, repr(value), "a whole number from 1 on")
+    seen = getattr(env, "actor_observation_size", None)
+    size = env.observation_size
+    whole = isinstance(seen, int | np.integer) and not isinstance(seen, bool)
+    if seen is not None and not isinstance(size, Mapping) and not (whole and 1 <= seen <= size):
+        raise wrong("actor_observation_size", repr(seen), f"a whole number from 1 to {size}")
     action = jax.ShapeDtypeStruct((int(env.action_size),), jnp.float32)
     try:
         start = jax.eval_shape(env.reset, jax.random.key(0))

@@ -109,6 +109,11 @@ class Drawing(Wrapper):
 
     def _drawn(self, key: Key, given: Mapping[str, Any]) -> dict[str, Array]:
         fields = self._draw(key, **(given if self._draws_by_curriculum else {}))
+        if not isinstance(fields, Mapping):
+            raise ConfigError(
+                f"env.randomize: the function gave a {type(fields).__name__}, expected a dictionary of field names and "
+                "values"
+            )
         return {name: jnp.asarray(value) for name, value in fields.items()}
 
     def _own(self, given: Mapping[str, Any]) -> Mapping[str, Any]:

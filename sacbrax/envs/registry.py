@@ -4,9 +4,10 @@
 class that implements `brax.envs.Env`.
 """
 
+import functools
 import importlib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,10 +16,12 @@ import mujoco
 from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.named import ENGINES
 from sacbrax.config.sections import PLAYGROUND
-from sacbrax.engines.upstream import Env
+from sacbrax.core.types import Key
+from sacbrax.engines.upstream import Env, State
 from sacbrax.envs import randomize
 from sacbrax.envs.contract import check
 from sacbrax.envs.curriculum import Curriculum
+from sacbrax.envs.vector_env import physics_precision
 from sacbrax.envs.wrappers import ActionRepeat, FlatObservation, takes_curriculum
 from sacbrax.xla.compiler_options import older_fusions
 
@@ -162,7 +165,10 @@ def _curriculum(env: Env, path: str | None) -> Curriculum | None:
 def mujoco_model(env: Env) -> mujoco.MjModel | None:
     """The model that `env` simulates; None where its physics is not MuJoCo's."""
     inner: Any = env.unwrapped
-    return getattr(inner, "model", None) or getattr(getattr(inner, "sys", None), "mj_model", None)
+    # A task of the user's own may call something else its model, such as MJX's copy of it.
+    places = ((inner, "model"), (inner, "mj_model"), (getattr(inner, "sys", None), "mj_model"))
+    found = (getattr(place, name, None) for place, name in places)
+    return next((model for model in found if isinstance(model, mujoco.MjModel)), None)
 
 
 def compiler_options(env: Env) -> dict[str, Any]:
@@ -181,11 +187,28 @@ def compiler_options(env: Env) -> dict[str, Any]:
     return older_fusions() if max(depth) >= LONG_CHAIN or model.nbody - 1 >= MANY_BODIES else {}
 
 
+def compiled(env: Env) -> tuple[Callable[[Key], State], Callable[[State, Any], State]]:
+    """Its `reset` and `step` as programs of their own, in the precision and with XLA's options of training."""
+
+    def program(function: Callable[..., State]) -> Any:
+        @functools.wraps(function)
+        def precisely(*arguments: Any) -> State:
+            with physics_precision():
+                return function(*arguments)
+
+        return jax.jit(precisely, compiler_options=compiler_options(env))
+
+    return program(env.reset), program(env.step)
+
+
 def _function(key: str, path: str) -> Any:
     """The user's own at `module:function`."""
     if ":" not in path:
         raise ConfigError(f"{key}: {path!r} is no import path package.module:function")
-    return _load(key, path, {}, imports=True)
+    function = _load(key, path, {}, imports=True)
+    if not callable(function):
+        raise ConfigError(f"{key}: {path} is no function, it is of type {type(function).__name__}")
+    return function
 
 
 def _load(key: str, name: str, known: dict[str, str], *, imports: bool = False) -> Any:

@@ -41,7 +41,7 @@ def about(policy: NumpyPolicy, license: str | None, *, imports: bool = False) ->
     kept = ("seed", "env_steps", "gradient_steps", "eval/return_mean")
     return {
         "task": {"name": config.name, "engine": env.backend, "options": config.kwargs, "links": config.links},
-        "observation": {name: parts[name] for name in _first(parts, policy.input_size)},
+        "observation": _first(parts, policy.input_size),
         "action": {
             "names": names,
             "low": low.tolist(),
@@ -57,10 +57,11 @@ def about(policy: NumpyPolicy, license: str | None, *, imports: bool = False) ->
     }
 
 
-def _first(parts: dict[str, int], size: int) -> list[str]:
-    """The names of the parts that make up the first `size` numbers, which the policy is given."""
-    ends = list(accumulate(parts.values()))
-    return list(parts)[: ends.index(size) + 1]
+def _first(parts: dict[str, int], size: int) -> dict[str, int]:
+    """The parts that make up the first `size` numbers, which the policy is given; of the last one it may see less."""
+    starts = accumulate(parts.values(), initial=0)
+    each = zip(parts.items(), starts, strict=False)  # and one more start, the end
+    return {name: min(part, size - start) for (name, part), start in each if start < size}
 
 
 def _normalizer(policy: NumpyPolicy) -> dict[str, Any] | None:

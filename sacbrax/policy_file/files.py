@@ -3,6 +3,7 @@
 The format is `numpy_policy`'s.
 """
 
+import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 
 from sacbrax.config import Config, EnvConfig, from_mapping
 from sacbrax.config.option import build
+from sacbrax.config.sections import SOLVER_LIMITS
 from sacbrax.core.errors import one_line
 from sacbrax.core.files import replacing
 from sacbrax.policy_file import hub
@@ -178,12 +180,15 @@ def task(policy: NumpyPolicy, engine: str | None = None, *, imports: bool = Fals
     A file may come from a stranger: a class outside the package that it names is imported only with `imports`. Raises
     `PolicyFileError` if it names none that can be made.
     """
-    from sacbrax.envs import from_config
+    from sacbrax.envs import engine_of, from_config
 
     try:
         config: EnvConfig = build(EnvConfig, policy.header.get("env"), "env")
         if config.imported and not imports:
             raise PolicyFileError(f"the policy file names {config.name}, a class that only --import allows to import")
+        if engine is not None and engine != engine_of(config):  # whose solver has no such caps, or others
+            kept = {key: value for key, value in config.kwargs.items() if key not in SOLVER_LIMITS}
+            config = dataclasses.replace(config, kwargs=kept)
         return from_config(config, engine), config
     except (ValueError, TypeError) as error:
         raise PolicyFileError(one_line(error, longest=None)) from None

@@ -42,7 +42,14 @@ def asked(what: str, question: Callable[[Any], T]) -> T:
         return question(huggingface_hub)
     except huggingface_hub.errors.RepositoryNotFoundError:
         raise PolicyFileError(f"{what}: there is no such repository, or it is not shown without a token") from None
+    except huggingface_hub.errors.LocalEntryNotFoundError as error:  # of the same family as a file that is not there
+        raise PolicyFileError(f"{what}: cannot be reached, and is not in the cache: {one_line(error)}") from None
     except huggingface_hub.errors.EntryNotFoundError:
         raise PolicyFileError(f"{what}: the repository has no {POLICY}") from None
-    except (OSError, ValueError, RuntimeError) as error:  # of the network, of names, of what it is missing
+    except (
+        OSError,
+        ValueError,
+        RuntimeError,
+        huggingface_hub.errors.HTTPError,
+    ) as error:  # of the network, of names, of what it is missing
         raise PolicyFileError(f"{what}: {one_line(error)}") from None

@@ -76,7 +76,7 @@ def build(policy: NumpyPolicy, about: Mapping[str, Any] = MappingProxyType({})) 
         body, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="sacbrax"
     )
     metadata = {"header": header, **about}
-    helper.set_model_props(model, {name: json.dumps(value) for name, value in metadata.items()})
+    helper.set_model_props(model, {name: _json(value) for name, value in metadata.items()})
     onnx.checker.check_model(model, full_check=True)
     return model
 
@@ -158,3 +158,8 @@ def _activate(graph: _Graph, name: str, x: str) -> str:
         inner = graph("Mul", graph("Add", x, cubic), np.float32(np.sqrt(2.0 / np.pi)))
         return graph("Mul", graph("Mul", x, np.float32(0.5)), graph("Add", graph("Tanh", inner), np.float32(1.0)))
     return graph({"relu": "Relu", "tanh": "Tanh", "elu": "Elu"}[name], x)
+
+
+def _json(value: Any) -> str:
+    """What every reader of JSON takes: an infinite number, of which it has none, as the text `Infinity`."""
+    return json.dumps(json.loads(json.dumps(value), parse_constant=str), allow_nan=False)

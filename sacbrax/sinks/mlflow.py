@@ -62,5 +62,8 @@ class MLflow(Service):
         self._client.log_artifact(self._id, str(path), "videos")  # the file's name is the step
 
     def finish(self, summary: Mapping[str, object]) -> None:
+        if not summary:  # the run ended by an error
+            self._client.set_terminated(self._id, "FAILED")
+            return
         self._client.set_tag(self._id, "best_return", summary.get("best_return"))
         self._client.set_terminated(self._id, "KILLED" if summary.get("interrupted") else "FINISHED")

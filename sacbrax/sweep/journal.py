@@ -34,10 +34,12 @@ class Journal:
                 self.rows = [json.loads(line) for line in self._file.read_text(encoding="utf-8").splitlines()]
                 if [row["trial"] for row in self.rows] != list(range(len(self.rows))):
                     raise ValueError
+                for row in self.rows:  # which may be asked for another score than when they ended
+                    if row.get("score") is not None:
+                        row["score"] = row.get(sweep.config.score, row["score"])
             else:
                 write_atomically(self._base, base.to_yaml())
-                if _decisive(sweep):
-                    write_atomically(self._search, json.dumps(_decisive(sweep), indent=2) + "\n")
+                write_atomically(self._search, json.dumps(_decisive(sweep), indent=2) + "\n")
         except ConfigError:
             raise
         except OSError as error:
@@ -76,7 +78,10 @@ class Journal:
         write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
 
     def _compare_search(self, sweep: Sweep) -> None:
-        """What decides in the middle of a run who goes on must stay, or it would be others after a checkpoint."""
+        """What scores mean must stay, and what decides in the middle of a run who goes on: it would be others after a
+        checkpoint."""
+        if not self._search.exists() and sweep.config.search != "pbt" and sweep.config.pruner == "none":
+            return  # of a release that kept it of populations and pruners alone
         before = json.loads(self._search.read_text(encoding="utf-8")) if self._search.exists() else {}
         now = _decisive(sweep)
         for key in {**before, **now}:
@@ -97,16 +102,20 @@ class Journal:
 
 
 def _decisive(sweep: Sweep) -> dict[str, Any]:
-    """Keys of the sweep that runs depend on, where there is a population or a pruner."""
+    """Keys of the sweep that its lines depend on, and where there is a population or a pruner its runs."""
     config = sweep.config
     names: tuple[str, ...]
+    section = None
     if config.search == "pbt":
         names, section = ("search", "metric", "direction", "seed", "vary"), "pbt"
     elif config.pruner != "none":
         names, section = ("pruner", "metric", "direction", "trials_per_program"), "asha"
+    elif config.search == "optuna":  # whose trials no other file says
+        names = ("search", "metric", "direction", "vary", "variants")
     else:
-        return {}
+        names = ("metric", "direction")
     values = {key: getattr(config, key) for key in names}
-    values |= {f"{section}.{key}": value for key, value in vars(getattr(config, section)).items()}
+    if section is not None:
+        values |= {f"{section}.{key}": value for key, value in vars(getattr(config, section)).items()}
     plain: dict[str, Any] = json.loads(json.dumps(values))
     return plain

@@ -49,8 +49,9 @@ class Slots(Trials):
         longest = first.exploration_iterations + self.budget * first.iterations_per_epoch * -(-len(configs) // slots)
         train = dataclasses.replace(first.train, total_env_steps=longest * first.env.num_envs)
         super().__init__([dataclasses.replace(first, train=train), *configs[1:slots]], like)
-        self._configs, self._slots, self._sweep, self._others = configs, slots, sweep, others
+        self._configs, self._slots, self._sweep = configs, slots, sweep
         self._seeds, self._sign = first.train.num_seeds, 1.0 if sweep.direction == "maximize" else -1.0
+        self._others = [[self._sign * score for score in curve] for curve in others]  # as `stays` has ours
         self._known: tuple[int, list[Stay]] = (0, [])
         self._renewed: Any = None
 

@@ -145,6 +145,9 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     for key in (*space, *keys, *(override.partition("=")[0].strip() for override in sweep.overrides)):
         if key in RESERVED:
             raise ConfigError(f"{key}: set by the sweep; use dir=DIRECTORY")
+    for override in sweep.overrides:
+        if (key := override.partition("=")[0].strip()) in space:
+            raise ConfigError(f"{key}: varies in {path}; set it in one place, or change vary.{key}")
     _check(sweep)
     return sweep
 

@@ -4,7 +4,6 @@ On the engine of training, on another of ours, or in Gymnasium's own task. Knows
 """
 
 import dataclasses
-import functools
 import inspect
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 from sacbrax.config import ConfigError, EnvConfig
 from sacbrax.config.named import ENGINES as OURS
 from sacbrax.config.option import build
+from sacbrax.config.sections import SOLVER_LIMITS
 from sacbrax.core.errors import one_line
 from sacbrax.engines.model_warnings import unheard
 from sacbrax.policy_file.files import task
@@ -32,7 +32,6 @@ GYMNASIUM_IDS = {
     "reacher_v5": "Reacher-v5",
     "walker2d_v5": "Walker2d-v5",
 }
-SOLVER_LIMITS = {"solver_iterations", "ls_iterations", "contacts"}  # options of a task that change its accuracy alone
 ENGINES = ("gymnasium", *reversed(OURS))
 
 
@@ -64,11 +63,10 @@ def play(
         return _play_gymnasium(policy, seed, steps)
     import jax
 
-    from sacbrax.envs import compiler_options, mujoco_model
+    from sacbrax.envs import compiled, mujoco_model
 
     env, config = task(policy, engine, imports=imports)
-    compiled = functools.partial(jax.jit, compiler_options=compiler_options(env))
-    reset, step = compiled(env.reset), compiled(env.step)
+    reset, step = compiled(env)
     state = reset(jax.random.key(seed))
     record = _Record(state.obs, _qpos(state))
     for _ in range(config.episode_length if steps is None else min(config.episode_length, steps)):

@@ -54,11 +54,17 @@ def last_row(run: str | Path) -> dict[str, Any] | None:
     """The newest evaluation, at a cost that does not grow with the file; None where there is none yet."""
     try:
         with (Path(run) / "metrics.jsonl").open("rb") as file:
-            file.seek(max(0, file.seek(0, 2) - TAIL_BYTES))
-            lines = file.read().decode(errors="replace").split("\n")
+            size, tail, row = file.seek(0, 2), TAIL_BYTES, None
+            while row is None:  # of many seeds a row is longer than that
+                file.seek(max(0, size - tail))
+                lines = file.read().decode(errors="replace").split("\n")
+                row = next((row for row in map(_row, reversed(lines)) if row is not None), None)
+                if tail >= size:
+                    break
+                tail *= 8
     except OSError:
         return None
-    return next((row for row in map(_row, reversed(lines)) if row is not None), None)
+    return row
 
 
 def _open(run: str | Path) -> TextIO:

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
+from sacbrax.config import Config, ConfigError, flat
 from sacbrax.core.errors import RunError
-from sacbrax.core.machine import git_revision
 from sacbrax.policy_file.files import BEST, PRETRAINED
 from sacbrax.view.metrics import RETURN, read_metrics
 from sacbrax.zoo.records import Record, Seed, write
 
 EPISODES = 100
 SUMMARY, JUDGED = "summary.json", "gymnasium.json"
+ELSEWHERE = ("run.", "logging.", "checkpoint.", "parallel.")  # keys of where and how a run is kept
 
 
 def make(
@@ -29,15 +30,16 @@ def make(
 
     Raises ConfigError for a configuration that is wrong, RunError when a command fails.
     """
-    config_lib.load(config, overrides)  # a mistake is said before anything is trained
+    for seed in seeds:  # a mistake is said before anything is trained
+        _check_same(runs / name / f"seed_{seed}", config_lib.load(config, [*overrides, f"train.seed={seed}"]))
     found = [_seed(runs / name / f"seed_{seed}", config, overrides, seed) for seed in seeds]
-    summary = _read(runs / name / f"seed_{seeds[0]}" / SUMMARY)
     shipped = max(found, key=lambda seed: max(value for _, _, value in seed.curve)).seed
+    summary = _read(runs / name / f"seed_{shipped}" / SUMMARY)
     record = Record(
         name=name,
         config=config,
         overrides=list(overrides),
-        commit=git_revision(),
+        commit=summary["git_revision"],
         date=date.today().isoformat(),
         hardware=summary["hardware"],
         versions=summary["versions"],
@@ -50,6 +52,16 @@ def make(
     (folder / f"{name}.npz").write_bytes((runs / name / f"seed_{shipped}" / "checkpoints" / BEST).read_bytes())
     write(record, folder)
     return record
+
+
+def _check_same(run: Path, config: Config) -> None:
+    """Raise ConfigError if a run that is there has another configuration than it would be trained with."""
+    if not (run / SUMMARY).is_file():
+        return
+    before, now = flat(config_lib.load(run / "config.yaml")), flat(config)
+    for key, value in now.items():
+        if value != before[key] and not key.startswith(ELSEWHERE):
+            raise ConfigError(f"{key}: {value!r}, but the run in {run} has {before[key]!r}; choose other --runs")
 
 
 def _seed(run: Path, config: str, overrides: Sequence[str], seed: int) -> Seed:

@@ -246,3 +246,10 @@ def test_a_configuration_knows_the_name_of_its_file(tmp_path: Path) -> None:
     assert config_lib.load("swimmer", ["run.name=null"]).run.name is None
     again = config_lib.parse(config_lib.load("swimmer").to_yaml(), "x", (), "config")
     assert again == config_lib.load("swimmer")
+
+
+def test_numbers_without_a_point_are_numbers_to_a_tasks_own_class() -> None:
+    """YAML 1.1, which PyYAML reads, takes 1e-3 for a text."""
+    kwargs = config_lib.load("swimmer", ["env.kwargs={a: 1e-3, b: [-2E5, 1_0.5e+1], c: e3, d: 1e, f: 12}"]).env.kwargs
+    assert kwargs == {"a": 1e-3, "b": [-2e5, 105.0], "c": "e3", "d": "1e", "f": 12}
+    assert type(kwargs["f"]) is int

@@ -68,3 +68,11 @@ def test_keys_of_the_log() -> None:
     assert keys["eval/return_iqm"] == 2.5
     assert keys["eval/return_seed_std"] == pytest.approx(np.std([1, 2, 3, 10], ddof=1))
     assert keys["eval/return_iqm_low"] <= 2.5 <= keys["eval/return_iqm_high"]
+
+
+def test_a_value_that_is_none_leaves_no_mean() -> None:
+    """Sorted, it would stand among the best, and be cut off."""
+    assert np.isnan(interquartile_mean([10.0, 20.0, 30.0, np.nan]))
+    rows = np.array([[1.0, 2.0, 3.0, 4.0], [1.0, np.nan, 3.0, 4.0]])
+    np.testing.assert_array_equal(interquartile_mean(rows, axis=1), [2.5, np.nan])
+    assert np.isnan(over_seeds([1.0, 2.0, 3.0, np.nan])["eval/return_iqm"])

@@ -289,11 +289,18 @@ PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
             "across the plane",
         ),
         ("</worldbody>", '<body mocap="true"/></worldbody>', "mocap bodies"),
+        ('size="5 5 1"', 'size="5 5 1" surfacevel="1 0 0 0 0 0"', "geom_surfacevel"),
+        ('axis="0 1 0"/>', 'axis="0 1 0" stiffness="9" springyield=".1"/>', "springs that yield"),
+        (
+            "</worldbody>",
+            '</worldbody><actuator><motor joint="j" delay=".02" nsample="10"/></actuator>',
+            "delays",
+        ),
         ("</worldbody>", '</worldbody><contact><pair geom1="a" geom2="b"/></contact>', "explicit contact pairs"),
     ],
 )
 def test_what_is_not_covered_is_refused_by_name(old: str, new: str, feature: str) -> None:
-    xml = PLAIN.replace(old, new)
+    xml = PLAIN.replace(old, new).replace("<joint", '<joint name="j"', 1)
     if "<pair" in new:
         xml = xml.replace('<geom type="plane"', '<geom name="a" type="plane"')
         xml = xml.replace('<geom type="capsule"', '<geom name="b" type="capsule"')

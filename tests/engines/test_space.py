@@ -247,6 +247,7 @@ PLAIN = """<mujoco><worldbody><geom type="plane" size="5 5 1"/>
         ('type="sphere" size=".1"', 'type="box" size=".1 .1 .1"', "no capsule or sphere"),
         ('size="5 5 1"', 'size="5 5 1" euler="0 10 0"', "not level"),
         ('size="5 5 1"', 'size="5 5 1" condim="4"', "condim 4"),
+        ('size="5 5 1"', 'size="5 5 1" surfacevel="1 0 0 0 0 0"', "geom_surfacevel"),
         ("<freejoint/>", '<joint type="free" armature="1"/>', "of a free joint"),
         ("<worldbody>", '<option integrator="implicit"/><worldbody>', "integrator"),
         ("<worldbody>", '<option noslip_iterations="2"/><worldbody>', "noslip"),

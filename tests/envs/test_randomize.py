@@ -119,6 +119,8 @@ def test_a_task_of_playground_moves_as_under_playgrounds_own_wrapper() -> None:
         (["env.name=inverted_pendulum", "env.randomize=test_randomize:pushed"], "fused engine of this task has one"),
         (["env.name=swimmer", "env.randomize=test_randomize:pushed"], "needs a model of MJX; use env.engine=mjx"),
         (["env.name=swimmer", "env.randomize=test_randomize:misspelt"], "the fused engine varies .*, not dof_dampin"),
+        (["env.name=probes:Weighed", "env.randomize=test_randomize:NO_FUNCTION"], "NO_FUNCTION is no function, it is"),
+        (["env.name=probes:Weighed", "env.randomize=test_randomize:a_list"], "gave a list, expected a dictionary"),
         (["env.name=probes:Weighed", "env.randomize=test_randomize:three"], "takes 3 arguments; choose a function of"),
         (["eval.randomize=true"], "eval.randomize: needs env.randomize"),
         (["env.curriculum=heavier"], "env.curriculum: 'heavier' is no import path"),
@@ -137,6 +139,13 @@ def misspelt(key: Any) -> Any:
 
 def misshapen(key: Any) -> Any:
     return {"dof_damping": jnp.ones(3)}
+
+
+NO_FUNCTION = {"dof_damping": 1.0}
+
+
+def a_list(key: Any) -> Any:
+    return [1.0]
 
 
 def three(model: Any, keys: Any, more: Any) -> Any:

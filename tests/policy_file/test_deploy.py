@@ -124,11 +124,21 @@ def test_a_normalizer_and_what_the_policy_sees(example: Any, tmp_path: Path, mon
     monkeypatch.setattr(policy, "observation_size", 5)
     facts = about(policy, "CC0-1.0")
     assert facts["observation"] == {"state": 2}
+    for parts, seen in (
+        ({"observation": 5}, {"observation": 2}),  # of one array the policy sees the first numbers
+        ({"a": 1, "b": 4}, {"a": 1, "b": 1}),
+    ):
+        env.observation_parts = parts
+        assert about(policy, None)["observation"] == seen
     assert facts["control_dt"] == pytest.approx(0.06)
     assert facts["action"]["names"] == ["action_0", "action_1"]
     assert (facts["action"]["low"], facts["action"]["high"]) == ([-1.0, -1.0], [1.0, 1.0])
     assert facts["license"] == "CC0-1.0"
+    facts["task"]["options"] = {"healthy_z_range": [0.8, np.inf]}
     export.export_onnx(load_policy(tmp_path / "policy.npz"), tmp_path / "policy.onnx", facts)
+    metadata = onnxruntime.InferenceSession(tmp_path / "policy.onnx").get_modelmeta().custom_metadata_map
+    told = json.loads(metadata["task"], parse_constant=pytest.fail)  # JSON has no infinity of its own
+    assert told["options"] == {"healthy_z_range": [0.8, "Infinity"]}
     deployed = example.Policy(str(tmp_path / "policy.onnx"))
     mean, deviation = 0.3, 2.0  # of `saved`
     np.testing.assert_allclose(facts["normalizer"]["mean"], mean)

@@ -66,7 +66,7 @@ def test_runs_of_one_second_have_directories_of_their_own(tmp_path: Path, monkey
 
     monkeypatch.setattr("sacbrax.run.directory.datetime", Clock)
     monkeypatch.chdir(tmp_path)
-    config = config_lib.load(None, ["run.name=x"])
+    config = config_lib.load("swimmer", ["run.name=x"])
     with RunDirectory.of(config) as first, RunDirectory.of(config) as second, RunDirectory.of(config) as third:
         paths = [directory.path for directory in (first, second, third)]
         assert all(directory.checkpoints.is_dir() for directory in (first, second, third))
@@ -75,7 +75,7 @@ def test_runs_of_one_second_have_directories_of_their_own(tmp_path: Path, monkey
 
 def test_the_place_of_a_file_of_transitions_may_change(tmp_path: Path) -> None:
     here, there, none = (
-        config_lib.load(None, [f"replay.prior={place}"]) for place in ("first.npz", "/elsewhere/first.npz", "null")
+        config_lib.load("swimmer", [f"replay.prior={place}"]) for place in ("first.npz", "/elsewhere/first.npz", "null")
     )
     check_unchanged(here, there)
     for stored, config in ((here, none), (none, here)):

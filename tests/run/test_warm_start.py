@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sacbrax.agents.normalizer import Normalizer
+from sacbrax.agents.registry import make_agent
 from sacbrax.config import Config, ConfigError
 from sacbrax.policy_file import files as policy_files
 from sacbrax.run import warm_start
@@ -45,10 +47,8 @@ def test_a_source_that_observes_something_else_is_refused(tiny: Tiny, tmp_path: 
     """Also where the part that is taken has the same shape in both."""
     config, path = tiny(), tmp_path / "policy.npz"
     trainer = Trainer(config)
-    state = trainer.init(jax.random.key(0), trainer.hyper())
-    params = dict(state.agent.params)
-    three = state.normalizer.replace(mean=jnp.zeros(3), variance=jnp.ones(3))
-    policy_files.save(path, config, params.pop("actor"), three, (3, 2), {}, params)
+    params = make_agent(config, 3, 2).init(jax.random.key(0), trainer.hyper()).params
+    policy_files.save(path, config, params.pop("actor"), Normalizer.create(3), (3, 2), {}, params)
     warm = tiny(f"init.from={path}", "init.parts=[temperature]")
     with pytest.raises(ConfigError, match=r"^init\.from: .*policy\.npz observes 3 numbers, this task 2$"):
         warm_start.load(warm, jax.eval_shape(trainer.init, jax.random.key(1), trainer.hyper()))

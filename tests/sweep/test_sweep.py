@@ -133,6 +133,13 @@ def test_a_sweep_from_file_to_table(
     assert door.main([path, "--quiet", "--json"]) == 0
     assert calls == [2, 2], "finished trials are not rerun"
     assert json.loads(capsys.readouterr().out) == sorted(rows, key=lambda row: -row["score"])
+    assert door.main([path, "--quiet", "--json", "score=best"]) == 0
+    assert [row["score"] for row in json.loads(capsys.readouterr().out)] == sorted(r["best"] for r in rows)[::-1]
+    for override in ("direction=minimize", "metric=train/critic_loss"):
+        assert door.main([path, override]) == 2
+        assert f"error: {override.partition('=')[0]}: " in capsys.readouterr().err
+    assert door.main([path, "--quiet", "--json"]) == 0, "and back"
+    capsys.readouterr()
     lines = (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()
     lost = {key: rows[3][key] for key in ("trial", "parameters")} | {"status": "planned"}
     (tmp_path / "sweep" / "trials.jsonl").write_text("\n".join([*lines[:3], json.dumps(lost)]) + "\n")

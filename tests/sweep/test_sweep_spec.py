@@ -162,3 +162,11 @@ def test_the_journal_keeps_to_one_sweep(tmp_path: Path) -> None:
     (tmp_path / "sweep" / "trials.jsonl").write_text('{"trial": 0, "sta')
     with pytest.raises(ConfigError, match="no journal"):
         Journal(sweep)
+
+
+@pytest.mark.parametrize("keys", [{"fixed": {"algorithm.gamma": 0.3}}, {}])
+def test_what_varies_is_set_in_one_place(tmp_path: Path, keys: dict[str, Any]) -> None:
+    """Or what is fixed would do nothing."""
+    path = write(tmp_path, vary={"algorithm.gamma": [0.5, 0.9]}, **keys)
+    with pytest.raises(ConfigError, match=r"^algorithm\.gamma: varies in .*some\.yaml; "):
+        spec.read(path, [] if keys else ["algorithm.gamma=0.3"])

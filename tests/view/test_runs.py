@@ -71,6 +71,16 @@ def test_a_run_that_is_being_written(tmp_path: Path) -> None:
     assert last_row(run)["env_steps"] == 200
 
 
+def test_a_last_row_longer_than_the_end_that_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As that of hundreds of seeds."""
+    monkeypatch.setattr("sacbrax.view.metrics.TAIL_BYTES", 50)
+    row = {"env_steps": 7, "eval/return_mean": 1.5} | {f"seed_{i}/eval/return_mean": 1.5 for i in range(40)}
+    (tmp_path / "metrics.jsonl").write_text((json.dumps(row | {"env_steps": 3}) + "\n") + (json.dumps(row) + "\n"))
+    assert last_row(tmp_path) == row
+    (tmp_path / "metrics.jsonl").write_text("no row\n" * 100)
+    assert last_row(tmp_path) is None
+
+
 def test_the_last_row_of_a_long_file_and_an_even_choice(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run", rows=2000)
     assert last_row(run)["env_steps"] == 199_900

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from sacbrax import config as config_lib
+from sacbrax.config import ConfigError
 from sacbrax.policy_file.files import BEST, PRETRAINED, load_policy
 from sacbrax.view.evaluation import evaluate_gymnasium
 from sacbrax.zoo import page, records, training
@@ -39,7 +41,9 @@ class Commands:
             for i, value in enumerate(RETURNS[seed], 1)
         ]
         (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-        about = {"hardware": {"processor": "a", "cores": 2}, "versions": {"jax": "1", "mujoco": "2", "python": "3"}}
+        (run / "config.yaml").write_text(config_lib.load(arguments[0], arguments[1:]).to_yaml())
+        about = {"git_revision": f"commit {seed}"}
+        about |= {"hardware": {"processor": "a", "cores": 2}, "versions": {"jax": "1", "mujoco": "2", "python": "3"}}
         (run / "summary.json").write_text(json.dumps({"metrics": rows[-1], "interrupted": False, **about}))
         return ""
 
@@ -57,6 +61,7 @@ def test_the_best_seed_by_training_is_kept_with_its_record(
     record, _ = made
     assert records.read("swimmer", tmp_path / "zoo") == record
     assert (record.shipped, record.own.return_mean, record.own.seconds) == (1, 341.0, 10.0)
+    assert record.commit == "commit 1", "of its training, whatever the tree is by now"
     assert (tmp_path / "zoo" / "swimmer.npz").read_bytes()[-1] == 1
     assert record.all_seconds_to(345.6) == [5.0, 10.0], "the seeds that were there, each at its first such evaluation"
     assert record.command == "python -m sacbrax.train swimmer train.seed=1"
@@ -72,6 +77,13 @@ def test_what_is_there_is_not_made_again(made: tuple[records.Record, Commands], 
     again = training.make("swimmer", "swimmer", [], range(3), tmp_path / "runs", tmp_path / "zoo")
     assert commands.calls[6:] == ["train", "evaluate"]  # an interrupted run goes on, a missing judgement is made
     assert again.seeds == record.seeds
+
+
+def test_runs_of_another_configuration_are_refused(made: Any, tmp_path: Path) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^algorithm\.gamma: 0\.5, but the run in .*seed_0 has .*; choose other --runs"
+    ):
+        training.make("swimmer", "swimmer", ["algorithm.gamma=0.5"], range(3), tmp_path / "runs", tmp_path / "zoo")
 
 
 def test_the_table_fits_80_columns(
