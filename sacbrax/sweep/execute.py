@@ -59,14 +59,15 @@ class Local:
         if result.interrupted_by is not None:
             raise Interrupted(result.interrupted_by)
         self._shape, self._cohort = shape, population
-        if not self._sweep.config.keep_checkpoints:
-            _remove_checkpoints(program.directory)
         seconds = time.perf_counter() - begin
         if isinstance(population, Slots):
-            return lines.halved(self._sweep.config, program, result, seconds, population)
-        finished = lines.finished(self._sweep.config, program, result, seconds)
+            finished = lines.halved(self._sweep.config, program, result, seconds, population)
+        else:
+            finished = lines.finished(self._sweep.config, program, result, seconds)
         if isinstance(population, Members):
-            return lines.with_lineage(population, finished, program, result)
+            finished = lines.with_lineage(population, finished, program, result)
+        if not self._sweep.config.keep_checkpoints:  # not before it is known what they came to
+            _remove_checkpoints(program.directory)
         return finished
 
 

@@ -62,8 +62,10 @@ def halved(sweep: SweepConfig, program: Program, result: Any, seconds: float, sl
 
 def _scores(sweep: SweepConfig, table: Any) -> Row:
     """Of one trial, whose metric over the run is [evaluations][S], or None where an agent could not go on."""
-    if table is None or any(value is None for value in table[-1]):
+    if table is None:
         return {"status": "failed", "error": "an agent diverged", "score": None}
+    if any(value is None for value in table[-1]):
+        return {"status": "failed", "error": f"no {sweep.metric} in the last evaluation", "score": None}
     values = np.asarray(table, np.float64)  # [evaluations, S]; not finite where null
     means = values.mean(axis=1)
     best = np.nanmax(means) if sweep.direction == "maximize" else np.nanmin(means)

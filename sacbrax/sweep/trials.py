@@ -70,10 +70,9 @@ def outcomes(
     """
     agents = trials * seeds
     names = [metric] if agents == 1 else [f"seed_{i}/{metric}" for i in range(agents)]
-    try:
-        table = [[row[name] for name in names] for row in rows]
-    except KeyError:
-        raise NoMetricError(f"metric: the runs have no {metric!r}") from None
+    if rows and not any(name in row for name in names for row in rows):
+        raise NoMetricError(f"metric: the runs have no {metric!r}")
+    table = [[row.get(name) for name in names] for row in rows]  # nothing of training is in the first one
     return [
         None
         if any(t * seeds <= agent < (t + 1) * seeds for agent in stuck)

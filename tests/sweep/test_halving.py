@@ -89,6 +89,18 @@ def test_the_rule_stays_while_a_sweep_goes_on(tmp_path: Path) -> None:
             Journal(spec.read(path, [override]))
 
 
+@pytest.mark.parametrize(("direction", "gone"), [("minimize", [False, True]), ("maximize", [True, False])])
+def test_trials_of_other_programs_are_judged_by_the_direction_too(
+    tmp_path: Path, direction: str, gone: list[bool]
+) -> None:
+    keys = {"pruner": "asha", "asha": {"first": 1, "factor": 2}, "direction": direction}
+    sweep = spec.read(write(tmp_path, fixed=LONGER, vary={"algorithm.learning_rate": [1e-3, 1e-6]}, **keys))
+    configs = [in_directory(sweep.trial(own), tmp_path / "run") for own in sweep.parameters()]
+    slots = Slots(configs, 2, sweep.config, others=[[5.0], [6.0]])
+    rows = [{}, {f"seed_{i}/{sweep.config.metric}": score for i, score in enumerate((1.0, 9.0))}]
+    assert [stay.pruned for stay in slots.stays(rows)] == gone
+
+
 @pytest.mark.slow
 def test_a_trial_that_begins_late_is_the_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Five trials in two slots of one program against the five side by side: what each has of a curve is the same but

@@ -87,6 +87,7 @@ def test_outcomes_are_split_by_trial() -> None:
     assert outcomes(rows, [], 2, 2, "x") == [[[0, 1], [10, 11]], [[2, 3], [12, 13]]]
     assert outcomes(rows, [3], 2, 2, "x")[1] is None
     assert outcomes([{"x": 5.0}], [], 1, 1, "x") == [[[5.0]]]
+    assert outcomes([{}, *rows], [], 1, 4, "x")[0] == [[None] * 4, [0, 1, 2, 3], [10, 11, 12, 13]]
     with pytest.raises(NoMetricError, match="metric: the runs have no 'y'"):
         outcomes(rows, [], 2, 2, "y")
 
