@@ -22,19 +22,20 @@ class WeightsAndBiases(Service):
 
     def __init__(self, config: Config, directory: Path, rows: Sequence[Row]):
         place, known = directory / "wandb_id", (directory / "wandb_id").exists()
-        if not known:
-            write_atomically(place, secrets.token_hex(4) + "\n")
+        name = place.read_text(encoding="utf-8").strip() if known else secrets.token_hex(4)
         mode: Any = config.logging.wandb  # offline or online
         self._run = wandb.init(
             project=config.logging.wandb_project,
             name=directory.resolve().name,
-            id=place.read_text(encoding="utf-8").strip(),
+            id=name,
             resume="allow",
             dir=directory,
             mode=mode,
             config=config.to_mapping(),
             settings=wandb.Settings(silent=True, init_timeout=CONNECT_SECONDS, console="off", x_disable_stats=True),
         )
+        if not known:  # not before it is there, or a run that goes on would not send what it never got
+            write_atomically(place, name + "\n")
         for row in () if known else rows:
             self.row(row)
 
@@ -47,5 +48,8 @@ class WeightsAndBiases(Service):
         self._run.log({"policy": media, "env_steps": env_steps})
 
     def finish(self, summary: Mapping[str, Any]) -> None:
+        if not summary:  # the run ended by an error
+            self._run.finish(exit_code=1)
+            return
         self._run.summary.update({"best_return": summary.get("best_return")})
         self._run.finish()

@@ -201,6 +201,7 @@ def test_wandb_without_a_connection(
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("warning:")]
     assert len(warnings) == 1
     assert warnings[0].startswith("warning: logging.wandb: ")
+    assert not (tmp_path / "run" / "wandb_id").exists(), "or a later part of the run would send the rows from then on"
 
 
 def other(row: dict) -> dict:
@@ -233,6 +234,10 @@ def test_mlflow_has_one_run_with_each_step_once(
         expected = [(row["env_steps"], row[key]) for row in ROWS if row[key] is not None]
         assert [(m.step, m.value) for m in client.get_metric_history(found.info.run_id, key)] == expected, key
     assert [file.path for file in client.list_artifacts(found.info.run_id, "videos")] == ["videos/policy.gif"]
+    (tmp_path / "failed").mkdir()
+    Sinks(config, tmp_path / "failed", [], Reporter(1, quiet=True)).close()  # as after an error, without a summary
+    newest = client.search_runs([experiment])[0]
+    assert (newest.info.run_name, newest.info.status, "best_return" in newest.data.tags) == ("failed", "FAILED", False)
 
 
 TRACKIO_TEST = """
