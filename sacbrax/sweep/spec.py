@@ -95,7 +95,7 @@ class Sweep:
 
     def trial(self, parameters: Mapping[str, Any]) -> Config:
         """The configuration of a trial. Raises `ConfigError`."""
-        own = [f"{key}={json.dumps(value)}" for key, value in self.whole(parameters).items() if key != VARIANT]
+        own = [f"{key}={_text_of(value)}" for key, value in self.whole(parameters).items() if key != VARIANT]
         return config_lib.parse(self.base_text, self.base_where, [*self.overrides, *own])
 
     def whole(self, parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -139,7 +139,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     space = _variants(config) | space_lib.read(config.vary, grid=config.search == "grid")
     if not space:
         raise ConfigError("vary: nothing varies; expected configuration keys with their values")
-    fixed = [f"{key}={json.dumps(value)}" for key, value in config.fixed.items()]
+    fixed = [f"{key}={_text_of(value)}" for key, value in config.fixed.items()]
     sweep = Sweep(path.stem, config, _text(base), str(base), (*fixed, *trial_overrides), space)
     keys = (key for settings in config.variants.values() for key in settings)
     for key in (*space, *keys, *(override.partition("=")[0].strip() for override in sweep.overrides)):
@@ -150,6 +150,11 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
             raise ConfigError(f"{key}: varies in {path}; set it in one place, or change vary.{key}")
     _check(sweep)
     return sweep
+
+
+def _text_of(value: Any) -> str:
+    """As an override has it; what YAML has and JSON has not, such as a date, as a text, which the key then refuses."""
+    return json.dumps(value, default=str)
 
 
 def _variants(config: SweepConfig) -> dict[str, Values]:

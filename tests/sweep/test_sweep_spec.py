@@ -1,5 +1,6 @@
 """Sweep files: what they may say, what is drawn from them, and one line for every mistake."""
 
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,8 @@ GAMMA = {"algorithm.gamma": [0.9]}
     ("keys", "line"),
     [
         ({"vary": {}}, "vary: nothing varies"),
+        ({"vary": {"algorithm.gamma": [date(2020, 1, 1)]}}, "algorithm.gamma: expected a number"),
+        ({"vary": GAMMA, "fixed": {"algorithm.tau": date(2020, 1, 1)}}, "algorithm.tau: expected a number"),
         ({"vary": {"algorithm.gama": [1]}}, "algorithm.gama: unknown key; did you mean gamma?"),
         ({"vary": {"algorithm.gamma": [0.9, 2]}}, "algorithm.gamma: must be at most 1"),
         ({"vary": {"algorithm.gamma": 3}}, "vary.algorithm.gamma: expected a list of choices"),
