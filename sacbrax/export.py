@@ -22,7 +22,7 @@ from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError, one_line
 from sacbrax.policy_file.about import about
-from sacbrax.policy_file.files import find, load_policy, network_config, parameters, pretrained
+from sacbrax.policy_file.files import PRETRAINED, find, load_policy, network_config, parameters
 from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
 
 MARGIN = 20.0  # times the rounding that NumPy shows: other libraries add up and approximate tanh in other ways
@@ -153,7 +153,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(args.out)
         else:
             prepare_jax()
-            theirs = "MIT" if args.run in pretrained() else None  # the package's
+            theirs = "MIT" if find(args.run).parent == PRETRAINED else None  # the package's
             facts = about(policy, args.license or theirs, imports=args.imports)
             difference = export_onnx(policy, args.out, facts)
             print(f"{args.out}: within {difference:.1e} of JAX in float32 on {CHECKED:,} observations")

@@ -140,18 +140,18 @@ def find(source: str | Path, seed_index: int | None = None) -> Path:
 
     seed_index: of a run with several seeds, which; the best by evaluation when None.
     """
-    path = Path(source)
-    if path.is_dir():
+    path, shipped = Path(source), pretrained().get(str(source))
+    # A folder that only happens to have the name of a shipped policy does not hide it.
+    if path.is_dir() and (shipped is None or (path / "checkpoints").is_dir()):
         return path / "checkpoints" / (_folder(path, seed_index) if seed_index is not None else "") / BEST
     if seed_index is not None:
         raise PolicyFileError(f"{source}: a seed index chooses among the seeds of a run directory, which this is not")
     if path.is_file():
         return path
+    if shipped is not None:
+        return shipped
     if str(source).startswith(hub.PREFIX):
         return hub.fetch(str(source))
-    named = PRETRAINED / f"{source}.npz"
-    if named.is_file() and named.parent == PRETRAINED:
-        return named
     known = ", ".join(pretrained()) or "none yet"
     raise PolicyFileError(f"{source}: no run directory, policy file or pretrained policy (those are: {known})")
 
