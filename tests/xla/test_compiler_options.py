@@ -55,7 +55,7 @@ DOORS: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("door", DOORS)
 def test_every_door_hands_them_over(door: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Shown by one that no compiler knows."""
-    for module in ("sacbrax.envs", "sacbrax.training.programs", "sacbrax.gym"):
+    for module in ("sacbrax.envs", "sacbrax.envs.registry", "sacbrax.training.programs", "sacbrax.gym"):
         monkeypatch.setattr(f"{module}.compiler_options", lambda env: {"xla_of_ours": True})
     with pytest.raises(Exception, match="xla_of_ours"):
         DOORS[door]()
