@@ -19,9 +19,8 @@ def interquartile_mean(values: Any, axis: int | None = None) -> Any:
     count = values.shape[-1 if axis is None else axis]
     cut = count // 4
     kept = np.take(values, np.arange(cut, count - cut), axis=-1 if axis is None else axis)
-    return np.where(
-        np.isnan(values).any(axis=axis), np.nan, kept.mean(axis=axis)
-    )  # NaN stands last, and may be cut off
+    missing = np.isnan(values).any(axis=axis)  # NaN stands last, and may be cut off
+    return np.where(missing, np.nan, kept.mean(axis=axis))
 
 
 def interquartile_interval(

@@ -59,7 +59,7 @@ ABSENT = {
     "nplastic": "springs that yield",
     "nhistory": "delays",
 }
-# Neither shows in an acceleration without contacts and delays, which is what a mechanism is compared in.
+# Asked for by name where a comparison of smooth accelerations does not show it: delays, moving surfaces, yielding.
 ZERO = (
     "dof_frictionloss", "jnt_actgravcomp", "body_gravcomp", "jnt_actfrclimited", "actuator_forcelimited",
     "actuator_delay", "geom_surfacevel",

@@ -23,15 +23,14 @@ def check(name: str, env: Env) -> None:
         return ConfigError(f"env.name: {what} of {name} is {was}, should be {should}")
 
     sizes: dict[str, Any] = {"observation_size": env.observation_size, "action_size": env.action_size}
-    for size, value in sizes.items():
-        if isinstance(value, Mapping) and size == "observation_size":
+    for name_of_size, value in sizes.items():
+        if isinstance(value, Mapping) and name_of_size == "observation_size":
             continue  # a dictionary of arrays, which has a check of its own
-        if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
-            raise wrong(size, repr(value), "a whole number from 1 on")
+        if not _whole(value):
+            raise wrong(name_of_size, repr(value), "a whole number from 1 on")
     seen = getattr(env, "actor_observation_size", None)
     size = env.observation_size
-    whole = isinstance(seen, int | np.integer) and not isinstance(seen, bool)
-    if seen is not None and not isinstance(size, Mapping) and not (whole and 1 <= seen <= size):
+    if seen is not None and not isinstance(size, Mapping) and not (_whole(seen) and seen <= size):
         raise wrong("actor_observation_size", repr(seen), f"a whole number from 1 to {size}")
     action = jax.ShapeDtypeStruct((int(env.action_size),), jnp.float32)
     try:
@@ -47,7 +46,6 @@ def check(name: str, env: Env) -> None:
     for field in ("reward", "done"):
         if not _floats(getattr(start, field), ()):
             raise wrong(f"{field} in reset", _show(getattr(start, field)), "one float, such as jnp.zeros(())")
-    size = env.observation_size
     if not isinstance(size, Mapping) and not _floats(start.obs, (size,)):
         raise wrong("obs in reset", _show(start.obs), f"floats [{size}] as observation_size says")
     before, then = _leaves(start), _leaves(after)
@@ -55,6 +53,11 @@ def check(name: str, env: Env) -> None:
         was, should = _show(then.get(field)), _show(before.get(field))
         if was != should:
             raise wrong(f"{field} in step", was, f"{should} as in reset")
+
+
+def _whole(value: Any) -> bool:
+    """Whether it is a whole number from 1 on."""
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and bool(value >= 1)
 
 
 def _floats(value: Any, shape: tuple[int, ...]) -> bool:

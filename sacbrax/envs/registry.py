@@ -189,6 +189,7 @@ def compiler_options(env: Env) -> dict[str, Any]:
 
 def compiled(env: Env) -> tuple[Callable[[Key], State], Callable[[State, Any], State]]:
     """Its `reset` and `step` as programs of their own, in the precision and with XLA's options of training."""
+    options = compiler_options(env)
 
     def program(function: Callable[..., State]) -> Any:
         @functools.wraps(function)
@@ -196,7 +197,7 @@ def compiled(env: Env) -> tuple[Callable[[Key], State], Callable[[State, Any], S
             with physics_precision():
                 return function(*arguments)
 
-        return jax.jit(precisely, compiler_options=compiler_options(env))
+        return jax.jit(precisely, compiler_options=options)
 
     return program(env.reset), program(env.step)
 

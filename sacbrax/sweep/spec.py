@@ -142,11 +142,12 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
     fixed = [f"{key}={_text_of(value)}" for key, value in config.fixed.items()]
     sweep = Sweep(path.stem, config, _text(base), str(base), (*fixed, *trial_overrides), space)
     keys = (key for settings in config.variants.values() for key in settings)
-    for key in (*space, *keys, *(override.partition("=")[0].strip() for override in sweep.overrides)):
+    given = [override.partition("=")[0].strip() for override in sweep.overrides]
+    for key in (*space, *keys, *given):
         if key in RESERVED:
             raise ConfigError(f"{key}: set by the sweep; use dir=DIRECTORY")
-    for override in sweep.overrides:
-        if (key := override.partition("=")[0].strip()) in space:
+    for key in given:
+        if key in space:
             raise ConfigError(f"{key}: varies in {path}; set it in one place, or change vary.{key}")
     _check(sweep)
     return sweep
