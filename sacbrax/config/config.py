@@ -321,6 +321,16 @@ def flat(config: Config) -> dict[str, Any]:
     return {f"{s}.{key}": value for s, section in config.to_mapping().items() for key, value in section.items()}
 
 
+def refuse_changed(
+    before: Mapping[str, Any], now: Mapping[str, Any], where: str, advice: str, free: tuple[str, ...] = ()
+) -> None:
+    """Raise `ConfigError` at the first key with another value in `now` than in `before`, which is what `where` has; of
+    flat mappings. Keys that begin with one of `free` may change."""
+    for key in {**now, **before}:
+        if now.get(key) != before.get(key) and not key.startswith(free):
+            raise ConfigError(f"{key}: {now.get(key)!r}, but {where} has {before.get(key)!r}; {advice}")
+
+
 def traced(config: Config) -> dict[str, Any]:
     """{"section.key": value} of the numbers that compiled programs take as arguments."""
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
-from sacbrax.config import Config, ConfigError, flat
+from sacbrax.config import Config, ConfigError, flat, refuse_changed
 from sacbrax.core.files import LOCK, lock, refuse_foreign
 from sacbrax.envs import engine_of
 
@@ -135,12 +135,8 @@ def check_unchanged(stored: Config, config: Config) -> None:
     if stored.env.engine is None and config.env.engine is not None:
         # Its release's default, which may have been another one: the state's shapes tell whether it was.
         before["env.engine"] = now["env.engine"]
-    for key, value in now.items():
-        if value != before[key] and not key.startswith(CHANGEABLE):
-            raise ConfigError(
-                f"{key}: {value!r}, but the run in run.dir has {before[key]!r}; of a run that goes on only "
-                f"{', '.join(key.rstrip('.') for key in CHANGEABLE)} may change"
-            )
+    names = ", ".join(key.rstrip(".") for key in CHANGEABLE)
+    refuse_changed(before, now, "the run in run.dir", f"of a run that goes on only {names} may change", CHANGEABLE)
 
 
 def load_for_resume(run: str | Path, overrides: list[str]) -> Config:

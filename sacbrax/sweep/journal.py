@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.config import ConfigError, flat
+from sacbrax.config import ConfigError, flat, refuse_changed
 from sacbrax.core.files import refuse_foreign, write_atomically
 from sacbrax.sweep.spec import Sweep
 
@@ -83,22 +83,14 @@ class Journal:
         if not self._search.exists() and sweep.config.search != "pbt" and sweep.config.pruner == "none":
             return  # of a release that kept it of populations and pruners alone
         before = json.loads(self._search.read_text(encoding="utf-8")) if self._search.exists() else {}
-        now = _decisive(sweep)
-        for key in {**before, **now}:
-            if before.get(key) != now.get(key):
-                raise ConfigError(
-                    f"{key}: {now.get(key)!r}, but the sweep in {self.directory} has {before.get(key)!r}; choose "
-                    "another dir"
-                )
+        self._refuse_changed(before, _decisive(sweep))
 
     def _compare(self, base: config_lib.Config) -> None:
         """The configuration of the trials that are there must be this one."""
-        before, now = flat(config_lib.load(self._base)), flat(base)
-        for key, value in now.items():
-            if value != before[key] and key != "run.name":
-                raise ConfigError(
-                    f"{key}: {value!r}, but the sweep in {self.directory} has {before[key]!r}; choose another dir"
-                )
+        self._refuse_changed(flat(config_lib.load(self._base)), flat(base))
+
+    def _refuse_changed(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+        refuse_changed(before, now, f"the sweep in {self.directory}", "choose another dir", free=("run.name",))
 
 
 def _decisive(sweep: Sweep) -> dict[str, Any]:

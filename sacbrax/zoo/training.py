@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.config import Config, ConfigError, flat
+from sacbrax.config import Config, flat, refuse_changed
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file.files import BEST, PRETRAINED
 from sacbrax.view.metrics import RETURN, read_metrics
@@ -58,10 +58,8 @@ def _check_same(run: Path, config: Config) -> None:
     """Raise ConfigError if a run that is there has another configuration than it would be trained with."""
     if not (run / SUMMARY).is_file():
         return
-    before, now = flat(config_lib.load(run / "config.yaml")), flat(config)
-    for key, value in now.items():
-        if value != before[key] and not key.startswith(ELSEWHERE):
-            raise ConfigError(f"{key}: {value!r}, but the run in {run} has {before[key]!r}; choose other --runs")
+    before = config_lib.load(run / "config.yaml")
+    refuse_changed(flat(before), flat(config), f"the run in {run}", "choose other --runs", ELSEWHERE)
 
 
 def _seed(run: Path, config: str, overrides: Sequence[str], seed: int) -> Seed:
