@@ -117,7 +117,8 @@ class _Run:
         try:
             # Of several processes the first one alone speaks to services.
             spoken = self.config if processes.first() else dataclasses.replace(self.config, logging=LoggingConfig())
-            self.sinks = Sinks(spoken, self.directory, self.progress.rows, self.reporter)
+            rows = None if tree is None else self.progress.rows
+            self.sinks = Sinks(spoken, self.directory, rows, self.reporter)
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None

@@ -30,10 +30,10 @@ PATIENCE, HURRIED_PATIENCE, VIDEO_PATIENCE = 30.0, 5.0, 600.0  # seconds that th
 
 
 class Sinks:
-    """All sinks of a run. `rows` are the evaluations that it goes on from."""
+    """All sinks of a run. `rows` are the evaluations that it goes on from, None where it begins, also once more."""
 
-    def __init__(self, config: Config, directory: Path, rows: Sequence[Row], reporter: Reporter):
-        self._reporter, rows = reporter, list(rows)
+    def __init__(self, config: Config, directory: Path, rows: Sequence[Row] | None, reporter: Reporter):
+        self._reporter, begins, rows = reporter, rows is None, list(rows or ())
         self._summary: Mapping[str, Any] = {}
         self._video_every = config.logging.video_every_evaluations
         settings = vars(config.logging)
@@ -41,6 +41,8 @@ class Sinks:
         drawing = {"videos": VIDEOS} if self._video_every else {}
         for name, row in (wanted | drawing).items():  # before anything is written
             _check_installed(name, row)
+        if begins:
+            _forget(directory)
         self._files = MetricsFiles(directory, rows)
 
         def start(name: str, path: str, *more: Any) -> Worker:
@@ -92,6 +94,13 @@ class Sinks:
     def _tell(self, job: Callable[[Service], None]) -> None:
         for worker in self._services:
             worker.put(job)
+
+
+def _forget(directory: Path) -> None:
+    """Have the services take a run that begins for a new one, as metrics.jsonl does: one that was killed before it
+    could save may have been here, with other settings."""
+    for path in [*(directory / f"{name}_id" for name in SERVICES), *directory.glob("tensorboard/events.*")]:
+        path.unlink(missing_ok=True)
 
 
 def _check_installed(name: str, row: tuple[str, str, str]) -> None:

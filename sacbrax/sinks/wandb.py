@@ -45,7 +45,8 @@ class WeightsAndBiases(Service):
 
     def video(self, path: Path, env_steps: int) -> None:
         media = wandb.Html(str(path)) if path.suffix == ".html" else wandb.Video(str(path))
-        self._run.log({"policy": media, "env_steps": env_steps})
+        # It joins the newest row there, whose own env_steps stay.
+        self._run.log({"policy": media, "policy_env_steps": env_steps})
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         if not summary:  # the run ended by an error

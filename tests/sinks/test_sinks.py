@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -20,6 +22,7 @@ from sacbrax.config import Config, ConfigError
 from sacbrax.core.errors import RunError
 from sacbrax.sinks import Service, Sinks, Worker, videos
 from sacbrax.sinks.console import Reporter
+from sacbrax.sinks.wandb import WeightsAndBiases
 
 CLOCKS = ("wall_seconds", "time/env_steps_per_second", "time/gradient_steps_per_second")
 LIBRARIES = [  # of the services' own
@@ -105,6 +108,24 @@ def test_tensorboard_switched_on_late_has_the_past(tmp_path: Path) -> None:
     assert [event.step for event in events(tmp_path).Scalars("eval/return_mean")] == [0, 100, 200]
 
 
+def test_a_run_that_begins_again_is_a_new_one_for_every_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that saves nothing and came no further than its first evaluation: its files are replaced, and a service
+    shows the new run beside the old one."""
+    names = [tmp_path / "run" / f"{name}_id" for name in ("wandb", "mlflow", "trackio")]
+    overrides = (f"run.dir={tmp_path / 'run'}", "logging.tensorboard=true", "checkpoint.full=false")
+    monkeypatch.setattr(Reporter, "evaluation", lambda *_: os.kill(os.getpid(), signal.SIGTERM))
+    for seed in (0, 1):
+        run_sharing(make_tiny(*overrides, f"train.seed={seed}"))
+        assert not any(name.exists() for name in names)
+        for name in names:
+            name.write_text("the run of before 16\n")
+    (row,) = (json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    (event,) = events(tmp_path / "run").Scalars("wall_seconds")
+    assert (event.step, event.value) == (16, pytest.approx(row["wall_seconds"]))
+
+
 def test_learning_does_not_notice(tmp_path: Path) -> None:
     run_sharing(make_tiny(f"run.dir={tmp_path / 'alone'}"))
     run_sharing(make_tiny(f"run.dir={tmp_path / 'followed'}", "logging.tensorboard=true"))
@@ -187,6 +208,23 @@ def test_wandb_offline_keeps_every_number(tmp_path: Path, capfd: pytest.CaptureF
     assert (tmp_path / "wandb_id").read_text().strip().encode() in content
     for text in (b"eval/return_mean", b"14.0", b"learning_rate", b"best_return"):
         assert text in content
+
+
+def test_a_video_leaves_the_newest_row_at_wandb_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is logged without a step joins the newest row there; a video is done some evaluations later."""
+    newest: dict = {}
+
+    class Run:
+        def log(self, numbers: dict, step: int | None = None) -> None:
+            if step is not None:
+                newest.clear()
+            newest.update(numbers)
+
+    monkeypatch.setattr(wandb, "init", lambda **_: Run())
+    monkeypatch.setattr(wandb, "Html", lambda path: path)
+    service = WeightsAndBiases(make_tiny("logging.wandb=offline"), tmp_path, ROWS[:2])
+    service.video(tmp_path / "policy.html", 0)
+    assert (newest["env_steps"], newest["policy_env_steps"]) == (100, 0)
 
 
 @pytest.mark.slow
