@@ -83,7 +83,9 @@ class Journal:
         if not self._search.exists() and sweep.config.search != "pbt" and sweep.config.pruner == "none":
             return  # of a release that kept it of populations and pruners alone
         before = json.loads(self._search.read_text(encoding="utf-8")) if self._search.exists() else {}
-        self._refuse_changed(before, _decisive(sweep))
+        now = _decisive(sweep)
+        before.setdefault("trials_per_program", now.get("trials_per_program"))  # populations of an earlier release
+        self._refuse_changed(before, now)
 
     def _compare(self, base: config_lib.Config) -> None:
         """The configuration of the trials that are there must be this one."""
@@ -107,6 +109,8 @@ def _decisive(sweep: Sweep) -> dict[str, Any]:
     else:
         names = ("metric", "direction")
     values = {key: getattr(config, key) for key in names}
+    if config.search == "pbt":  # of which the trials that are added would else be a population of another size
+        values["trials_per_program"] = config.trials_per_program or config.trials
     if section is not None:
         values |= {f"{section}.{key}": value for key, value in vars(getattr(config, section)).items()}
     plain: dict[str, Any] = json.loads(json.dumps(values))

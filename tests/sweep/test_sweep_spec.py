@@ -1,5 +1,6 @@
 """Sweep files: what they may say, what is drawn from them, and one line for every mistake."""
 
+import json
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -165,6 +166,19 @@ def test_the_journal_keeps_to_one_sweep(tmp_path: Path) -> None:
     (tmp_path / "sweep" / "trials.jsonl").write_text('{"trial": 0, "sta')
     with pytest.raises(ConfigError, match="no journal"):
         Journal(sweep)
+
+
+def test_a_population_keeps_its_size(tmp_path: Path) -> None:
+    """More trials would be a second population, of the remainder; of the same size they are one that was asked for."""
+    path = write(tmp_path, search="pbt", trials=4, vary={"algorithm.gamma": [0.5, 0.9]})
+    Journal(spec.read(path)).plan([])
+    with pytest.raises(ConfigError, match="trials_per_program: 6, but the sweep in .* has 4; choose another dir"):
+        Journal(spec.read(path, ["trials=6"]))
+    Journal(spec.read(path, ["trials=8", "trials_per_program=4"]))
+    search = json.loads((tmp_path / "sweep" / "search.json").read_text())
+    del search["trials_per_program"]
+    (tmp_path / "sweep" / "search.json").write_text(json.dumps(search))
+    Journal(spec.read(path))
 
 
 @pytest.mark.parametrize("keys", [{"fixed": {"algorithm.gamma": 0.3}}, {}])
