@@ -101,7 +101,6 @@ class _Run:
         template = self.programs.shapes(self.train_keys, self.hyper)
         self.store = Store(self.config, directory, template, reporter)
         self.keeper = BestPolicies(population, directory.path / "checkpoints", reporter)
-        self.compile_seconds, self.checkpoint_seconds = 0.0, 0.0  # the latter: that training waited
         self.pace = Pace()
         self.health = Health(population, reporter)
 
@@ -123,9 +122,9 @@ class _Run:
         except OSError as error:
             raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
         try:
-            if not self._finished():
+            if trains := not self._finished():
                 self._train(tree, initial)
-            return self._finish()
+            return self._finish(trains)
         finally:
             self.store.close()
             self.sinks.close(hurry=self.interrupt.signal is not None)
@@ -237,7 +236,7 @@ class _Run:
         self._clock()
         begin = time.perf_counter()
         self.store.save({"state": state, "sums": sums}, self.progress)
-        self.checkpoint_seconds += time.perf_counter() - begin
+        self.progress.checkpoint_seconds += time.perf_counter() - begin
 
     def _clock(self) -> None:
         self.progress.wall_seconds = self.wall_before + time.perf_counter() - self.started
@@ -270,8 +269,9 @@ class _Run:
         with self.reporter.compiling(list(wanted)) as done:
             compiled |= programs.compile(wanted, done)
         check_compiled(compiled, self.config, self.memory, len(programs.plan.devices))
-        self.compile_seconds = time.perf_counter() - begin
-        self.reporter.say(f"compiled in {self.compile_seconds:.1f} s")
+        seconds = time.perf_counter() - begin
+        self.progress.compile_seconds += seconds
+        self.reporter.say(f"compiled in {seconds:.1f} s")
         return compiled
 
     def _evaluate(self, compiled: Mapping[str, Any], state: TrainState, sums: Any) -> None:
@@ -305,9 +305,9 @@ class _Run:
         content = {
             "metrics": self.progress.rows[-1],
             "best_return": plain_number(self.progress.best_return),
-            "compile_seconds": self.compile_seconds,
+            "compile_seconds": self.progress.compile_seconds,
             "train_seconds": self.progress.train_seconds,
-            "checkpoint_seconds": self.checkpoint_seconds,
+            "checkpoint_seconds": self.progress.checkpoint_seconds,
             "wall_seconds": self.progress.wall_seconds,
             "interrupted": self.interrupt.signal is not None,
             "stuck_seeds": self.health.stuck_seeds,
@@ -321,9 +321,7 @@ class _Run:
         return content
 
     def _summary_of_before(self) -> dict[str, Any] | None:
-        """What the process wrote that trained, where this one found nothing left to do."""
-        if self.compile_seconds:
-            return None
+        """What the process wrote that trained last."""
         try:
             content = json.loads((self.directory / "summary.json").read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -331,9 +329,11 @@ class _Run:
         ours = isinstance(content, dict) and content.get("metrics") == self.progress.rows[-1]
         return content if ours and not content.get("interrupted") else None
 
-    def _finish(self) -> Result:
+    def _finish(self, trained: bool) -> Result:
+        """The result; `trained`: whether this process did, or found nothing left to do."""
         self._mend()
-        content = self._summary_of_before() or (self._write_summary() if self.progress.rows else {})
+        before = None if trained else self._summary_of_before()
+        content = before or (self._write_summary() if self.progress.rows else {})
         self.store.finish()
         if self.progress.rows and self.progress.best_return == -math.inf:
             self.reporter.warn("no evaluation had an episode that stayed finite, so no policy was kept as the best")

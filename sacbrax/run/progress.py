@@ -18,7 +18,10 @@ class Progress:
     best_return: float = -math.inf
     best_by_seed: list[float] = dataclasses.field(default_factory=list)  # with several seeds
     epoch_seconds: float = 0.0  # of training since the last evaluation
+    # Of the whole run, in however many processes:
     train_seconds: float = 0.0  # of training, without compilation and evaluation
+    compile_seconds: float = 0.0
+    checkpoint_seconds: float = 0.0  # that training waited
     wall_seconds: float = 0.0
 
     def to_notes(self) -> dict[str, Any]:
@@ -32,7 +35,8 @@ class Progress:
     @classmethod
     def from_notes(cls, notes: Mapping[str, Any]) -> "Progress":
         """From a checkpoint's notes, of which nothing is taken on trust. Raises ValueError."""
-        notes = {"best_by_seed": [], **notes}  # which older releases did not have
+        # What older releases did not have.
+        notes = {"best_by_seed": [], "compile_seconds": 0.0, "checkpoint_seconds": 0.0, **notes}
         values = {field.name: notes[field.name] for field in dataclasses.fields(cls)}
         if values["best_return"] is None:
             values["best_return"] = -math.inf
@@ -40,7 +44,8 @@ class Progress:
             raise ValueError("the best returns of the seeds are no list")
         values["best_by_seed"] = [-math.inf if value is None else value for value in values["best_by_seed"]]
         counts = [values["iteration"], 0 if values["evaluated"] is None else values["evaluated"]]
-        numbers = [values[name] for name in ("best_return", "epoch_seconds", "train_seconds", "wall_seconds")]
+        clocks = ("epoch_seconds", "train_seconds", "compile_seconds", "checkpoint_seconds", "wall_seconds")
+        numbers = [values[name] for name in ("best_return", *clocks)]
         numbers += values["best_by_seed"]
         if not all(type(count) is int and 0 <= count < 2**31 for count in counts):
             raise ValueError("a count is not one")

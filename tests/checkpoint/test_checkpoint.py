@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,8 @@ from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.checkpoint import manifest, state_arrays
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
+from sacbrax.run import loop
+from sacbrax.run.resume import Store
 from sacbrax.train import main
 
 BATCH_NORM = ("network.critic_batch_norm=renorm", "network.actor_batch_norm=batch")
@@ -43,6 +46,21 @@ def test_several_seeds_resume(tmp_path: Path) -> None:
     train(halves, *overrides, "train.total_env_steps=200")
     train(halves, *overrides)
     assert_same_run(whole, halves)
+
+
+def test_seconds_are_those_of_the_whole_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    save = Store.save
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "check_compiled", lambda *_: time.sleep(0.2))
+        patch.setattr(Store, "save", lambda *arguments: (time.sleep(0.2), save(*arguments)))
+        first = train(tmp_path, "train.total_env_steps=120").summary
+    whole = train(tmp_path, "train.total_env_steps=200").summary
+    assert whole["compile_seconds"] > first["compile_seconds"] >= 0.2
+    assert whole["checkpoint_seconds"] > 0.2, (
+        "all but the last save of the part before, whose own seconds it cannot hold"
+    )
+    assert whole["train_seconds"] > first["train_seconds"]
+    assert whole["wall_seconds"] > sum(whole[f"{what}_seconds"] for what in ("compile", "checkpoint", "train"))
 
 
 def test_the_pool_of_starts_is_another_after_every_evaluation(tmp_path: Path) -> None:
