@@ -2,17 +2,16 @@
 others take their slots.
 
 Which trial is in which slot when is a function of the evaluations so far alone, so that a program which goes on from a
-checkpoint needs nothing but its log. The rule itself is Optuna's pruner. Knows no JAX.
+checkpoint needs nothing but its log. The rule is that of Optuna's `SuccessiveHalvingPruner`. Knows no JAX.
 """
 
+import bisect
 import dataclasses
-import functools
+import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
-from sacbrax.config import ConfigError
 from sacbrax.config.option import option
 
 
@@ -48,22 +47,25 @@ def stays(
     among all that came as far: those of this program, at this evaluation too, and `others`, scores of earlier ones.
     """
     rows, slots = scores.shape
+    rungs = [age for age in range(1, budget) if is_rung(age, config)]
+    # Of all that came as far, in order: with thousands of trials a look at each of them for each would take minutes.
+    reached = {age: sorted(c[age - 1] for c in others if len(c) >= age and not math.isnan(c[age - 1])) for age in rungs}
     found = [Stay(i, i, 0) for i in range(min(slots, trials))]
-    curves: list[list[float]] = [[] for _ in range(trials)]
+    going = found.copy()
     for row in range(1, rows):
-        going = [stay for stay in found if stay.end is None]
-        for stay in going:
-            curves[stay.trial].append(float(scores[row, stay.slot]))
-        for stay in going:
-            curve, age = curves[stay.trial], row - stay.begin
-            if age < budget and is_rung(age, config):
-                rivals = [each[age - 1] for each in (*others, *curves) if each is not curve and len(each) >= age]
-                stay.pruned = pruned(curve[-1], rivals, config.factor)
+        values = [float(scores[row, stay.slot]) for stay in going]
+        for stay, value in zip(going, values, strict=True):
+            if row - stay.begin in reached and not math.isnan(value):
+                bisect.insort(reached[row - stay.begin], value)
+        for stay, value in zip(going, values, strict=True):
+            age = row - stay.begin
+            stay.pruned = age in reached and pruned(value, reached[age], config.factor)
             if stay.pruned or age == budget:
                 stay.end = row
-        for stay in going:
-            if stay.end is not None and len(found) < trials:
-                found.append(Stay(len(found), stay.slot, row))
+        free = [stay.slot for stay in going if stay.end is not None]
+        begun = [Stay(trial, slot, row) for trial, slot in zip(range(len(found), trials), free, strict=False)]
+        found += begun
+        going = [stay for stay in going if stay.end is None] + begun
     return found
 
 
@@ -75,24 +77,7 @@ def is_rung(evaluations: int, config: HalvingConfig) -> bool:
     return rung == evaluations
 
 
-def pruned(value: float, rivals: Sequence[float], factor: int) -> bool:
-    """Whether Optuna's pruner ends a trial with `value` where `rivals` have come as far. It is asked last, so that it
-    is judged among all; trials that train side by side arrive at once."""
-    optuna = _optuna()
-    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor)
-    study, ends = optuna.create_study(direction="maximize", pruner=pruner), False
-    for each in (*rivals, value):
-        trial = study.ask()
-        trial.report(each, 1)
-        ends = trial.should_prune()
-    return bool(ends)
-
-
-@functools.cache
-def _optuna() -> Any:
-    try:
-        import optuna
-    except ImportError:
-        raise ConfigError("pruner: optuna is not installed; pip install 'sacbrax[optuna]'") from None
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    return optuna
+def pruned(value: float, ranked: Sequence[float], factor: int) -> bool:
+    """Whether a trial with `value` ends among all that came as far, itself included, in ascending order: it is not
+    among the best of `factor`, of fewer not the best; NaN, which is not among them, always does."""
+    return math.isnan(value) or value < ranked[-max(len(ranked) // factor, 1)]

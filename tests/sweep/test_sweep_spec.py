@@ -172,7 +172,7 @@ def test_a_population_keeps_its_size(tmp_path: Path) -> None:
     """More trials would be a second population, of the remainder; of the same size they are one that was asked for."""
     path = write(tmp_path, search="pbt", trials=4, vary={"algorithm.gamma": [0.5, 0.9]})
     Journal(spec.read(path)).plan([])
-    with pytest.raises(ConfigError, match="trials_per_program: 6, but the sweep in .* has 4; choose another dir"):
+    with pytest.raises(ConfigError, match=r"trials_per_program: 6, but the sweep in .* has 4; choose another dir"):
         Journal(spec.read(path, ["trials=6"]))
     Journal(spec.read(path, ["trials=8", "trials_per_program=4"]))
     search = json.loads((tmp_path / "sweep" / "search.json").read_text())
