@@ -61,6 +61,7 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
     """`num_envs` environments of the task `name`, stepped by one program, with the time limit `max_episode_steps`.
 
     The same vector of environments as in training: one that leaves the finite numbers is reset as at a time limit.
+    Where starts are drawn from a pool, it is computed anew whenever as many were drawn as it holds.
     """
 
     metadata: dict[str, Any] = {"render_modes": [], "autoreset_mode": AutoresetMode.SAME_STEP}  # noqa: RUF012
@@ -84,13 +85,13 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         program = functools.partial(jax.jit, compiler_options=compiler_options(self.task))
         self._reset, self._step = program(self._starts), program(self._advance)
         self._state: Any = None
+        self._drawn = 0  # starts since the pool is what it is
 
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[np.ndarray, dict]:
         """Fresh starts of all environments; one seed serves them all."""
         super().reset(seed=seed)
         self._key = jax.random.key(int(self.np_random.integers(2**32)))
-        self._key, key = jax.random.split(self._key)
-        self._state = self._reset(key)
+        self._state, self._drawn = self._reset(self._new_key()), 0
         return np.array(self._state.state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
@@ -103,7 +104,18 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         if ended.any():
             final = metrics | {f"_{name}": ended.copy() for name in metrics}
             infos = {"final_obs": last, "_final_obs": ended, "final_info": final, "_final_info": ended.copy()}
+            self._refresh(int(ended.sum()))
         return np.array(self._state.state.obs), reward, terminated, truncated, infos
+
+    def _refresh(self, drawn: int) -> None:
+        """Count the starts that were drawn, and compute the pool anew when it is time: by the program of `reset`."""
+        self._drawn += drawn
+        if 0 < self._vector.reset_pool <= self._drawn:
+            self._state, self._drawn = self._state.replace(pool=self._reset(self._new_key()).pool), 0
+
+    def _new_key(self) -> Key:
+        self._key, key = jax.random.split(self._key)
+        return key
 
     def _starts(self, key: Key) -> EnvState:
         """All of them at the start of an episode."""

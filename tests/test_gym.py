@@ -6,6 +6,7 @@ import gymnasium
 import numpy as np
 import pytest
 from gymnasium.utils.env_checker import check_env
+from probes import Probe
 
 from sacbrax.gym import TaskVectorEnv
 
@@ -72,6 +73,21 @@ def test_a_vector_environment_terminates_and_takes_any_task() -> None:
     np.testing.assert_array_equal(infos["final_obs"][:, 1], 2)
     np.testing.assert_array_equal(obs[:, 1], 0)
     np.testing.assert_array_equal(reward, 1)
+
+
+def test_a_pool_of_starts_is_made_anew_when_it_has_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probe shows its start as long as an episode lasts; here each is one step long."""
+    monkeypatch.setattr(Probe, "reset_pool", 5, raising=False)
+
+    def starts() -> list[np.ndarray]:
+        env = TaskVectorEnv(2, name="probes:Cue", terminate_at=1)
+        return [env.reset(seed=3)[0], *(env.step(np.zeros((2, 2)))[0] for _ in range(60))]
+
+    seen = starts()
+    # Each pool serves for three steps, with six draws.
+    pools = [{row[0] for obs in seen[1 + i : 4 + i] for row in obs} for i in range(0, 60, 3)]
+    assert len(set.union(*pools)) == sum(map(len, pools)) > 50, "no start comes back"
+    np.testing.assert_array_equal(starts(), seen)
 
 
 def test_a_vector_environment_resets_what_leaves_the_finite_numbers() -> None:
