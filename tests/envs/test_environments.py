@@ -173,6 +173,19 @@ def test_model_fields_make_another_model(engine: Any) -> None:
                 np.testing.assert_allclose(ours[i], theirs, rtol=1e-9, atol=1e-9)
 
 
+def test_of_what_a_model_has_none_there_is_nothing_to_multiply() -> None:
+    """A fluid without viscosity may have another density."""
+    model = swimmer_models.gym_swimmer(3)
+    model.opt.viscosity = 0
+    state = jnp.full(5, 0.3), jnp.full(5, 0.7), jnp.array([0.5, -1.0])
+    after = FusedSwimmer(model, 4).step(*state, {"opt.density": jnp.float32(1500)})
+    with pytest.raises(ValueError, match=r"opt.viscosity in proportion to the model's own, which is 0; use env.engine"):
+        FusedSwimmer(model, 4).step(*state, {"opt.viscosity": jnp.float32(0.1)})
+    model.opt.density = 1500
+    for ours, theirs in zip(after, FusedSwimmer(model, 4).step(*state), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-4)
+
+
 RANDOMIZED = (
     pytest.param("inverted_pendulum_v5", "mjx", 3, ("opt.gravity", "dof_damping", "actuator_gear"), marks=slow),
     pytest.param("hopper_v5", "mjx", 20, ("opt.gravity", "dof_armature", "geom_friction"), marks=slow),  # it lands

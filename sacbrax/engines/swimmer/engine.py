@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Mapping
 from types import MappingProxyType
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -55,12 +56,17 @@ class FusedSwimmer:
                 raise ValueError(f"env.randomize: the fused engine varies {', '.join(self._nominal)}, not {name}")
             if own.shape != value.shape:
                 raise ValueError(f"env.randomize: {name} has shape {own.shape}, not {value.shape}")
-        density, viscosity, gear = (
-            fields.get(name, jnp.asarray(own, like.dtype)).astype(like.dtype) for name, own in self._nominal.items()
-        )
-        own = {name: jnp.asarray(value, like.dtype) for name, value in self._nominal.items()}
-        fluid = jnp.stack([density / own["opt.density"], viscosity / own["opt.viscosity"]])
-        return jnp.concatenate([fluid, gear[:, 0] / own["actuator_gear"][:, 0]])
+            if not np.all(_number(own)):
+                raise ValueError(
+                    f"env.randomize: the fused engine varies {name} in proportion to the model's own, which is 0; use "
+                    "env.engine=mjx"
+                )
+
+        def factor(name: str) -> Array:
+            own = jnp.asarray(_number(self._nominal[name]), like.dtype)
+            return _number(fields[name]).astype(like.dtype) / own if name in fields else jnp.ones_like(own)
+
+        return jnp.concatenate([jnp.atleast_1d(factor(name)) for name in self._nominal])
 
     def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, Array]:
         """`frame_skip` time steps of [N, ...] arrays; `inputs` are controls [N, nu], and factors [N, 2 + nu] if any."""
@@ -78,6 +84,11 @@ class FusedSwimmer:
             integrate = INTEGRATORS[chain.integrator]
             q, v, _ = integrate(acceleration, chain.timestep, self.frame_skip, q, v, torque, [], once)
         return jnp.stack(q, axis=1), jnp.stack(v, axis=1)
+
+
+def _number(field: Any) -> Any:
+    """What counts of a field [] or [nu, 6]: a motor on a hinge has the first entry of its gear alone."""
+    return field if field.ndim == 0 else field[:, 0]
 
 
 def _rk4_written_out(chain: Chain, steps: int, q: Rows, v: Rows, torque: Rows, once: batched.Once) -> tuple[Rows, Rows]:
