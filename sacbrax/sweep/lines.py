@@ -45,7 +45,8 @@ def finished(sweep: SweepConfig, program: Program, result: Any, seconds: float) 
 
 def halved(sweep: SweepConfig, program: Program, result: Any, seconds: float, slots: Slots) -> list[Row]:
     """The journal's lines of trials that followed each other in slots: done, or pruned by the best of their time."""
-    table, rows, first = slots.table(result.metrics), result.metrics, program.configs[0]
+    rows, first = result.metrics, program.configs[0]
+    table, stuck = slots.table(rows), slots.stuck(rows).any(axis=2)  # [E, slots, S], [E, slots]
     lines = []
     for stay in slots.stays(rows):
         own = table[stay.begin + 1 : stay.end + 1 if stay.end is not None else None, stay.slot]  # [evaluations, S]
@@ -56,7 +57,8 @@ def halved(sweep: SweepConfig, program: Program, result: Any, seconds: float, sl
         line |= {"seconds": seconds, "trials_of_program": len(program.rows)}
         curve = list(map(plain_number, own.mean(axis=1).tolist()))
         line |= {"slot": stay.slot, "begin": stay.begin, "end": stay.end, "curve": curve}
-        lines.append(line | _scores(sweep, [[plain_number(x) for x in row] for row in own.tolist()]))
+        plain = [[plain_number(x) for x in row] for row in own.tolist()]
+        lines.append(line | _scores(sweep, None if stuck[stay.end or -1, stay.slot] else plain))
     return lines
 
 

@@ -16,7 +16,7 @@ from sacbrax.config import Config
 from sacbrax.core.types import Array
 from sacbrax.sweep.halving import Stay, stays
 from sacbrax.sweep.spec import SweepConfig
-from sacbrax.sweep.trials import Trials, outcomes, stacked
+from sacbrax.sweep.trials import Trials, columns, stacked
 from sacbrax.training.population import Population
 from sacbrax.training.trainer import TrainState
 
@@ -45,6 +45,7 @@ class Slots(Trials):
         """others: scores after each evaluation of earlier trials, which these are judged among."""
         first = configs[0]
         self.budget = first.num_epochs
+        self._updates = first.gradient_steps(first.iterations_per_epoch)
         # Enough for all trials if none is pruned; the run ends when no slot is taken.
         longest = first.exploration_iterations + self.budget * first.iterations_per_epoch * -(-len(configs) // slots)
         train = dataclasses.replace(first.train, total_env_steps=longest * first.env.num_envs)
@@ -56,14 +57,25 @@ class Slots(Trials):
         self._renewed: Any = None
 
     def table(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        """`metric` of every evaluation, slot and seed, [E, slots, S]; NaN before the first update and where null.
+        """`metric` of every evaluation, slot and seed, [E, slots, S]; NaN before the first update, where null, and
+        where the agent is stuck.
 
         Raises `NoMetricError`.
         """
         found = np.full((len(rows), self._slots, self._seeds), np.nan)
-        for slot, values in enumerate(outcomes(rows[1:], [], self._slots, self._seeds, self._sweep.metric)):
-            found[1:, slot] = np.asarray(values, np.float64).reshape(-1, self._seeds)
-        return found
+        values = columns(rows[1:], self._sweep.metric, self._slots * self._seeds)
+        found[1:] = np.asarray(values, np.float64).reshape(found[1:].shape)
+        return np.where(self.stuck(rows), np.nan, found)
+
+    def stuck(self, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+        """Whether all updates since the evaluation before were skipped, bool [E, slots, S]: the policy is no other."""
+        agents = range(self._slots * self._seeds)
+        skipped = [[row.get(f"seed_{i}/train/skipped_updates") == self._updates for i in agents] for row in rows]
+        return np.asarray(skipped, bool).reshape(len(rows), self._slots, self._seeds)
+
+    def bad_updates(self, counts: np.ndarray) -> int:
+        """A run in which all agents are stuck goes on: their trials end by the rule, and others take the slots."""
+        return 0
 
     def stays(self, rows: Sequence[Mapping[str, Any]]) -> list[Stay]:
         """Who was in which slot when, after these evaluations; asked often, so the last answer is kept."""

@@ -61,6 +61,17 @@ class Trials(Population):
         return int(np.min(counts))
 
 
+def columns(rows: Sequence[Mapping[str, Any]], metric: str, agents: int) -> list[list[Any]]:
+    """The metric of every agent in every row, None where it is null or missing, as in the first one all of training.
+
+    Raises `NoMetricError`.
+    """
+    names = [metric] if agents == 1 else [f"seed_{i}/{metric}" for i in range(agents)]
+    if rows and not any(name in row for name in names for row in rows):
+        raise NoMetricError(f"metric: the runs have no {metric!r}")
+    return [[row.get(name) for name in names] for row in rows]
+
+
 def outcomes(
     rows: Sequence[Mapping[str, Any]], stuck: Sequence[int], trials: int, seeds: int, metric: str
 ) -> list[Any]:
@@ -68,11 +79,7 @@ def outcomes(
 
     Raises `NoMetricError`.
     """
-    agents = trials * seeds
-    names = [metric] if agents == 1 else [f"seed_{i}/{metric}" for i in range(agents)]
-    if rows and not any(name in row for name in names for row in rows):
-        raise NoMetricError(f"metric: the runs have no {metric!r}")
-    table = [[row.get(name) for name in names] for row in rows]  # nothing of training is in the first one
+    table = columns(rows, metric, trials * seeds)
     return [
         None
         if any(t * seeds <= agent < (t + 1) * seeds for agent in stuck)

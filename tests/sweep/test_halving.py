@@ -123,6 +123,18 @@ def test_trials_of_other_programs_are_judged_by_the_direction_too(
     assert [stay.pruned for stay in slots.stays(rows)] == gone
 
 
+def test_trials_that_diverge_make_room_for_others(tmp_path: Path) -> None:
+    """A reward of 1e30 squared overflows: the first two have no update, and the third takes the slot of one of them."""
+    fixed = LONGER | {"train.max_bad_updates": 5, "eval.episodes": 2}
+    keys = {"pruner": "asha", "asha": {"first": 1, "factor": 2}, "trials_per_program": 2}
+    path = write(tmp_path, fixed=fixed, vary={"algorithm.reward_scale": [1e30, 2e30, 1.0]}, **keys)
+    assert door.main([str(path), "--quiet"]) == 0
+    rows = [json.loads(line) for line in (tmp_path / "sweep" / "trials.jsonl").read_text().splitlines()]
+    assert [row["status"] for row in rows] == ["failed", "failed", "done"]
+    assert [row.get("error") for row in rows] == ["an agent diverged", "an agent diverged", None]
+    assert [len(row["curve"]) for row in rows] == [1, 1, 4], "one that has diverged ends where it is judged first"
+
+
 @pytest.mark.slow
 def test_a_trial_that_begins_late_is_the_trial(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Five trials in two slots of one program against the five side by side: what each has of a curve is the same but
