@@ -41,6 +41,32 @@ def test_links_lead_somewhere() -> None:
     assert not wrong
 
 
+def test_tests_that_pages_name_are_there() -> None:
+    """Files and functions, long names by their beginning."""
+    files = list((ROOT / "tests").rglob("test_*.py"))
+    known = {file.stem for file in files}
+    known |= {name for file in files for name in re.findall(r"^def (test_\w+)", file.read_text(), re.MULTILINE)}
+    named = {name for page in PAGES for name in re.findall(r"\btest_\w+", page.read_text(encoding="utf-8"))}
+    assert [name for name in sorted(named) if not any(other.startswith(name) for other in known)] == []
+    assert len(named) > 50
+
+
+def test_the_authors_settings_are_those_of_the_files() -> None:
+    """The last table of docs/listing.md, and every file of configs/paper."""
+    rows = re.findall(r"^\| [^|]+ \| (\d+) \| ([\d,]+) \| (`.*`) \|$", (ROOT / "docs/listing.md").read_text(), re.M)
+    said = {
+        name: (int(scale), int(steps.replace(",", "")))
+        for scale, steps, names in rows
+        for name in names[1:-1].split("`, `")
+    }
+    found = {}
+    for path in (ROOT / "configs/paper").glob("*.yaml"):
+        settings = yaml.safe_load(path.read_text())
+        found[path.name] = (settings["algorithm"]["reward_scale"], settings["train"]["exploration_env_steps"])
+        assert settings["network"]["hidden_sizes"] == [256, 256]
+    assert said == found
+
+
 def test_the_learning_curve_draws_every_seed(tmp_path: Path) -> None:
     row = {"env_steps": 10, "seed_0/eval/return_mean": 1.0, "seed_1/eval/return_mean": 2.0}
     (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(row)}\n{json.dumps(row | {'env_steps': 20})}\n")
