@@ -31,6 +31,12 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}; see {self.prog} --help")
 
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """As argparse does, in the words of our other mistakes; a word without an option is its own name."""
+        if action.choices is not None and value not in action.choices:
+            named = action if action.option_strings else None
+            raise argparse.ArgumentError(named, f"unknown {value!r}; choose from {', '.join(map(str, action.choices))}")
+
     def parse_args(self, *args: Any, **kwargs: Any) -> Any:
         """As argparse does, unless a shell asks how the line could go on."""
         if complete.wanted():

@@ -118,8 +118,8 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
         description="Tasks, configurations, presets and policies by name, and the runs below a directory.",
         epilog="example: python -m sacbrax.list configs; python -m sacbrax.list runs runs/swimmer",
     )
-    parser.add_argument("what", nargs="?", choices=LISTS, help="one of them (all but the runs)")
-    parser.add_argument("directory", nargs="?", type=Path, default=Path("runs"), help="of the runs (runs)")
+    parser.add_argument("what", nargs="?", choices=LISTS, metavar="LIST", help=f"{', '.join(LISTS)} (all but the runs)")
+    parser.add_argument("directory", nargs="?", type=Path, default=Path("runs"), help="where the runs are (runs)")
     return parser.parse_args(argv)
 
 

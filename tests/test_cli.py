@@ -59,11 +59,17 @@ def test_a_duration_can_be_waited_for(text: str) -> None:
         ("plot run --out picture", "--out: picture must end in .png"),
         ("bench physics --seconds nan", "argument --seconds: expected a number of seconds"),
         ("bench parity --states -2", "argument --states: expected"),
+        (
+            "list nosuch",
+            "unknown 'nosuch'; choose from tasks, configs, presets, policies, runs; see python -m sacbrax.",
+        ),
+        ("zoo nosuch", "unknown 'nosuch'; choose from train, page; see python -m sacbrax.zoo --help"),
+        ("plot run --kind bars", "argument --kind: unknown 'bars'; choose from curves, q_surface"),
     ],
 )
-def test_numbers_that_cannot_be_are_one_line(command: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_arguments_that_cannot_be_are_one_line(command: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     name, *arguments = command.split()
-    module = importlib.import_module(f"sacbrax.{name}" + (".__main__" if name == "bench" else ""))
+    module = importlib.import_module(f"sacbrax.{name}" + (".__main__" if name in ("bench", "zoo") else ""))
     assert module.main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""

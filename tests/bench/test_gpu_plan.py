@@ -136,7 +136,7 @@ def test_registers_and_spills_of_all_kernels() -> None:
     [
         (["train.sed=1"], 2, "train.sed: unknown key"),
         (["nofile.yaml"], 2, "nofile.yaml: cannot read"),
-        (["--target", "abacus"], 2, "argument --target: invalid choice: 'abacus' (choose from 'h100', 'h200', 't4')"),
+        (["--target", "abacus"], 2, "argument --target: unknown 'abacus'; choose from h100, h200, t4"),
         ([], 1, "gpu-plan: JAX's plugin for CUDA cannot be installed: no such wheel"),
     ],
 )
