@@ -33,6 +33,15 @@ class RunError(RuntimeError):
         super().__init__(" ".join(message.splitlines()))  # names from a damaged file may hold line breaks
 
 
+class MachineError(ConfigError):
+    """What the configuration names cannot be had here as things are, such as a directory to write to: a mistake too,
+    but not one of the settings that a run is trained with, which may go well another time."""
+
+
+class TrainingError(RunError):
+    """Training with these settings has come to an end, and would again."""
+
+
 class Interrupted(BaseException):
     """A signal ended the process before there was anything to save, or a second one did not wait for the saving."""
 

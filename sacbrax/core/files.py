@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import IO, Any
 
-from sacbrax.core.errors import ConfigError, RunError
+from sacbrax.core.errors import MachineError, RunError
 
 LOCK = ".lock"  # in a directory that a process owns or owned
 
@@ -38,7 +38,7 @@ def write_atomically(path: Path, text: str) -> None:
 
 
 def refuse_foreign(path: Path, key: str, begun: Collection[str], ours: Callable[[], bool]) -> None:
-    """Raise `ConfigError`, before anything is written, if `path` is a directory that holds somebody's files.
+    """Raise `MachineError`, before anything is written, if `path` is a directory that holds somebody's files.
 
     Ours is what is absent or empty, what was locked and got no further than names of `begun`, and what `ours` knows.
     `key` is the option that names it.
@@ -49,7 +49,7 @@ def refuse_foreign(path: Path, key: str, begun: Collection[str], ours: Callable[
         return
     started = LOCK in found and found <= {LOCK, *begun}
     if found and not started and not ours():
-        raise ConfigError(
+        raise MachineError(
             f"{key}: {path} holds other files ({min(found - {LOCK})}) and nothing to go on with; "
             "nothing was changed, choose a directory that is new or empty"
         )
@@ -64,12 +64,12 @@ def lock(path: Path, key: str) -> Iterator[IO[str]]:
     try:
         file = (path / LOCK).open("a", encoding="utf-8")
     except OSError as error:
-        raise ConfigError(f"{key}: cannot write to {path}: {error.strerror}") from None
+        raise MachineError(f"{key}: cannot write to {path}: {error.strerror}") from None
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise RunError(f"{path} is in use by another process") from None
         except OSError as error:
-            raise ConfigError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
+            raise MachineError(f"{key}: cannot lock {path}: {error.strerror}; choose a local directory") from None
         yield file

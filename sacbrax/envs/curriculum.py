@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from sacbrax.config import ConfigError
-from sacbrax.core.errors import RunError
+from sacbrax.core.errors import TrainingError
 
 ARGUMENT = "curriculum"
 
@@ -33,14 +33,16 @@ class Curriculum:
             raise ConfigError(str(error)) from None
 
     def after(self, row: Mapping[str, Any]) -> dict[str, float]:
-        """The numbers after an evaluation, whose row of the log is `row`. Raises `RunError`."""
+        """The numbers after an evaluation, whose row of the log is `row`. Raises `TrainingError`."""
         try:
             numbers = self._numbers(row)
         except ValueError as error:
-            raise RunError(str(error)) from None
+            raise TrainingError(str(error)) from None
         if numbers.keys() != self.initial.keys():
             was, now = ", ".join(self.initial), ", ".join(numbers) or "nothing"
-            raise RunError(f"env.curriculum: {self._name} gives {now} after an evaluation; at the start it gave {was}")
+            raise TrainingError(
+                f"env.curriculum: {self._name} gives {now} after an evaluation; at the start it gave {was}"
+            )
         return numbers
 
     def _numbers(self, row: Mapping[str, Any]) -> dict[str, float]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sacbrax import config as config_lib
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError, flat, refuse_changed
+from sacbrax.core.errors import MachineError
 from sacbrax.core.files import LOCK, lock, refuse_foreign
 from sacbrax.envs import engine_of
 
@@ -79,7 +80,7 @@ class RunDirectory:
                 refuse_foreign(self.path, "run.dir", BEGUN, self._is_run)
             self.checkpoints.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise ConfigError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
+            raise MachineError(f"run.dir: cannot write to {self.path}: {error.strerror}") from None
         self._own()
         return self
 

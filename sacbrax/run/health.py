@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sacbrax.core.errors import RunError
+from sacbrax.core.errors import TrainingError
 from sacbrax.sinks.console import Reporter
 from sacbrax.training.population import Population
 from sacbrax.training.programs import fetch
@@ -18,9 +18,9 @@ class Health:
         self.stuck_seeds: list[int] = []  # places along [S] of agents that cannot go on
 
     def check_explored(self, state: TrainState) -> None:
-        """Raise `RunError` after an exploration of which nothing could be kept."""
+        """Raise `TrainingError` after an exploration of which nothing could be kept."""
         if not np.all(fetch(state.replay.size)):
-            raise RunError(
+            raise TrainingError(
                 f"env.name: {self._config.env.name} gave no observation, reward and physics that are all finite in "
                 f"{self._config.train.exploration_env_steps:,} exploration steps; there is nothing to learn from"
             )

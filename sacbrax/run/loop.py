@@ -17,7 +17,7 @@ import numpy as np
 
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.config import Config, ConfigError, LoggingConfig
-from sacbrax.core.errors import RunError
+from sacbrax.core.errors import MachineError, RunError, TrainingError
 from sacbrax.core.files import write_atomically
 from sacbrax.core.machine import git_revision, hardware, versions
 from sacbrax.core.numbers import plain_number
@@ -120,7 +120,7 @@ class _Run:
             self.sinks = Sinks(spoken, self.directory, rows, self.reporter)
             write_atomically(self.directory / "config.yaml", self.config.to_yaml())
         except OSError as error:
-            raise ConfigError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
+            raise MachineError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
         try:
             if trains := not self._finished():
                 self._train(tree, initial)
@@ -243,7 +243,7 @@ class _Run:
 
     def _give_up(self, bad_updates: int) -> None:
         self.store.close()
-        raise RunError(
+        raise TrainingError(
             f"train.max_bad_updates: {bad_updates} updates in a row had a gradient that is not finite, at env step "
             f"{self.progress.iteration * self.config.env.num_envs:,}; the last good checkpoint is "
             f"{self.store.newest or 'none'}. A lower algorithm.learning_rate, reward_scale or target_entropy may help"

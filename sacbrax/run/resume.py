@@ -198,6 +198,6 @@ class Store:
             return
         if lines > 1:
             raise CheckpointError(
-                f"{self._run} holds {lines} evaluations but no checkpoint to go on from; nothing was changed, "
-                "choose another run.dir"
+                f"{self._run} holds {lines} evaluations but no checkpoint to go on from; nothing was changed; "
+                "remove it, or choose another run.dir"
             )

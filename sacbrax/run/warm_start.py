@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from sacbrax.config import PARTS, Config, ConfigError, flat
+from sacbrax.core.errors import MachineError
 from sacbrax.policy_file import files as policy_files
 from sacbrax.policy_file.numpy_policy import NumpyPolicy, PolicyFileError
 from sacbrax.training.trainer import TrainState
@@ -44,7 +45,7 @@ def load(config: Config, template: TrainState) -> dict[str, Any]:
     try:
         source = policy_files.load_policy(config.init.from_)
     except PolicyFileError as error:
-        raise ConfigError(f"init.from: {error}") from None
+        raise MachineError(f"init.from: {error}") from None
     wanted = {PARTS[part] for part in config.init.parts} & set(template.agent.params)
     _check(config, source, wanted)
     params = policy_files.parameters(source, {group: template.agent.params[group] for group in wanted})

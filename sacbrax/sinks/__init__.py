@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config
+from sacbrax.core.errors import MachineError
 from sacbrax.sinks.console import Reporter
 from sacbrax.sinks.files import MetricsFiles
 from sacbrax.sinks.worker import Row, Service, Worker
@@ -106,7 +107,7 @@ def _forget(directory: Path) -> None:
 def _check_installed(name: str, row: tuple[str, str, str]) -> None:
     _, package, extra = row
     if importlib.util.find_spec(package) is None:
-        raise ConfigError(f"logging.{name}: {package} is not installed; pip install 'sacbrax[{extra}]'")
+        raise MachineError(f"logging.{name}: {package} is not installed; pip install 'sacbrax[{extra}]'")
 
 
 def _make(path: str, *arguments: Any) -> Any:

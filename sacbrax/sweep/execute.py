@@ -1,15 +1,13 @@
 """Trains programs of trials: here one after the other, or on a Ray cluster."""
 
-import shutil
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import ConfigError
-from sacbrax.core.errors import Interrupted, RunError, last_line
+from sacbrax.core.errors import Interrupted, MachineError, RunError, TrainingError, last_line
 from sacbrax.run.directory import in_directory
 from sacbrax.sweep.journal import Row
 from sacbrax.sweep.program import Program
@@ -52,9 +50,9 @@ class Local:
             else:
                 population = Population(configs[0], like) if len(configs) == 1 else Trials(configs, like)
             result = run(population.config, quiet=True, population=population)
-        except NoMetricError:
+        except (NoMetricError, MachineError):
             raise
-        except (RunError, ConfigError) as error:
+        except (TrainingError, ConfigError) as error:  # any other is not of these settings, which may yet go well
             return [row | {"status": "failed", "error": str(error)} for row in program.rows]
         if result.interrupted_by is not None:
             raise Interrupted(result.interrupted_by)
@@ -66,8 +64,6 @@ class Local:
             finished = lines.finished(self._sweep.config, program, result, seconds)
         if isinstance(population, Members):
             finished = lines.with_lineage(population, finished, program, result)
-        if not self._sweep.config.keep_checkpoints:  # not before it is known what they came to
-            _remove_checkpoints(program.directory)
         return finished
 
 
@@ -83,7 +79,10 @@ class Ray:
         self._sweep, self._ray = sweep, ray
 
     def run(self, programs: Iterable[Program]) -> Iterator[list[Row]]:
-        """Finished lines of the journal, in the order in which programs end."""
+        """Finished lines of the journal, in the order in which programs end.
+
+        A program that ends otherwise leaves its trials to be run: the others end first, and then there is a `RunError`.
+        """
         ray = self._ray
         ray.init(ignore_reinit_error=True, log_to_driver=False, include_dashboard=False)
         try:
@@ -104,14 +103,22 @@ class Ray:
                 place = str(program.directory.absolute())
                 handle = remote.remote(self._sweep, list(program.rows), texts, place, program.slots, program.others)
                 waiting[handle] = program
+            unfinished: list[str] = []
             while waiting:
                 (handle,), _ = ray.wait(list(waiting), num_returns=1)
                 program = waiting.pop(handle)
                 try:
-                    yield ray.get(handle)
-                except ray.exceptions.RayError as error:
+                    finished = ray.get(handle)
+                except ray.exceptions.RayError as error:  # a worker was lost, twice, or raised something
+                    if isinstance(cause := getattr(error, "cause", None), ConfigError):
+                        raise cause from None
                     reason = last_line(str(error), type(error).__name__)
-                    yield [row | {"status": "failed", "error": reason} for row in program.rows]
+                    unfinished.append(f"{program.directory.name} did not come to its end: {reason}")
+                    continue
+                yield finished
+            if unfinished:
+                others = f" (and {len(unfinished) - 1} others)" if len(unfinished) > 1 else ""
+                raise RunError(f"{unfinished[0]}{others}; the same command goes on")
         finally:
             ray.shutdown()
 
@@ -126,8 +133,3 @@ def _in_a_worker(
     prepare_jax(configs[0])
     (finished,) = Local(sweep).run([Program(rows, configs, Path(directory), slots, others)])
     return finished
-
-
-def _remove_checkpoints(directory: Path) -> None:
-    for name in checkpoint_files.names(directory / "checkpoints"):
-        shutil.rmtree(directory / "checkpoints" / name)

@@ -10,6 +10,7 @@ from typing import Any
 
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat, refuse_changed
+from sacbrax.core.errors import RunError
 from sacbrax.core.files import refuse_foreign, write_atomically
 from sacbrax.sweep.spec import Sweep
 
@@ -75,7 +76,10 @@ class Journal:
         return sorted(self.rows, key=lambda row: (row.get("score") is None, sign * (row.get("score") or 0.0)))
 
     def _write(self) -> None:
-        write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
+        try:
+            write_atomically(self._file, "".join(json.dumps(row) + "\n" for row in self.rows))
+        except OSError as error:
+            raise RunError(f"dir: cannot write {self._file}: {error.strerror}") from None
 
     def _compare_search(self, sweep: Sweep) -> None:
         """What scores mean must stay, and what decides in the middle of a run who goes on: it would be others after a

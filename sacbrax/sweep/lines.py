@@ -46,7 +46,8 @@ def finished(sweep: SweepConfig, program: Program, result: Any, seconds: float) 
 def halved(sweep: SweepConfig, program: Program, result: Any, seconds: float, slots: Slots) -> list[Row]:
     """The journal's lines of trials that followed each other in slots: done, or pruned by the best of their time."""
     rows, first = result.metrics, program.configs[0]
-    table, stuck = slots.table(rows), slots.stuck(rows).any(axis=2)  # [E, slots, S], [E, slots]
+    table = slots.table(rows)  # [E, slots, S]
+    stuck: np.ndarray = np.any(slots.stuck(rows), axis=2)
     lines = []
     for stay in slots.stays(rows):
         own = table[stay.begin + 1 : stay.end + 1 if stay.end is not None else None, stay.slot]  # [evaluations, S]

@@ -5,12 +5,15 @@ Knows trials by their configurations; `execute` trains them, `results` shows wha
 
 import json
 import math
+import shutil
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from rich.console import Console
 
+from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.config import Config, ConfigError
 from sacbrax.core.files import lock, write_atomically
 from sacbrax.core.signals import Interrupt
@@ -23,7 +26,10 @@ from sacbrax.sweep.spec import Sweep
 
 
 def run(sweep: Sweep, quiet: bool = False) -> Journal:
-    """Run or go on with a sweep; every finished program is on the disk at once. Raises `ConfigError`."""
+    """Run or go on with a sweep; every finished program is on the disk at once.
+
+    Raises `ConfigError`, and `RunError` where the machine is at fault, which leaves trials to be run.
+    """
     from sacbrax.training.trainer import Trainer
 
     console = Console(stderr=True, highlight=False, quiet=quiet)
@@ -38,6 +44,8 @@ def run(sweep: Sweep, quiet: bool = False) -> Journal:
             # Each is judged among those that ended before it begins.
             for finished in executor.run(replace(program, others=_others(program, journal)) for program in programs):
                 journal.finish(finished)
+                if not sweep.config.keep_checkpoints:  # not before it is on the disk what they came to
+                    _remove_checkpoints(finished)
                 left = len(journal.planned())
                 console.print(f"{_news(finished, sweep)}; {left} left", soft_wrap=True, markup=False)
     return journal
@@ -126,6 +134,13 @@ def _fitting(config: Config) -> int:
     trainer, seeds = Trainer(config), config.train.num_seeds
     needed = sum(check_memory(trainer, seeds).values())
     return max(1, int(0.9 * device_bytes() / needed))
+
+
+def _remove_checkpoints(rows: Sequence[Row]) -> None:
+    """Of programs that came to their end."""
+    for directory in {Path(row["run"]) / "checkpoints" for row in rows if "run" in row}:
+        for name in checkpoint_files.names(directory):
+            shutil.rmtree(directory / name)
 
 
 def _news(rows: Sequence[Row], sweep: Sweep) -> str:

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.config import Config, ConfigError
-from sacbrax.core.errors import one_line
+from sacbrax.core.errors import MachineError, one_line
 from sacbrax.parallel.shards import Shards
 from sacbrax.training.replay import ReplayState, encode
 
@@ -44,7 +44,7 @@ def load(config: Config, observation_size: int, action_size: int) -> np.ndarray:
         ):
             arrays = {name: file[name] for name in file.files}
     except OSError as error:
-        raise _wrong(path, f"cannot be read: {error.strerror or one_line(error)}") from None
+        raise MachineError(f"replay.prior: {path} cannot be read: {error.strerror or one_line(error)}") from None
     except (ValueError, TypeError, EOFError, KeyError, zipfile.BadZipFile):  # NumPy would speak of pickles, or of .npy
         raise _wrong(path, "is no whole .npz file of arrays") from None
     if missing := [name for name in FIELDS if name not in arrays]:

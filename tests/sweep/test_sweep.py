@@ -1,14 +1,18 @@
 """Sweeps that train: side by side equals alone, one compilation per shape, resumption, failures, Optuna and Ray."""
 
 import csv
+import errno
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -19,8 +23,11 @@ from test_sweep_spec import write
 from tiny_config import make_tiny
 
 import sacbrax
+from sacbrax.checkpoint import files as checkpoint_files
+from sacbrax.core.files import lock
 from sacbrax.run import loop
 from sacbrax.sweep import __main__ as door
+from sacbrax.sweep.journal import Journal
 from sacbrax.sweep.trials import NoMetricError, Trials, outcomes, signature
 from sacbrax.training.population import Population
 
@@ -167,6 +174,102 @@ def test_a_trial_that_fails_stops_no_other(tmp_path: Path, vmap: str, capsys: py
         (tmp_path / "all").mkdir()
         worst = {"algorithm.reward_scale": [1e30]}
         assert door.main([str(write(tmp_path / "all", fixed=fixed, vary=worst)), "--quiet"]) == 1
+
+
+def no_room(*_: Any) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_what_the_machine_is_at_fault_for_leaves_the_trial_to_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a run that another process holds, a directory that cannot be used: one line; then all is well."""
+    path = str(write(tmp_path, fixed=BANDIT, vary={"algorithm.gamma": [0.5, 0.9]}))
+    runs = tmp_path / "sweep" / "runs"
+
+    def stopped(status: int, line: str) -> None:
+        assert door.main([path, "--quiet", "vmap=false"]) == status
+        *_, error = capsys.readouterr().err.splitlines()  # a checkpoint that is not written is a warning before
+        assert error.startswith("error: ")
+        assert line in error
+        assert {row["status"] for row in trials(tmp_path)} == {"planned"}
+
+    with monkeypatch.context() as full:
+        full.setattr(checkpoint_files, "_ask_for_room", no_room)
+        stopped(1, "could not be written: No space left on device")
+    with lock(runs / "trial_0000", "dir"):
+        stopped(1, "trial_0000 is in use by another process")
+    shutil.rmtree(runs)
+    (runs / "trial_0000").mkdir(parents=True)
+    (runs / "trial_0000" / "notes.txt").touch()
+    stopped(2, "holds other files (notes.txt)")
+    (runs / "trial_0000" / "notes.txt").unlink()
+    with monkeypatch.context() as full:
+        full.setattr(Journal, "finish", lambda self, rows: no_room())
+        with pytest.raises(OSError, match="No space"):
+            door.main([path, "--quiet", "vmap=false"])
+    assert list(runs.glob("trial_0000/checkpoints/0*")), "not removed before the journal says what they came to"
+    assert door.main([path, "--quiet", "vmap=false"]) == 0
+    assert {row["status"] for row in trials(tmp_path)} == {"done"}
+    with monkeypatch.context() as full:
+        full.setattr("sacbrax.core.files.os.fsync", no_room)
+        assert door.main([path, "--quiet"]) == 1
+    assert "error: dir: cannot write" in capsys.readouterr().err
+
+
+class FakeRay:
+    """Runs what it is given at once, in this process, but loses the first worker."""
+
+    class exceptions:
+        class RayError(Exception):
+            cause: Any = None
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+    def remote(self, **_: Any) -> Any:
+        return lambda function: SimpleNamespace(remote=lambda *arguments: Handle(function, arguments))
+
+    def wait(self, handles: list[Any], num_returns: int) -> Any:
+        return handles[:num_returns], handles[num_returns:]
+
+    def get(self, handle: Any) -> Any:
+        if handle.arguments[1][0]["trial"] == 0 and self.error is not None:
+            raise self.error
+        return handle.function(*handle.arguments)
+
+    def init(self, **_: Any) -> None: ...
+
+    def shutdown(self) -> None: ...
+
+    def cluster_resources(self) -> dict[str, float]:
+        return {"CPU": 2.0}
+
+    def nodes(self) -> list[Any]:
+        return [{"Resources": {"CPU": 2.0}}]
+
+
+@dataclass(eq=False)
+class Handle:
+    function: Any
+    arguments: Any
+
+
+def test_a_lost_worker_leaves_its_trials_to_be_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lost, mistake = FakeRay.exceptions.RayError("a trace\nthe worker died"), FakeRay.exceptions.RayError("a trace")
+    mistake.cause = NoMetricError("metric: the runs have no 'x'")
+    path = str(write(tmp_path, fixed=BANDIT, vary={"algorithm.gamma": [0.5, 0.9]}, executor="ray", vmap=False))
+    for error, status, line, left in (
+        (mistake, 2, "metric: the runs have no 'x'", ["planned", "planned"]),
+        (lost, 1, "trial_0000 did not come to its end: the worker died; the same command goes on", ["planned", "done"]),
+        (None, 0, "", ["done", "done"]),
+    ):
+        monkeypatch.setitem(sys.modules, "ray", FakeRay(error))
+        assert door.main([path, "--quiet"]) == status
+        assert line in capsys.readouterr().err
+        assert [row["status"] for row in trials(tmp_path)] == left
 
 
 @pytest.mark.slow
