@@ -17,6 +17,7 @@ import numpy as np
 
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.config import Config, ConfigError, LoggingConfig
+from sacbrax.core import trials_file
 from sacbrax.core.errors import MachineError, RunError, TrainingError
 from sacbrax.core.files import write_atomically
 from sacbrax.core.machine import git_revision, hardware, versions
@@ -63,6 +64,8 @@ def run(config: Config, *, quiet: bool = False, population: Population | None = 
     started = time.perf_counter()
     with jax.enable_x64(False), Interrupt() as interrupt:  # float32, whatever the process computes in otherwise
         if population is None:
+            if config.run.dir is not None:
+                trials_file.refuse(config.run.dir)
             plan = Plan.of(config, stored_shards(config))
             config = plan.resolved(config)
             population = Population(config, plan=plan)
@@ -118,7 +121,7 @@ class _Run:
             spoken = self.config if processes.first() else dataclasses.replace(self.config, logging=LoggingConfig())
             rows = None if tree is None else self.progress.rows
             self.sinks = Sinks(spoken, self.directory, rows, self.reporter)
-            write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+            self._say_what()
         except OSError as error:
             raise MachineError(f"run.dir: cannot write to {self.directory}: {error.strerror}") from None
         try:
@@ -168,7 +171,13 @@ class _Run:
         with self.reporter.tolerate("the run directory"):
             if self.run_directory.mend():
                 self.reporter.warn(f"somebody removed {self.directory}; what is known is written again")
-                write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+                self._say_what()
+
+    def _say_what(self) -> None:
+        """Write what is trained."""
+        write_atomically(self.directory / "config.yaml", self.config.to_yaml())
+        if self.population.trials:
+            trials_file.write(self.directory, self.population.trials)
 
     def _interrupted(self) -> bool:
         """Whether this process or another one of the run got a signal, which is then this one's too."""

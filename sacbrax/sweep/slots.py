@@ -16,7 +16,7 @@ from sacbrax.config import Config
 from sacbrax.core.types import Array
 from sacbrax.sweep.halving import Stay, stays
 from sacbrax.sweep.spec import SweepConfig
-from sacbrax.sweep.trials import Trials, columns, stacked
+from sacbrax.sweep.trials import Trials, columns, differences, stacked
 from sacbrax.training.population import Population
 from sacbrax.training.trainer import TrainState
 
@@ -50,6 +50,7 @@ class Slots(Trials):
         longest = first.exploration_iterations + self.budget * first.iterations_per_epoch * -(-len(configs) // slots)
         train = dataclasses.replace(first.train, total_env_steps=longest * first.env.num_envs)
         super().__init__([dataclasses.replace(first, train=train), *configs[1:slots]], like)
+        self.trials = differences(configs)
         self._configs, self._slots, self._sweep = configs, slots, sweep
         self._seeds, self._sign = first.train.num_seeds, 1.0 if sweep.direction == "maximize" else -1.0
         self._others = [[self._sign * score for score in curve] for curve in others]  # as `stays` has ours

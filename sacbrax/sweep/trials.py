@@ -38,6 +38,13 @@ def stacked(configs: Sequence[Config], action_size: int) -> Hyper:
     return jax.tree.map(lambda *values: jnp.repeat(jnp.stack(values), seeds), *numbers)
 
 
+def differences(configs: Sequence[Config]) -> list[dict[str, Any]]:
+    """Of each configuration its values of the keys in which they differ."""
+    settings = [flat(config) for config in configs]
+    keys = [key for key, value in settings[0].items() if any(other[key] != value for other in settings)]
+    return [{key: each[key] for key in keys} for each in settings]
+
+
 class Trials(Population):
     """Configurations of one `signature`, times their seeds: agent t * S + s is seed s of trial t.
 
@@ -49,6 +56,7 @@ class Trials(Population):
         first, seeds = configs[0], configs[0].train.num_seeds
         config = dataclasses.replace(first, train=dataclasses.replace(first.train, num_seeds=len(configs) * seeds))
         super().__init__(config, like, plan=Plan.of(config) if spread else None, own_numbers=True)
+        self.trials = differences(configs)
         self.hyper = stacked(configs, self.trainer.action_size)
         keys = [Programs(self.trainer, seeds).keys(each.train.seed) for each in configs]
         self.train_keys, self.eval_keys = (

@@ -19,12 +19,14 @@ from sacbrax.training.trainer import Trainer, TrainState
 
 
 class Population:
-    """The seeds `train.seed`, `train.seed` + 1, ... of one configuration.
+    """The seeds `train.seed`, `train.seed` + 1, ... of one configuration, or `trials`.
 
     plan: the devices and shards that train them; one device and one shard when left out.
     like: a population of a configuration that differs in traced numbers and seeds alone; its programs serve again.
     own_numbers: the hyperparameters of the agents differ, and have the axis [S] too.
     """
+
+    trials: Sequence[Mapping[str, Any]] = ()  # where the agents are those of several configurations: what is of each
 
     def __init__(
         self,

@@ -16,6 +16,7 @@ import numpy as np
 
 from sacbrax import config as config_lib
 from sacbrax.config import ConfigError, flat
+from sacbrax.core import trials_file
 from sacbrax.core.interquartile import CONFIDENCE, REPETITIONS
 from sacbrax.view.figures import literal
 from sacbrax.view.metrics import RETURN, last_row, read_columns
@@ -93,7 +94,9 @@ def gather(runs: Sequence[str | Path], metric: str = RETURN) -> list[Curve]:
 
 
 def group_runs(runs: Sequence[str | Path]) -> list[Group]:
-    """Runs by configuration; a seed that comes again is a group of its own."""
+    """Runs by configuration; a seed that comes again is a group of its own. Raises ConfigError for a sweep's trials."""
+    for run in runs:
+        trials_file.refuse(run)
     settings = {str(run): read_settings(run) for run in runs}
     groups: dict[str, list[str]] = {}
     for run in settings:

@@ -23,6 +23,7 @@ from test_sweep_spec import write
 from tiny_config import make_tiny
 
 import sacbrax
+from sacbrax import compare, train
 from sacbrax.checkpoint import files as checkpoint_files
 from sacbrax.core.files import lock
 from sacbrax.run import loop
@@ -111,7 +112,7 @@ def test_a_sweep_from_file_to_table(
     original = loop.run
 
     def counted(config: Any, **options: Any) -> Any:
-        calls.append(options["population"].size)
+        calls.extend(population.size for population in [options.get("population")] if population is not None)
         return original(config, **options)
 
     monkeypatch.setattr(loop, "run", counted)
@@ -131,6 +132,11 @@ def test_a_sweep_from_file_to_table(
         assert row["best"] == max(line[f"seed_{row['seed_index']}/eval/return_mean"] for line in metrics)
         assert sacbrax.load_policy(row["run"], row["seed_index"]).header["seed"] == 0
         assert not list((Path(row["run"]) / "checkpoints").glob("0*")), "full checkpoints are gone"
+    told = json.loads((Path(rows[2]["run"]) / "trials.json").read_text())
+    assert told == [row["parameters"] for row in rows[2:]]
+    for command, arguments in ((compare, []), (train, ["env.name=probes:Bandit", "--resume"])):
+        assert command.main([*arguments, rows[2]["run"]]) == 2, "they are no seeds of one configuration"
+        assert "trials of a sweep with settings of their own" in capsys.readouterr().err
     with (tmp_path / "sweep" / "results.csv").open(newline="") as file:
         table = list(csv.DictReader(file))
     assert [int(line["trial"]) for line in table] == sorted(range(4), key=lambda i: -rows[i]["score"])
