@@ -64,21 +64,21 @@ def vector_step(config: Config, sizes: tuple[int, int], machine: Machine, device
     """
     from sacbrax.bench import work
 
-    (parts, seeds), updates = shared_out(config, devices), config.train.updates_per_step
+    parts, seeds = shared_out(config, devices)
+    updates = config.train.updates_per_step / config.train.update_interval  # of each agent
     if config.train.batch_size % parts:
         raise ConfigError(f"train.batch_size: {config.train.batch_size} does not divide by {parts} devices")
     own = dataclasses.replace(
         config, train=dataclasses.replace(config.train, batch_size=config.train.batch_size // parts)
     )
     flops, moved = (count(own, *sizes) for count in (work.update_flops, work.update_bytes))
-    per_step = updates * seeds / config.train.update_interval
     product = flops / (machine.efficiency * machine.flops)
     kernels = machine.kernels + machine.further_kernels * (updates - 1)
     gradients = work.gradient_bytes(own, *sizes) * seeds
     sums = updates * (machine.sum_seconds + 2 * gradients / machine.link_bandwidth) + SHORT_SUMS * machine.sum_seconds
     return {
         "physics": seeds * config.env.num_envs / parts / machine.env_steps,
-        "updates": per_step * max(product, moved / machine.bandwidth),
+        "updates": updates * seeds * max(product, moved / machine.bandwidth),
         "kernels": kernels * machine.kernel_seconds,
         "sums": sums if parts > 1 else 0.0,
     }

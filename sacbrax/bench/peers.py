@@ -7,6 +7,7 @@ the same harness, once with the peers' settings and once with those of its shipp
 
 import argparse
 import json
+import math
 import os
 import statistics
 import sys
@@ -167,10 +168,9 @@ def summarize(peer: str, scenario: str, results: list[dict[str, Any]]) -> dict[s
 
     reached = {}
     for goal in map(str, SETTINGS["goals"]):
-        times = [result["seconds_to_return"][goal] for result in results]
-        # A pass that did not get there counts as infinitely long.
-        ranked = sorted(times, key=lambda t: float("inf") if t is None else t)
-        reached[goal] = ranked[(len(ranked) - 1) // 2]
+        times = (result["seconds_to_return"][goal] for result in results)
+        median = statistics.median(math.inf if time is None else time for time in times)
+        reached[goal] = median if math.isfinite(median) else None  # half of the passes or more did not get there
     return {
         "peer": peer,
         "scenario": scenario,

@@ -34,6 +34,7 @@ def test_a_vector_step_by_hand() -> None:
     seeds = config_lib.load("swimmer", ["train.num_seeds=4", "parallel.over=seeds", "train.update_interval=2"])
     parts = cost.vector_step(seeds, SIZES, SIMPLE, devices=4)
     assert parts["updates"] == pytest.approx(flops / 0.5e9 / 2), "an agent each, and every second step"
+    assert parts["kernels"] == pytest.approx((10 - 5 / 2) * 1e-4), "half an update's are missing"
     shared = cost.vector_step(config_lib.load("swimmer"), SIZES, SIMPLE, devices=2)
     assert shared["physics"] == pytest.approx(128 / 1e6)
     assert shared["updates"] == pytest.approx(flops / 2 / 0.5e9)
@@ -42,6 +43,8 @@ def test_a_vector_step_by_hand() -> None:
         for inputs, outputs, layer_norm in ((8, 4, 0), (10, 1, 256), (10, 1, 256))
     )
     assert shared["sums"] == pytest.approx(5e-3 + 2 * (parameters + 4) / 1e9)
+    seldom = cost.vector_step(config_lib.load("swimmer", ["train.update_interval=4"]), SIZES, SIMPLE, devices=2)
+    assert seldom["sums"] == pytest.approx(4e-3 + (1e-3 + 2 * (parameters + 4) / 1e9) / 4)
 
 
 def predicted_to_measured() -> dict[tuple[str, int], float]:

@@ -108,7 +108,9 @@ def test_environments_are_made_once_and_a_failure_names_itself(
             peers.environment(Peer("empty", "", directory=tmp_path))
 
 
-def test_a_return_that_half_of_the_passes_reach_counts() -> None:
+def test_times_to_a_return_are_medians_over_passes() -> None:
+    """A pass that does not get there takes infinitely long."""
+
     def result(seconds: float | None) -> dict[str, Any]:
         return {
             "env_steps_per_second": [1.0, 10.0, 30.0],
@@ -125,6 +127,8 @@ def test_a_return_that_half_of_the_passes_reach_counts() -> None:
     assert row["seconds_to_return"] == {"30": 5.0, "100": None, "345": None}
     assert row["gradient_steps_per_second"] == 20.0  # the first window of each pass is left out
     assert peers.summarize("fake", "A", [result(None), result(None), result(3.0)])["seconds_to_return"]["30"] is None
+    both, one = (peers.summarize("fake", "A", [result(5.0), result(seconds)]) for seconds in (3.0, None))
+    assert (both["seconds_to_return"]["30"], one["seconds_to_return"]["30"]) == (4.0, None)
     assert peers.line(row).split()[:5] == ["fake", "A", "20", "20", "2.0"]
 
 
