@@ -50,7 +50,9 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def push(args: argparse.Namespace) -> str:
     """Send a run; where it is then."""
-    name, _ = hub.split(args.name)
+    name, revision = hub.split(args.name)
+    if revision is not None:
+        raise ConfigError(f"{args.name}: a push makes the newest version; leave @{revision} out")
     files = contents(args.run, name)
 
     def send(library: Any) -> str:

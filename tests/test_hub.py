@@ -113,6 +113,23 @@ def test_the_card() -> None:
     assert portable_config(RUN) in body
 
 
+def test_the_card_of_several_seeds_is_about_the_policy_that_is_shared(tmp_path: Path) -> None:
+    """The best seed's at its best evaluation, not the mean over all."""
+    header = load_policy(RUN).header
+    shutil.copytree(RUN, tmp_path / "run")
+    rows = [json.loads(line) for line in (RUN / "metrics.jsonl").read_text().splitlines()]
+    for row in rows:
+        here = row["env_steps"] == header["env_steps"]
+        row["eval/return_mean"] = -5.0 if here else -4.0
+        row |= {"seed_0/eval/return_mean": -99.0, "seed_0/eval/return_std": 0.5, "seed_1/eval/return_std": 0.25}
+        row["seed_1/eval/return_mean"] = header["eval/return_mean"] if here else -90.0
+    (tmp_path / "run" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    text = door.contents(tmp_path / "run", "me/swimmer")["README.md"].decode()
+    assert f"value: {header['eval/return_mean']:.2f} +/- 0.25" in text
+    assert f"| environment steps to it | {header['env_steps']:,} |" in text
+    assert "| seeds | 2, of which this is the best |" in text
+
+
 @pytest.mark.parametrize("name", ["", "hf:", "a", "a/b/c", "/b", "a/"])
 def test_a_name_has_two_parts(name: str) -> None:
     prefix = "hf:" if name.startswith("hf:") else ""  # what the user wrote
@@ -120,9 +137,11 @@ def test_a_name_has_two_parts(name: str) -> None:
         split(name)
 
 
-def test_a_revision() -> None:
+def test_a_revision(capsys: pytest.CaptureFixture[str]) -> None:
     assert split("hf:a/b@v1.0") == ("a/b", "v1.0")
     assert split("a/b") == ("a/b", None)
+    assert door.main(["push", str(RUN), "a/b@v1.0"]) == 2
+    assert "a push makes the newest version; leave @v1.0 out" in capsys.readouterr().err
 
 
 def test_without_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import yaml
 
+from sacbrax.policy_file.files import load_policy
 from sacbrax.view import curves
-from sacbrax.view.metrics import RETURN, read_metrics
+from sacbrax.view.metrics import RETURN, STEPS, read_metrics
 from sacbrax.view.runs import portable_config
 
 CURVE = "curve.png"
@@ -16,10 +17,10 @@ CURVE = "curve.png"
 def card(run: Path, name: str, summary: dict[str, Any]) -> str:
     """The card of a run that is shared as `name`. Raises ConfigError where it has no evaluation."""
     rows, settings = read_metrics(run), curves.read_settings(run)
-    best = max(rows, key=lambda row: row[RETURN])
+    row, own = _kept_for(run, rows)
     task, algorithm = str(settings.get("env.name", "unknown")), str(settings.get("algorithm.name", "sac"))
-    spread = best.get("eval/return_std")
-    reward = f"{best[RETURN]:.2f}" + ("" if spread is None else f" +/- {spread:.2f}")
+    spread = row.get(own.replace("return_mean", "return_std"))
+    reward = f"{row[own]:.2f}" + ("" if spread is None else f" +/- {spread:.2f}")
     metric = {"type": "mean_reward", "name": "mean_reward", "value": reward, "verified": False}
     kind = {"type": "reinforcement-learning", "name": "reinforcement-learning"}
     result = {"task": kind, "dataset": {"type": task, "name": task}, "metrics": [metric]}
@@ -37,7 +38,7 @@ Trained with sacbrax, where simulation and learning are one compiled program.
 
 | | |
 |---|---|
-{_table(rows, best, reward, summary)}
+{_table(run, rows, row, reward, summary)}
 
 ![return of an episode while training]({CURVE})
 
@@ -72,10 +73,20 @@ python -m sacbrax.train fetched/config.yaml run.dir=again
 """
 
 
-def _table(rows: list[dict[str, Any]], best: dict[str, Any], reward: str, summary: dict[str, Any]) -> str:
+def _kept_for(run: Path, rows: list[dict[str, Any]]) -> tuple[dict[str, Any], str]:
+    """The evaluation for which the policy was kept, and its key there: of several seeds one has its own. Where no row
+    is that, the best one."""
+    header = load_policy(run).header
+    there = [row for row in rows if row[STEPS] == header.get(STEPS)]
+    own = [(row, key) for row in there for key in row if key.endswith(RETURN) and row[key] == header.get(RETURN)]
+    return own[0] if own else (max(rows, key=lambda row: row[RETURN]), RETURN)
+
+
+def _table(run: Path, rows: list[dict[str, Any]], best: dict[str, Any], reward: str, summary: dict[str, Any]) -> str:
     versions = summary.get("versions") or {}
     lines = {
-        "best mean return of an evaluation": f"{reward}, the deviation over its episodes",
+        "mean return of its best evaluation": f"{reward}, the deviation over its episodes",
+        "seeds": f"{seeds}, of which this is the best" if (seeds := len(curves.seed_names(run, RETURN))) > 1 else "",
         "environment steps to it": f"{best['env_steps']:,}",
         "environment steps in all": f"{rows[-1]['env_steps']:,}",
         "wall time": f"{rows[-1]['wall_seconds']:,.0f} s" if rows[-1].get("wall_seconds") is not None else "",
