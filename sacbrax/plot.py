@@ -12,7 +12,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from sacbrax.cli import NATURAL, SEED, Parser, guarded, leave, prepare_jax
+from sacbrax.cli import COUNT, NATURAL, SEED, Parser, guarded, leave, prepare_jax
 from sacbrax.view import curves
 from sacbrax.view.figures import load_matplotlib, save
 
@@ -36,7 +36,7 @@ def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     surface.add_argument("--dims", type=int, nargs=2, default=None, metavar=("I", "J"), help="action dimensions (0 1)")
     surface.add_argument("--steps", type=NATURAL, nargs="+", help="steps to look at (0 50 200, as far as it goes)")
     surface.add_argument("--observations", type=Path, help=".npy of observations [N, O] to look at instead")
-    surface.add_argument("--samples", type=NATURAL, default=100, help="actions drawn from the policy (100)")
+    surface.add_argument("--samples", type=COUNT, default=100, help="actions drawn from the policy (100)")
     surface.add_argument("--seed", type=SEED, default=0, help="seed of the episode and the samples (0)")
     surface.add_argument("--import", action="store_true", dest="imports", help="import the class that the run names")
     args = parser.parse_args(argv)

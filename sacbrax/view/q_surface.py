@@ -43,7 +43,7 @@ def draw(
     policies = [load_policy(path) for path in snapshots(source)] if animated else [load_policy(source)]
     dims = shown_dims(policies[0], dims)
     if observations is not None:
-        shown = load_observations(observations)
+        shown = load_observations(observations, policies[0].observation_size)
         titles = [f"observation {i}" for i in range(len(shown))]
     else:
         shown, steps = visited_observations(policies[-1], steps, seed, imports=imports)
@@ -125,13 +125,16 @@ def shown_dims(policy: NumpyPolicy, asked: Sequence[int] | None) -> list[int]:
     return dims
 
 
-def load_observations(path: Path) -> np.ndarray:
-    """Observations [N, O] from a .npy file."""
+def load_observations(path: Path, size: int) -> np.ndarray:
+    """Observations [N, O] from a .npy file. Raises ConfigError where it has none of this size O."""
     try:
-        observations = np.atleast_2d(np.load(path, allow_pickle=False))
-        return observations.astype(np.float32)
+        observations = np.atleast_2d(np.load(path, allow_pickle=False)).astype(np.float32, casting="same_kind")
     except (OSError, ValueError, AttributeError, TypeError):
         raise ConfigError(f"--observations: {path} is no .npy file of numbers") from None
+    if observations.shape[1:] != (size,) or not len(observations) or not np.isfinite(observations).all():
+        shape = ", ".join(map(str, observations.shape))
+        raise ConfigError(f"--observations: {path} has shape [{shape}]; choose finite numbers of shape [N, {size}]")
+    return observations
 
 
 def visited_observations(

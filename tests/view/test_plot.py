@@ -259,6 +259,19 @@ def test_surface_is_the_smallest_critic_on_the_grid(run):
     assert line[1] == pytest.approx(policy.q(observation, np.asarray([0.3, 0.0])).min(), rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    "observations",
+    [np.zeros((2, O + 1)), np.zeros((0, O)), np.zeros((2, 3, O)), np.full(O, np.nan), np.zeros((1, O), complex)],
+    ids=lambda array: f"{array.shape} {array.dtype}",
+)
+def test_observations_that_cannot_be_are_one_line(run, tmp_path, observations, capsys):
+    np.save(tmp_path / "wrong.npy", observations)
+    assert plot.main([str(run), "--kind", "q_surface", "--observations", str(tmp_path / "wrong.npy")]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: --observations: ")
+    assert error.count("\n") == 1
+
+
 def test_visited_observations_are_those_of_an_episode(run):
     seen, steps = q_surface.visited_observations(load_policy(run), [0, 2], seed=0, imports=True)
     assert seen.shape == (2, O)
@@ -283,6 +296,7 @@ def test_the_usual_observations_are_those_that_an_episode_has(run, monkeypatch):
         (["RUN", "--kind", "q_surface", "--import", "--steps", "-1"], "--steps"),
         (["RUN", "--kind", "q_surface", "--import", "--steps", "99999"], "--steps"),
         (["RUN", "--kind", "q_surface", "--observations", "RUN"], "--observations"),
+        (["RUN", "--kind", "q_surface", "--samples", "0"], "--samples"),
         (["RUN", "--metric", "train/nothing"], "--metric"),
         (["RUN", "--metric", "eval/return_maen"], "did you mean eval/return_mean"),
         (["RUN", "--out", "RUN/x.nonsense"], "--out"),
