@@ -10,7 +10,6 @@ if __name__ == "__main__":  # signals are heard while the rest is imported
     begin()
 
 import argparse
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
@@ -21,6 +20,7 @@ import numpy as np
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError, one_line
+from sacbrax.core.files import replacing
 from sacbrax.policy_file.about import about
 from sacbrax.policy_file.files import PRETRAINED, find, load_policy, network_config, parameters
 from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
@@ -73,7 +73,8 @@ def export_onnx(policy: NumpyPolicy, out: Path, about: Mapping[str, Any] = Mappi
                 f"{what} differs from the policy in float64 by {difference:.1e}, float32's rounding is {rounding:.1e}"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_bytes(content)
+    with replacing(out, "wb") as file:
+        file.write(content)
     return float(np.abs(model - trained).max(initial=0.0))
 
 
@@ -149,7 +150,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.out.suffix == ".npz":
             args.out.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(find(args.run), args.out)
+            content = find(args.run).read_bytes()
+            with replacing(args.out, "wb") as file:
+                file.write(content)
             print(args.out)
         else:
             prepare_jax()
@@ -157,7 +160,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             facts = about(policy, args.license or theirs, imports=args.imports)
             difference = export_onnx(policy, args.out, facts)
             print(f"{args.out}: within {difference:.1e} of JAX in float32 on {CHECKED:,} observations")
-    except (OSError, shutil.SameFileError) as error:
+    except OSError as error:
         raise ConfigError(f"--out: cannot write {args.out}: {one_line(error)}") from None
     return 0
 

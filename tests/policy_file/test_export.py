@@ -1,5 +1,7 @@
 """Exported policies: ONNX against JAX and NumPy for every kind of policy, the door, and the Gymnasium example."""
 
+import errno
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -83,6 +85,20 @@ def test_a_model_that_differs_is_not_written(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RunError, match="the model differs from the policy in float64"):
         export.export_onnx(policy, tmp_path / "policy.onnx")
     assert not (tmp_path / "policy.onnx").exists()
+
+
+@pytest.mark.parametrize("name", ["policy.onnx", "policy.npz"])
+def test_what_cannot_be_written_leaves_the_file_of_before(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    (tmp_path / name).write_text("a robot's policy")
+    monkeypatch.setattr(os, "fsync", full)
+    assert export.main(["swimmer", "--out", str(tmp_path / name)]) == 2
+    assert capsys.readouterr().err == f"error: --out: cannot write {tmp_path / name}: No space left on device\n"
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "a robot's policy")]
 
 
 def test_the_pretrained_swimmer_in_ten_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
