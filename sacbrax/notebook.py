@@ -27,19 +27,23 @@ def train(config: str, run_dir: str | Path, overrides: Sequence[str] = (), every
     that is already there. Returns `run_dir`. Raises RunError with the command's own words when it fails."""
     from IPython.display import display
 
+    load_matplotlib()
     command = [sys.executable, "-m", "sacbrax.train", config, f"run.dir={run_dir}", *overrides]
     with tempfile.TemporaryFile("w+", encoding="utf-8") as log:
         # Jupyter's kernels ask for colours, with which a progress bar would be drawn into the log.
         environment = {key: value for key, value in os.environ.items() if key != "FORCE_COLOR"}
-        process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment)
+        # In a group of its own: Jupyter interrupts the kernel's, and a second signal would end training unsaved.
+        process = subprocess.Popen(command, stdout=log, stderr=log, text=True, env=environment, process_group=0)
         handle = display(_Words("starting, compiling"), display_id=True)
         try:
             while process.poll() is None:
                 _wait(process, every)
                 _show(run_dir, handle)
-        except KeyboardInterrupt:
+        except BaseException as error:  # whatever it is, nobody would see to the process any more
             process.send_signal(signal.SIGINT)
             process.wait()
+            if not isinstance(error, KeyboardInterrupt):
+                raise
         log.seek(0)
         last = last_line(log.read(), f"training ended with status {process.returncode}")
     if process.returncode not in (0, 128 + signal.SIGINT):

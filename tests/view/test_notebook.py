@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import os
 import subprocess
 import sys
+import time
 import types
 from pathlib import Path
 
@@ -79,6 +81,44 @@ def test_a_failure_is_in_the_commands_own_words(tmp_path: Path) -> None:
     pytest.importorskip("IPython")
     with pytest.raises(RunError, match=r"error: train\.sed: unknown key; did you mean seed"):
         notebook.train("swimmer", tmp_path / "run", ["train.sed=1"])
+
+
+def test_the_stop_button_is_heard_once(instead_of_python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Jupyter interrupts the kernel's whole group of processes, and we training, which would not save at a second
+    signal."""
+    pytest.importorskip("IPython")
+    groups = []
+
+    def stop(process: subprocess.Popen, _: float) -> None:
+        groups.append(os.getpgid(process.pid))
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    instead_of_python(f"trap 'echo saved; exit 130' INT; touch {tmp_path}/begun; while :; do sleep 0.05; done")
+    monkeypatch.setattr(notebook, "_wait", stop)
+    notebook.train("swimmer", tmp_path / "run")
+    assert len(groups) == 1
+    assert groups != [os.getpgrp()]
+
+
+def test_a_failure_here_ends_the_training_that_nobody_would_see(
+    instead_of_python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("IPython")
+
+    def fail(*_: object) -> None:
+        while not (tmp_path / "begun").exists():
+            time.sleep(0.01)
+        raise ValueError("no picture")
+
+    instead_of_python(
+        f"trap 'touch {tmp_path}/saved; exit 130' INT; touch {tmp_path}/begun; while :; do sleep 0.05; done"
+    )
+    monkeypatch.setattr(notebook, "_show", fail)
+    with pytest.raises(ValueError, match="no picture"):
+        notebook.train("swimmer", tmp_path / "run", every=0.01)
+    assert (tmp_path / "saved").exists()
 
 
 @pytest.mark.slow
