@@ -54,12 +54,12 @@ def find(directory: Path) -> tuple[list[Path], list[Path]]:
     return runs, sweeps
 
 
-def stamp(run: Path) -> tuple[float, ...]:
-    """A value that differs when the files of a run have changed."""
+def stamp(folder: Path, *names: str) -> tuple[float, ...]:
+    """A value that differs when these files have changed, by default those of a run."""
     found = []
-    for name in ("metrics.jsonl", "summary.json", "config.yaml"):
+    for name in names or ("metrics.jsonl", "summary.json", "config.yaml"):
         try:
-            status = (run / name).stat()
+            status = (folder / name).stat()
             found += [status.st_mtime, float(status.st_size)]
         except OSError:
             found += [0.0, 0.0]

@@ -4,21 +4,25 @@ import http.client
 import json
 import re
 import signal
+import socket
+import struct
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
 import pytest
-from browser import needs_browser, open_url
+from browser import needs_browser, open_url, tab
 from made_runs import make_run
 
 from sacbrax import watch as door
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
+from sacbrax.view import runs
 from sacbrax.view.live.directory import POINTS, Directory
 from sacbrax.view.live.episodes import Episodes, newest_policy
 from sacbrax.view.live.server import Server, trusted
@@ -107,6 +111,9 @@ def test_settings(server: Server, tmp_path: Path) -> None:
     alone = told(server, "/api/settings?run=a")
     assert alone["columns"] == ["a", "default"]
     assert ["algorithm.tau", "0.02", "0.005"] in alone["rows"]
+    make_run(tmp_path / "runs" / "default", "algorithm.tau=0.02")
+    told(server, "/api/runs")
+    assert ["algorithm.tau", "0.02", "0.005"] in told(server, "/api/settings?run=default")["rows"]
 
 
 @pytest.mark.parametrize(
@@ -207,6 +214,17 @@ def test_the_address_keeps_the_view(server: Server, tmp_path: Path) -> None:
     assert 100 < drawn(fewer) < drawn(open_url(server.url, tmp_path, 1000, 700, seconds=3)[0])
 
 
+@needs_browser
+def test_a_page_that_is_opened_early_shows_the_first_runs(server: Server, tmp_path: Path) -> None:
+    with tab(tmp_path) as page:
+        page.open(server.url)
+        page.wait("document.querySelector('#state').textContent === 'no runs here yet'")
+        make_run(tmp_path / "runs" / "one")
+        page.wait("document.querySelectorAll('#panels figure').length > 3")
+        page.wait("document.querySelector('#runs input').checked")
+        assert page.errors == []
+
+
 def with_policy(run: Path, name: str = "best_policy.npz") -> Path:
     (run / "checkpoints").mkdir(exist_ok=True)
     (run / "checkpoints" / name).write_bytes(b"a policy")
@@ -257,6 +275,31 @@ def test_closing_ends_the_drawing(tmp_path: Path, instead_of_python) -> None:
     episodes.close()
     thread.join(60)
     assert errors == ["exit status -9"]
+
+
+def test_a_page_that_is_closed_too_soon_is_no_error(
+    server: Server, tmp_path: Path, instead_of_python, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with_policy(make_run(tmp_path / "runs" / "a"))
+    told(server, "/api/runs")
+    instead_of_python(
+        f"touch {tmp_path}/started; until [ -e {tmp_path}/closed ]; do sleep 0.01; done; for out; do :; done; "
+        'head -c 9000000 /dev/zero > "$out"'
+    )
+    with socket.create_connection(server.server_address[:2]) as client:
+        client.sendall(b"GET /episode?run=a HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        while not (tmp_path / "started").exists():
+            time.sleep(0.01)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # at once, with a reset
+    (tmp_path / "closed").touch()
+    while any("process_request" in thread.name for thread in threading.enumerate()):
+        time.sleep(0.01)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_sweep_that_is_removed_while_it_is_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runs, "find", lambda directory: ([], [directory / "gone"]))
+    assert Directory(tmp_path).listing()["sweeps"] == [{"name": "gone", "trials": []}]
 
 
 @pytest.mark.slow

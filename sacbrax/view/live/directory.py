@@ -37,8 +37,7 @@ class Directory:
             found = [self._keep(("run", path), runs.stamp(path), self._overview, path) for path in run_paths]
             self._runs = {run.name: run.path for run in found}
             sweeps = [
-                self._keep(("sweep", path), (path / "trials.jsonl").stat().st_mtime, self._sweep, path)
-                for path in sweep_paths
+                self._keep(("sweep", path), runs.stamp(path, "trials.jsonl"), self._sweep, path) for path in sweep_paths
             ]
         names = {name for run in found for name in run.metrics if not name.startswith("seed_")}
         return {
@@ -69,12 +68,12 @@ class Directory:
         """
         known = [(name, path) for name in names if (path := self.run(name)) is not None]
         with self._lock:
-            found = {name: self._settings(path) for name, path in known}
+            found = [(name, self._settings(path)) for name, path in known]
         if len(found) == 1:
-            found["default"] = flat(Config())
-        keys = curves.differing_keys(list(found.values()))
-        rows = [[key, *(curves.in_words(each[key]) if key in each else "" for each in found.values())] for key in keys]
-        return {"columns": list(found), "rows": rows}
+            found.append(("default", flat(Config())))
+        keys = curves.differing_keys([each for _, each in found])
+        rows = [[key, *(curves.in_words(each[key]) if key in each else "" for _, each in found)] for key in keys]
+        return {"columns": [name for name, _ in found], "rows": rows}
 
     def _overview(self, path: Path) -> runs.Run:
         return runs.overview(path, self.path)

@@ -8,7 +8,7 @@ const FIRST_METRICS = [
   "time/env_steps_per_second", "time/gradient_steps_per_second", "train/faults", "train/skipped_updates",
 ];
 const $ = (selector) => document.querySelector(selector);
-let runs = [], sweeps = [], known = [], metrics = null;
+let runs = [], sweeps = [], known = [], metrics = [], recalled = false;
 const shown = new Set(), colours = new Map(), curves = new Map();  // curves: name -> {key, x, values}
 let settingsOf = "", loading = 0;
 
@@ -44,13 +44,13 @@ const ask = async (path, pairs = []) => {
 async function refresh() {
   try {
     const found = await ask("api/runs");
-    const first = metrics === null;
     runs = found.runs;
     sweeps = found.sweeps;
     known = found.metrics;
     for (const run of runs) run.growing = found.now - run.written < GROWING_SECONDS && run.state === "open";
-    if (first) {
-      document.title = `${found.directory} · sacbrax`;
+    document.title = `${found.directory} · sacbrax`;
+    if (!recalled && known.length) {  // not before there is something to show
+      recalled = true;
       recall();
     }
     $("#state").textContent = runs.length ? "" : "no runs here yet";
