@@ -19,7 +19,7 @@ COMMANDS = {
     "plot": "draw learning curves: RUN... --out FILE.png",
     "watch": "show runs in a browser while they grow: [RUN|DIR] [--port N]",
     "compare": "compare runs in a table: RUN... [--mark R] [--out FILE.(txt|csv|html)]",
-    "list": "say what there is: [tasks|configs|policies|runs] [DIR]",
+    "list": "say what there is: [tasks|configs|presets|policies|runs] [DIR]",
     "report": "gather a run in one page: RUN --out report.html",
     "export": "write a policy for other programs: RUN --out policy.onnx",
     "hub": "share a run on Hugging Face: push RUN OWNER/NAME | pull OWNER/NAME --out DIR",
