@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from sacbrax import config as config_lib
-from sacbrax.config import Config, ConfigError
+from sacbrax.config import Config, ConfigError, flat, refuse_changed
 from sacbrax.config.option import apply_override, build, option
 from sacbrax.core.errors import RunError, last_line
 from sacbrax.core.files import lock, refuse_foreign, write_atomically
@@ -84,6 +84,12 @@ class Study:
     def directory(self) -> Path:
         """Where everything goes."""
         return Path(self.config.dir or Path("runs") / self.name / self.config.scale)
+
+    def asked(self, point: Point) -> dict[str, Any]:
+        """What a point's result depends on, by key, ready for JSON."""
+        timing = {"repeats": self.config.repeats, "seconds": self.config.seconds}
+        own = {"mark": self.scale.mark} if point.kind == "mark" else timing
+        return own if point.config is None else own | flat(point.config)
 
     def command(self, point: Point) -> list[str]:
         """Arguments of Python for a point."""
@@ -168,6 +174,9 @@ def measure(study: Study, console: Console) -> list[dict[str, Any]]:
             done = {row["key"]: row for row in map(json.loads, file.read_text(encoding="utf-8").splitlines())}
         except (ValueError, KeyError, TypeError):
             raise ConfigError(f"dir: {file} is no journal of a study; choose another dir") from None
+    for point in study.points:
+        if point.key in done:
+            _refuse_changed(study, point, done[point.key])
     rows = []
     for i, point in enumerate(study.points):
         row = done.get(point.key)
@@ -175,6 +184,7 @@ def measure(study: Study, console: Console) -> list[dict[str, Any]]:
             begin = time.perf_counter()
             result = _to_the_mark(study, point) if point.kind == "mark" else _benchmark(study, point)
             row = {"key": point.key, "kind": point.kind, "overrides": list(point.overrides), "result": result}
+            row["asked"] = study.asked(point)
             row["command"] = shlex.join(["python", *study.command(point)])
             done[point.key] = row
             write_atomically(file, "".join(json.dumps(each) + "\n" for each in done.values()))
@@ -184,6 +194,17 @@ def measure(study: Study, console: Console) -> list[dict[str, Any]]:
             )
         rows.append(row | {"axes": list(point.axes)})
     return rows
+
+
+def _refuse_changed(study: Study, point: Point, row: Mapping[str, Any]) -> None:
+    """Raise `ConfigError` if a point was measured with another base or mark than it is asked for now."""
+    now = study.asked(point)
+    before = row.get("asked") or {"mark": row["result"].get("mark")}  # an earlier release kept nothing else
+    known = [key for key in now if key in before]  # a release may have keys that another has not
+    where = f"what was measured in {study.directory}"
+    refuse_changed(
+        {key: before[key] for key in known}, {key: now[key] for key in known}, where, "choose another dir", ("run.",)
+    )
 
 
 def _varied(study: Study, point: Point) -> list[str]:

@@ -187,6 +187,31 @@ def test_every_point_is_a_process_and_is_measured_once(tmp_path: Path, instead_o
     assert len((tmp_path / "started").read_text().splitlines()) == 5
 
 
+def test_points_that_were_measured_otherwise_are_refused(tmp_path: Path, instead_of_python) -> None:
+    """The base file, the mark, the timing: a point is known by what it varies, and was measured with all of them."""
+    study = scaling.read(write(tmp_path, **SMALL), [])
+    study.directory.mkdir()
+    instead_of_python(processes(tmp_path, ["6.0"], "exec sleep 100"))
+    rows = scaling.measure(study, Console(quiet=True))
+    journal = study.directory / "points.jsonl"
+
+    def refused(line: str, *overrides: str) -> None:
+        with pytest.raises(ConfigError, match=f"^{line}, but what was measured in .* choose another dir"):
+            scaling.measure(scaling.read(tmp_path / "study.yaml", overrides), Console(quiet=True))
+
+    refused(r"repeats: 3", "repeats=3")
+    refused(r"mark: 7\.0", "scales.cpu.mark=7")
+    whole = journal.read_text()
+    lines = [json.loads(line) for line in whole.splitlines()]
+    journal.write_text("".join(json.dumps(row | {"asked": None}) + "\n" for row in lines))  # of an earlier release
+    refused(r"mark: 7\.0", "scales.cpu.mark=7")
+    assert scaling.measure(study, Console(quiet=True))[4]["result"] == rows[4]["result"]
+    journal.write_text(whole)
+    (tmp_path / "tiny.yaml").write_text(yaml.safe_dump(TINY | {"algorithm": {"gamma": 0.125}}))
+    refused(r"algorithm\.gamma: 0\.125")
+    assert len((tmp_path / "started").read_text().splitlines()) == 5, "nothing is measured before that is known"
+
+
 def test_a_run_that_ends_below_the_mark_has_no_time(tmp_path: Path, instead_of_python) -> None:
     study = scaling.read(write(tmp_path, **SMALL), [])
     study.directory.mkdir()
