@@ -10,10 +10,11 @@ from typing import Any
 
 from sacbrax.checkpoint import manifest
 from sacbrax.checkpoint.files import NAME, names
+from sacbrax.core import trials_file
 from sacbrax.core.errors import ConfigError, one_line
 
 KEY = "checkpoint.mirror"
-BESIDE = ("config.yaml", "metrics.jsonl", "progress.csv", "summary.json")  # and every policy
+BESIDE = ("config.yaml", "metrics.jsonl", "progress.csv", "summary.json", trials_file.NAME)  # and every policy
 
 
 class MirrorError(Exception):

@@ -100,14 +100,25 @@ def read_sweep(path: Path, directory: Path) -> Sweep:
 
 
 def portable_config(run: Path) -> str | None:
-    """config.yaml without the places of this run, which are nobody else's; None where there is none to read."""
+    """config.yaml without the places of this run, which are nobody else's; None where there is none to read.
+
+    Of the files that a run starts from and that lie at a path of its machine the names stay, and a comment says so.
+    """
     try:
         config = config_lib.load(run / "config.yaml")
     except ConfigError:
         return None
-    run_config = dataclasses.replace(config.run, dir=None)
-    checkpoint = dataclasses.replace(config.checkpoint, mirror=None)
-    return dataclasses.replace(config, run=run_config, checkpoint=checkpoint).to_yaml()
+    parts = {"init.from": config.init.from_, "replay.prior": config.replay.prior}
+    here = {key: Path(place).name for key, place in parts.items() if place and Path(place).is_absolute()}
+    config = dataclasses.replace(
+        config,
+        run=dataclasses.replace(config.run, dir=None),
+        checkpoint=dataclasses.replace(config.checkpoint, mirror=None),
+        init=dataclasses.replace(config.init, from_=here.get("init.from", config.init.from_)),
+        replay=dataclasses.replace(config.replay, prior=here.get("replay.prior", config.replay.prior)),
+    )
+    notes = [f"# {key} is a file of the machine that trained; say where yours lies\n" for key in here]
+    return "".join(notes) + config.to_yaml()
 
 
 def age(run: Run) -> str:

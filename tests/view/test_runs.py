@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from made_runs import make_run
 
+from sacbrax import config as config_lib
 from sacbrax import list as door
 from sacbrax.config import ConfigError
+from sacbrax.run import warm_start
 from sacbrax.view import runs as runs_lib
 from sacbrax.view.metrics import last_row, read_columns, read_metrics
 
@@ -36,6 +38,22 @@ def test_a_run_by_itself_is_found(tmp_path: Path) -> None:
     run = make_run(tmp_path / "one")
     assert runs_lib.find(run)[0] == [run]
     assert runs_lib.overview(run, run).name == "one"
+
+
+def test_a_shared_configuration_has_no_paths_of_its_machine(tmp_path: Path) -> None:
+    """But the names that another one knows, and a path that is seen from wherever one is."""
+    private = ("init.from=/home/alice/first/best.npz", "replay.prior=/data/alice/old.npz", "run.dir=/home/alice/run")
+    text = runs_lib.portable_config(make_run(tmp_path / "private", *private))
+    assert text is not None
+    assert "alice" not in text
+    assert text.startswith("# init.from is a file of the machine that trained; say where yours lies\n# replay.prior is")
+    config = config_lib.parse(text, "shared")
+    assert (config.init.from_, config.replay.prior, config.run.dir) == ("best.npz", "old.npz", None)
+    with pytest.raises(ConfigError, match=r"^init\.from: best\.npz"):  # one line for who has no such file
+        warm_start.load(config, None)
+    public = make_run(tmp_path / "public", "init.from=hf:alice/first", "replay.prior=data/old.npz")
+    shared = config_lib.parse(runs_lib.portable_config(public) or "", "shared")
+    assert (shared.init.from_, shared.replay.prior) == ("hf:alice/first", "data/old.npz")
 
 
 def test_overview(tmp_path: Path) -> None:
