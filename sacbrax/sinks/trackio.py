@@ -14,37 +14,32 @@ import trackio.run
 import trackio.utils
 
 from sacbrax.config import Config, flat
-from sacbrax.core.files import write_atomically
 from sacbrax.sinks import Row, Service
+from sacbrax.sinks.kept import Kept
 
 for module in (trackio, trackio.run, trackio.utils):  # what they print is for notebooks, and there is no switch for it
     vars(module)["print"] = lambda *_, **__: None
 
 
 class Trackio(Service):
-    """One run there for one run directory, also when it goes on: the file `trackio_id` has its name there and the last
-    step that was sent."""
+    """One run there for one run directory, also when it goes on."""
 
     def __init__(self, config: Config, directory: Path, rows: Sequence[Row]):
-        self._place = directory / "trackio_id"
-        if self._place.exists():
-            name, _, sent = self._place.read_text(encoding="utf-8").rpartition(" ")
-        else:  # a name is all that it knows a run by
-            name, sent = f"{directory.resolve().name}-{secrets.token_hex(4)}", "-1"
-        self._name, self._sent = name, int(sent)
+        self._kept = Kept(directory, "trackio", rows)
+        # A name is all that it knows a run by.
+        self._name = self._kept.name or f"{directory.resolve().name}-{secrets.token_hex(4)}"
         settings: dict[str, Any] = {"auto_log_gpu": False, "auto_log_cpu": False, "embed": False}
         project, values = config.logging.trackio_project, flat(config)
-        self._run = trackio.init(project, name=name, resume="allow", config=values, **settings)
+        self._run = trackio.init(project, name=self._name, resume="allow", config=values, **settings)
         for row in rows:
             self.row(row)
 
     def row(self, row: Row) -> None:
-        """Send what is not there yet: a run that goes on from a checkpoint has some rows a second time."""
-        if row["env_steps"] <= self._sent:
+        """Send what is not there yet."""
+        if self._kept.has(row):
             return
         self._run.log({key: value for key, value in row.items() if value is not None}, step=row["env_steps"])
-        self._sent = row["env_steps"]
-        write_atomically(self._place, f"{self._name} {self._sent}\n")
+        self._kept.keep(self._name, row["env_steps"])
 
     def video(self, path: Path, env_steps: int) -> None:
         if path.suffix != ".html":

@@ -11,37 +11,39 @@ from typing import Any
 import wandb
 
 from sacbrax.config import Config
-from sacbrax.core.files import write_atomically
 from sacbrax.sinks import Row, Service
+from sacbrax.sinks.kept import Kept
 
 CONNECT_SECONDS = 20
 
 
 class WeightsAndBiases(Service):
-    """One run there for one run directory, also when it goes on: the name is kept in the file `wandb_id`."""
+    """One run there for one run directory, also when it goes on."""
 
     def __init__(self, config: Config, directory: Path, rows: Sequence[Row]):
-        place, known = directory / "wandb_id", (directory / "wandb_id").exists()
-        name = place.read_text(encoding="utf-8").strip() if known else secrets.token_hex(4)
+        self._kept = Kept(directory, "wandb", rows)
+        self._id = self._kept.name or secrets.token_hex(4)
         mode: Any = config.logging.wandb  # offline or online
         self._run = wandb.init(
             project=config.logging.wandb_project,
             name=directory.resolve().name,
-            id=name,
+            id=self._id,
             resume="allow",
             dir=directory,
             mode=mode,
             config=config.to_mapping(),
             settings=wandb.Settings(silent=True, init_timeout=CONNECT_SECONDS, console="off", x_disable_stats=True),
         )
-        if not known:  # not before it is there, or a run that goes on would not send what it never got
-            write_atomically(place, name + "\n")
-        for row in () if known else rows:
+        for row in rows:
             self.row(row)
 
     def row(self, row: Row) -> None:
+        """Send what is not there yet."""
+        if self._kept.has(row):
+            return
         numbers = {key: value for key, value in row.items() if value is not None}
         self._run.log(numbers, step=row["env_steps"])
+        self._kept.keep(self._id, row["env_steps"])
 
     def video(self, path: Path, env_steps: int) -> None:
         media = wandb.Html(str(path)) if path.suffix == ".html" else wandb.Video(str(path))

@@ -103,6 +103,16 @@ def test_tensorboard_of_a_run_that_goes_on_has_each_step_once(tmp_path: Path) ->
     assert [(e.step, e.value) for e in events(tmp_path).Scalars("eval/return_mean")] == [(0, 0), (100, 7), (200, -1)]
 
 
+def test_tensorboard_switched_off_for_a_while_has_what_it_missed(tmp_path: Path) -> None:
+    config = make_tiny("logging.tensorboard=true")
+    follow(config, tmp_path, ROWS[:1])
+    (tmp_path / "tensorboard_id").unlink()  # an older release kept none
+    for before in (ROWS[:1], ROWS):
+        time.sleep(1.1)  # event files are named by the second
+        follow(config, tmp_path, [], before=before)
+    assert [event.step for event in events(tmp_path).Scalars("eval/return_mean")] == [0, 100, 200]
+
+
 def test_tensorboard_switched_on_late_has_the_past(tmp_path: Path) -> None:
     follow(make_tiny("logging.tensorboard=true"), tmp_path, ROWS[2:], before=ROWS[:2])
     assert [event.step for event in events(tmp_path).Scalars("eval/return_mean")] == [0, 100, 200]
@@ -205,26 +215,40 @@ def test_wandb_offline_keeps_every_number(tmp_path: Path, capfd: pytest.CaptureF
     wandb.teardown()  # its process closes the file after a run's end; the end of a program waits for it, as here
     (stored,) = tmp_path.glob("wandb/offline-run-*/*.wandb")
     content = stored.read_bytes()
-    assert (tmp_path / "wandb_id").read_text().strip().encode() in content
+    name, sent = (tmp_path / "wandb_id").read_text().split()
+    assert name.encode() in content
+    assert sent == "200"
     for text in (b"eval/return_mean", b"14.0", b"learning_rate", b"best_return"):
         assert text in content
 
 
-def test_a_video_leaves_the_newest_row_at_wandb_its_own_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is logged without a step joins the newest row there; a video is done some evaluations later."""
-    newest: dict = {}
+@pytest.fixture
+def rows_at_wandb(monkeypatch: pytest.MonkeyPatch) -> list[dict]:
+    """As they are there: what is logged without a step joins the newest one."""
+    there: list[dict] = []
 
     class Run:
         def log(self, numbers: dict, step: int | None = None) -> None:
             if step is not None:
-                newest.clear()
-            newest.update(numbers)
+                there.append({"step": step})
+            there[-1].update(numbers)
 
     monkeypatch.setattr(wandb, "init", lambda **_: Run())
     monkeypatch.setattr(wandb, "Html", lambda path: path)
+    return there
+
+
+def test_a_video_leaves_the_newest_row_at_wandb_its_own_step(tmp_path: Path, rows_at_wandb: list[dict]) -> None:
+    """It is done some evaluations later."""
     service = WeightsAndBiases(make_tiny("logging.wandb=offline"), tmp_path, ROWS[:2])
     service.video(tmp_path / "policy.html", 0)
-    assert (newest["env_steps"], newest["policy_env_steps"]) == (100, 0)
+    assert (rows_at_wandb[-1]["env_steps"], rows_at_wandb[-1]["policy_env_steps"]) == (100, 0)
+
+
+def test_wandb_gets_what_it_missed_and_nothing_twice(tmp_path: Path, rows_at_wandb: list[dict]) -> None:
+    for rows in (ROWS[:1], ROWS[:1], ROWS):  # the last part follows one in which it was away
+        WeightsAndBiases(make_tiny("logging.wandb=offline"), tmp_path, rows)
+    assert [row["step"] for row in rows_at_wandb] == [0, 100, 200]
 
 
 @pytest.mark.slow
