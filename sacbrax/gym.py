@@ -95,7 +95,9 @@ class TaskVectorEnv(gymnasium.vector.VectorEnv):
         return np.array(self._state.state.obs), {}
 
     def step(self, actions: Any) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, dict]:
-        """actions [N, A] in [-1, 1]."""
+        """actions [N, A] in [-1, 1]. Raises Gymnasium's `ResetNeeded` before the first reset."""
+        if self._state is None:
+            raise gymnasium.error.ResetNeeded("a step before reset: call reset first")
         actions = jnp.asarray(actions, jnp.float32)
         (self._state, self._key), out = self._step(self._state, self._key, actions)
         last, reward, terminated, truncated, metrics = jax.tree.map(np.array, out)

@@ -32,6 +32,8 @@ def test_a_single_environment_ends_by_its_registered_time_limit() -> None:
 def test_a_vector_environment_resets_in_the_step_that_ends() -> None:
     """The vector check that Gymnasium lacks: spaces, dtypes, seeds, time limits, last observations."""
     env = vector(3, max_episode_steps=4)
+    with pytest.raises(gymnasium.error.ResetNeeded, match="call reset first"):
+        env.step(np.zeros((3, 2)))
     first, _ = env.reset(seed=1)
     assert env.observation_space.contains(first)
     assert len({row.tobytes() for row in first}) == 3
