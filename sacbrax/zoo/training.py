@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from sacbrax import config as config_lib
-from sacbrax.config import Config, flat, refuse_changed
+from sacbrax.config import Config, ConfigError, flat, refuse_changed
 from sacbrax.core.errors import RunError
 from sacbrax.policy_file.files import BEST, PRETRAINED
 from sacbrax.view.metrics import RETURN, read_metrics
@@ -31,7 +31,10 @@ def make(
     Raises ConfigError for a configuration that is wrong, RunError when a command fails.
     """
     for seed in seeds:  # a mistake is said before anything is trained
-        _check_same(runs / name / f"seed_{seed}", config_lib.load(config, [*overrides, f"train.seed={seed}"]))
+        asked = config_lib.load(config, [*overrides, f"train.seed={seed}"])
+        if asked.train.num_seeds > 1:  # the same agents again and again: a run has seeds beside its own
+            raise ConfigError(f"train.num_seeds: a run of the zoo has one seed, got {asked.train.num_seeds}; say 1")
+        _check_same(runs / name / f"seed_{seed}", asked)
     found = [_seed(runs / name / f"seed_{seed}", config, overrides, seed) for seed in seeds]
     shipped = max(found, key=lambda seed: max(value for _, _, value in seed.curve)).seed
     summary = _read(runs / name / f"seed_{shipped}" / SUMMARY)

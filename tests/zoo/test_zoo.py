@@ -122,6 +122,8 @@ def test_mistakes_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str
     assert "nothing: no configuration of that name; choose from ant, " in capsys.readouterr().err
     assert main(["train", "swimmer", "train.speed=1", "--runs", str(tmp_path)]) == 2
     assert "train.speed" in capsys.readouterr().err
+    assert main(["train", "swimmer", "--config", "swimmer_best", "--runs", str(tmp_path)]) == 2
+    assert capsys.readouterr().err == "error: train.num_seeds: a run of the zoo has one seed, got 5; say 1\n"
 
 
 @pytest.mark.parametrize("name", SHIPPED)
