@@ -5,7 +5,6 @@ keep both: every parameter, moment and target was copied in every update. Here t
 that each array is updated where it lies. Knows no losses and no networks.
 """
 
-import functools
 from collections import Counter
 from typing import Any, NamedTuple
 
@@ -51,6 +50,10 @@ def step(
     """
     b1, b2, decay = settings
     names = [name for name in params if name in grads]
+    # Without axes of one, for shapes that differ in those alone are one kernel on a GPU.
+    old, grads, old_mu, old_nu = (
+        {name: jax.tree.map(jnp.squeeze, tree[name]) for name in names} for tree in (params, grads, state.mu, state.nu)
+    )
     counts = {name: state.count[name] + applied for name in names} if isinstance(state.count, dict) else None
     count: Any = state.count + applied if counts is None else {**state.count, **counts}
 
@@ -63,19 +66,21 @@ def step(
         steps = jnp.maximum(count, 1)  # a skipped first update divides by no zero
         return 1.0 / (1.0 - b1**steps), 1.0 / (1.0 - b2**steps)
 
-    mu = jax.tree.map(lambda m, g: moment(m, g, b1), {name: state.mu[name] for name in names}, grads)
-    nu = jax.tree.map(lambda v, g: moment(v, g * g, b2), {name: state.nu[name] for name in names}, grads)
+    mu = jax.tree.map(lambda m, g: moment(m, g, b1), old_mu, grads)
+    nu = jax.tree.map(lambda v, g: moment(v, g * g, b2), old_nu, grads)
     if counts is None:
         scale = dict.fromkeys(names, scales(count))
     else:
         scale = {name: scales(own) for name, own in counts.items()}
 
     def move(name: str) -> Params:
-        group, m, v, rate = params[name], mu[name], nu[name], rates[name]
+        group, m, v, rate = old[name], mu[name], nu[name], rates[name]
         mean_scale, square_scale = scale[name]
         rate = jnp.where(applied, rate, 0.0)
-        shapes = Counter(x.shape for x in jax.tree.leaves(group))
-        shared = {shape: _spread(rate, shape) for shape, count in shapes.items() if count > 1}
+        leaves = jax.tree.leaves(group)
+        shapes = Counter(p.shape for p in leaves)
+        first = {p.shape: p for p in reversed(leaves)}
+        shared = {shape: _spread(rate, first[shape]) for shape, count in shapes.items() if count > 1}
 
         def one(p: Array, m: Array, v: Array) -> Array:
             return p - shared.get(p.shape, rate) * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))
@@ -88,16 +93,26 @@ def step(
 
         return jax.tree_util.tree_map_with_path(held_back, group, m, v)
 
-    moved = {name: move(name) for name in names}
-    return {**params, **moved}, optax.ScaleByAdamState(count=count, mu={**state.mu, **mu}, nu={**state.nu, **nu})
+    def as_they_were(moved: dict[str, Params], all_of: dict[str, Params]) -> dict[str, Params]:
+        return {**all_of, **{name: jax.tree.map(_shaped_like, moved[name], all_of[name]) for name in names}}
+
+    moved = as_they_were({name: move(name) for name in names}, params)
+    mu, nu = as_they_were(mu, state.mu), as_they_were(nu, state.nu)
+    return moved, optax.ScaleByAdamState(count=count, mu=mu, nu=nu)
 
 
-def _spread(rate: Array, shape: tuple[int, ...]) -> Array:
-    """A rate [] as an array, which on a GPU exists and is read by all parameters of that shape: XLA makes one kernel of
-    several arrays' steps only if they share more than scalars."""
-    spread = functools.partial(jnp.broadcast_to, shape=shape)
+def _shaped_like(x: Array, old: Array) -> Array:
+    return x.reshape(old.shape)
 
-    def there(rate: Array) -> Array:
-        return jax.lax.optimization_barrier(spread(rate))
 
-    return jax.lax.platform_dependent(rate, cpu=spread, default=there)
+def _spread(rate: Array, like: Array) -> Array:
+    """A rate [] as an array, which on a GPU all parameters of that shape make of one of them: XLA makes one kernel of
+    several arrays' steps only if they share more than scalars. Where that parameter is NaN its rate is too."""
+
+    def everywhere(rate: Array, like: Array) -> Array:
+        return jnp.broadcast_to(rate, like.shape)
+
+    def where_sound(rate: Array, like: Array) -> Array:
+        return jnp.where(like == like, rate, like)
+
+    return jax.lax.platform_dependent(rate, like, cpu=everywhere, default=where_sound)

@@ -14,22 +14,24 @@ class SideBySide(struct.PyTreeNode):
 
     rows: list[Array]  # [..., numbers] of each type
     places: tuple[tuple[int, ...], ...] = struct.field(pytree_node=False)  # among the leaves, of each row's numbers
+    dtypes: tuple[Any, ...] = struct.field(pytree_node=False)  # of the leaves
     structure: Any = struct.field(pytree_node=False)
 
     @classmethod
-    def of(cls, tree: Any) -> "SideBySide":
-        """A tree of one number in each leaf."""
+    def of(cls, tree: Any, small: bool = False) -> "SideBySide":
+        """A tree of one number in each leaf. Where they are `small`, integers below 2^24 lie among the others."""
         leaves, structure = jax.tree.flatten(tree)
+        dtypes = tuple(leaf.dtype for leaf in leaves)
         places: dict[Any, list[int]] = {}
-        for place, leaf in enumerate(leaves):
-            places.setdefault(leaf.dtype, []).append(place)
-        rows = [jnp.stack([leaves[place] for place in group]) for group in places.values()]
-        return cls(rows, tuple(map(tuple, places.values())), structure)
+        for place, dtype in enumerate(dtypes):
+            places.setdefault(jnp.float32 if small else dtype, []).append(place)
+        rows = [jnp.stack([leaves[place].astype(kind) for place in group]) for kind, group in places.items()]
+        return cls(rows, tuple(map(tuple, places.values())), dtypes, structure)
 
     def apart(self) -> Any:
         """The tree again, [...] each."""
         leaves = {
-            place: row[..., i]
+            place: row[..., i].astype(self.dtypes[place])
             for group, row in zip(self.places, self.rows, strict=True)
             for i, place in enumerate(group)
         }

@@ -70,7 +70,7 @@ def _scan(update: Update, state: AgentState, own: Own) -> tuple[AgentState, Sums
 
     def step(state: AgentState, own: Own) -> tuple[AgentState, SideBySide]:
         state, sums = update(state, own)
-        return state, SideBySide.of(sums)
+        return state, SideBySide.of(sums, small=True)
 
     state, sums = jax.lax.scan(step, state, own)
     return state, jax.tree.map(lambda row: jnp.sum(row, axis=0), sums).apart()

@@ -24,7 +24,7 @@ def quick() -> dict[str, Any]:
 
 
 def one_graph() -> dict[str, Any]:
-    """On a GPU, a program's whole loop as one CUDA graph: no pass of it waits for the host.
+    """On a GPU, a program's whole loop as one CUDA graph of as few kernels as can be: no pass of it waits for the host.
 
     Without the second option XLA makes no graph at all of a loop that may become one. Raises `ConfigError` for versions
     whose options are not known here.
@@ -36,4 +36,6 @@ def one_graph() -> dict[str, Any]:
         "xla_gpu_enable_command_buffer": parts,
         "xla_gpu_graph_min_graph_size": 1,
         "xla_gpu_command_buffer_unroll_loops": True,
+        # A product over a minibatch is not cut into shares, which another kernel would add up.
+        "xla_gpu_experimental_force_split_k": 1,
     }

@@ -179,6 +179,14 @@ def test_every_part_has_a_row_and_the_page_has_every_row() -> None:
         assert (ROOT / path).is_file()
 
 
+def test_every_part_names_a_task_that_there_is() -> None:
+    """In its full form too, which no CPU runs."""
+    words = [word for part in gpu_parts.PARTS for word in part.words]
+    named = [words[i + 1] for i, word in enumerate(words) if word == "--task"]
+    assert named
+    assert set(named) <= set(physics.TASKS)
+
+
 @pytest.mark.slow
 def test_all_parts_run_on_a_cpu_and_fill_every_row(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert main(["gpu", "--out", str(tmp_path / "out"), "--small", "--budget", "6000"]) == 0

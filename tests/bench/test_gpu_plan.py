@@ -178,7 +178,7 @@ def told(row: dict[str, Any]) -> dict[str, int]:
 def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = plan(capsys, "swimmer", "--further", "--keep", str(tmp_path))
     programs = result["programs"]
-    for name, most in (("advance", 129), ("prefill", 44), ("evaluate", 32)):
+    for name, most in (("advance", 126), ("prefill", 44), ("evaluate", 32)):
         row = programs[name]
         assert sum(row["kernels_by_part"].values()) == row["kernels"] <= most, name
         assert row["spilled_bytes"] <= 40
@@ -187,7 +187,7 @@ def test_the_shipped_configuration_keeps_its_few_kernels(tmp_path: Path, capsys:
         assert (tmp_path / name / "program.txt").exists()
     parts = programs["advance"]["kernels_by_part"]
     assert {"physics", "acting", "replay", "losses", "Adam", "draws"} <= set(parts)
-    assert result["kernels_per_further_update"] <= 77
+    assert result["kernels_per_further_update"] <= 72
     assert round(result["kernels_per_further_update"]) == planned("swimmer", "further")
     assert told(programs["advance"]) == planned("swimmer", "advance")
 

@@ -3,15 +3,19 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from sacbrax.training.side_by_side import SideBySide
 
 METRICS = {"loss": jnp.float32(1.5), "count": jnp.int32(3), "entropy": jnp.float32(-2), "skipped": jnp.int32(0)}
 
 
-def test_one_row_a_type_and_the_metrics_come_back() -> None:
-    packed = SideBySide.of(METRICS)
-    assert {row.dtype.name: row.shape for row in packed.rows} == {"float32": (2,), "int32": (2,)}
+@pytest.mark.parametrize(
+    ("small", "rows"), [(False, {"float32": (2,), "int32": (2,)}), (True, {"float32": (4,)})], ids=["large", "small"]
+)
+def test_one_row_a_type_and_the_metrics_come_back(small: bool, rows: dict[str, tuple[int]]) -> None:
+    packed = SideBySide.of(METRICS, small)
+    assert {row.dtype.name: row.shape for row in packed.rows} == rows
     apart = packed.apart()
     assert list(apart) == sorted(METRICS)
     for name, value in METRICS.items():

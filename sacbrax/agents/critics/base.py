@@ -57,11 +57,9 @@ class Critics(ABC):
 
     def outputs(self, params: Params, observation: Array, action: Array) -> Array:
         """What the networks put out, K numbers each: observation [B, O], action [B, A] -> [E, B, K]."""
-        x = jnp.concatenate([observation, action], axis=-1)
         # Repeated, for every product is then batched over [E]; shared, XLA transposes the first layer's output.
         members = len(jax.tree.leaves(params)[0])
-        x = jnp.broadcast_to(x[None], (members, *x.shape))
-        return jax.vmap(self._mlp.apply)(params, x)
+        return jax.vmap(self._mlp.apply)(params, _repeated(members, observation, action))
 
     @abstractmethod
     def value(self, outputs: Array) -> Array:
@@ -83,3 +81,18 @@ class Critics(ABC):
 def members_of(params: Params, indices: Array) -> Params:
     """The parameters of some members, leading axis [E] -> [M]."""
     return jax.tree.map(lambda leaf: leaf[indices], params)
+
+
+def _repeated(members: int, *inputs: Array) -> Array:
+    """Inputs side by side, for each member: [B, ...] each -> [E, B, I]. Repeated first they are one kernel of a GPU."""
+
+    def repeat(x: Array) -> Array:
+        return jnp.broadcast_to(x[None], (members, *x.shape))
+
+    def last(*inputs: Array) -> Array:
+        return repeat(jnp.concatenate(inputs, axis=-1))
+
+    def first(*inputs: Array) -> Array:
+        return jnp.concatenate([repeat(x) for x in inputs], axis=-1)
+
+    return jax.lax.platform_dependent(*inputs, cpu=last, default=first)
