@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from made_runs import make_run
 
-from sacbrax.bench import gpu, gpu_parts, gpu_tables, mark
+from sacbrax.bench import gpu, gpu_parts, gpu_tables, mark, physics
 from sacbrax.bench.__main__ import main
 from sacbrax.bench.gpu_parts import Part
 
