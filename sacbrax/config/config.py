@@ -16,6 +16,7 @@ import yaml
 
 from sacbrax.config.option import ConfigError, apply_override, build, parse_yaml, plain
 from sacbrax.config.presets import with_preset
+from sacbrax.config.removed import without_removed
 from sacbrax.config.sections import (
     AlgorithmConfig,
     CheckpointConfig,
@@ -130,9 +131,11 @@ class Config:
 def from_mapping(mapping: Mapping[str, Any]) -> Config:
     """Build a `Config` from nested mappings; missing keys are as `algorithm.preset` has them, or else take their
     defaults. Raises `ConfigError`."""
-    algorithm = mapping.get("algorithm") if isinstance(mapping, Mapping) else None
-    if isinstance(algorithm, Mapping):
-        mapping = with_preset(dict(mapping), algorithm.get("preset"))
+    if isinstance(mapping, Mapping):
+        mapping = without_removed(mapping)
+        algorithm = mapping.get("algorithm")
+        if isinstance(algorithm, Mapping):
+            mapping = with_preset(mapping, algorithm.get("preset"))
     return build(Config, mapping, "")
 
 

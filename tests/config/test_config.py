@@ -1,6 +1,7 @@
 """Configuration: what is read, what is refused with which key, and the derived sizes."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError
+from sacbrax.config.removed import REMOVED
 
 SHIPPED = list(config_lib.trainable_configs().values())
 
@@ -114,6 +116,19 @@ def test_mistakes_name_the_key_and_the_cure(tmp_path: Path, override: str, key: 
     assert message.startswith(f"{key}:")
     assert says in message
     assert "\n" not in message
+
+
+def test_a_removed_key_is_read_where_it_asks_for_nothing(
+    tiny: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the configuration of a run has it that an earlier build wrote."""
+    monkeypatch.setitem(REMOVED, "train.gone", None)
+    for key, harmless in REMOVED.items():
+        assert key not in config_lib.flat(Config())
+        assert tiny(f"{key}={json.dumps(harmless)}") == tiny()
+        with pytest.raises(ConfigError, match=rf"^{key}: there is no such option any more; leave it out \(or .+\)$"):
+            tiny(f"{key}=0.5")
+    assert config_lib.parse("train: {gone: null}\nnetwork:\n", "a file") == Config()
 
 
 def test_an_epoch_fits_its_counters(tiny: Callable[..., Config]) -> None:
