@@ -104,14 +104,6 @@ class Config:
         every = self.checkpoint.every_env_steps
         return None if every is None else self._whole_rounds(self._rounds(every))
 
-    @property
-    def iterations_per_reset(self) -> int | None:
-        """Vector steps between two resets of the agent; null if there are none."""
-        every = self.train.reset_interval
-        return (
-            None if every is None else self._whole_rounds(round(every / self.gradient_steps(self.iterations_per_round)))
-        )
-
     def gradient_steps(self, iterations: int) -> int:
         """Gradient steps of so many vector steps after exploration."""
         return iterations // self.train.update_interval * self.train.updates_per_step

@@ -10,7 +10,10 @@ from typing import Any
 
 from sacbrax.core.errors import ConfigError
 
-REMOVED: dict[str, Any] = {}
+REMOVED: dict[str, Any] = {
+    "train.reset_interval": None,
+    "train.reset_share": 1.0,
+}
 
 
 def without_removed(mapping: Mapping[str, Any]) -> dict[str, Any]:

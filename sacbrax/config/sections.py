@@ -366,18 +366,6 @@ class TrainConfig:
         "vector steps, for thousands of environments",
         low=1,
     )
-    reset_interval: int | None = option(
-        None,
-        "gradient steps, in whole rounds, after which the agent begins anew: networks, temperature and optimizer, not "
-        "replay; never when null",
-        low=1,
-    )
-    reset_share: float = option(
-        1.0,
-        "how far parameters go towards fresh ones then: below 1 they are a mixture of both (shrink and perturb)",
-        above=0.0,
-        high=1.0,
-    )
     exploration_env_steps: int = option(
         10_000, "environment steps with uniform random actions before learning", low=1, wide=True
     )

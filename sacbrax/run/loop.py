@@ -193,11 +193,6 @@ class _Run:
             state = self._with_curriculum(state)
             if "refresh" in compiled:
                 state = compiled["refresh"](state)
-        if (every := self.config.iterations_per_reset) is not None:
-            learnt = self.progress.iteration - self.config.exploration_iterations
-            if learnt and learnt % every == 0:
-                state = compiled["reset"](state, self.hyper)
-            stop = min(stop, self.progress.iteration + every - learnt % every)
         if (checkpoint := self.store.next_iteration) is not None:
             stop = min(stop, max(checkpoint, self.progress.iteration + interval))
         rounds = self.pace.rounds(stop - self.progress.iteration, interval)
@@ -268,8 +263,6 @@ class _Run:
             "evaluate": (state, self.eval_keys),
             "diagnose": (state, self.hyper, self.eval_keys),
         }
-        if self.config.iterations_per_reset is not None:
-            wanted["reset"] = (state, self.hyper)
         if self.trainer.vector_env.reset_pool:
             wanted["refresh"] = (state,)
         if fresh:

@@ -242,8 +242,8 @@ def _check_pruner(sweep: Sweep, base: Config) -> None:
         raise ConfigError("trials_per_program: must be at least 2 with a pruner")
     if "train.seed" in sweep.space:
         raise ConfigError("vary.train.seed: all trials have the same seeds with a pruner; use train.num_seeds")
-    if base.init.from_ is not None or base.replay.prior is not None or base.train.reset_interval is not None:
-        raise ConfigError("pruner: must be none with init.from, replay.prior and train.reset_interval")
+    if base.init.from_ is not None or base.replay.prior is not None:
+        raise ConfigError("pruner: must be none with init.from and replay.prior")
     if config.asha.first >= base.num_epochs:
         raise ConfigError(
             f"asha.first: must be below the {base.num_epochs} evaluations of a trial, got {config.asha.first}; lower "

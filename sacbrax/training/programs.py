@@ -60,7 +60,6 @@ class Programs:
         self.init = compiled(trainer.init, (AGENT, NUMBERS), STATE, brief=True)
         self.prefill = compiled(trainer.prefill, (STATE, NUMBERS), STATE, donate=(0,), brief=brief_exploration)
         self.advance = compiled(trainer.advance, (STATE, AGENT, NUMBERS, COMMON), (STATE, AGENT), donate=(0, 1))
-        self.reset = compiled(trainer.reset, (STATE, NUMBERS), STATE, donate=(0,), brief=True)
         self.refresh = compiled(trainer.refresh, (STATE,), STATE, donate=(0,), brief=True)
         self.zero_sums = compiled(trainer.zero_sums, (STATE,), AGENT)
         self.evaluate = compiled(trainer.evaluate, (STATE, AGENT), AGENT)

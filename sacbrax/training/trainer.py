@@ -176,24 +176,9 @@ class Trainer:
         state, added = jax.lax.fori_loop(0, steps, body, (state, SideBySide.of(sums)))
         return state, added.apart()
 
-    def reset(self, state: TrainState, hyper: Hyper) -> TrainState:
-        """The same with an agent that begins anew, or goes `train.reset_share` of the way there; its counts go on."""
-        old, share = state.agent, self.config.train.reset_share
-        # Alike on all shards, and further than what a vector step draws from the same numbers.
-        key = random.split(random.fold_in(state.key, state.iteration), 7)[6]
-        fresh = self.agent.init(key, hyper)
-        if share < 1.0:
-            mixed = [
-                jax.tree.map(lambda o, f: o + share * (f - o), *pair)
-                for pair in ((old.params, fresh.params), (old.target, fresh.target))
-            ]
-            fresh = fresh.replace(params=mixed[0], target=mixed[1])
-        fresh = fresh.replace(gradient_steps=old.gradient_steps, bad_updates=old.bad_updates)
-        return state.replace(agent=fresh).begin_average()
-
     def refresh(self, state: TrainState) -> TrainState:
         """The same with a pool of new starts, for a task that has one."""
-        # Further than what a vector step and `reset` draw from the same numbers.
+        # Further than what a vector step draws from the same numbers.
         key = random.split(self._step_key(state), 8)[7]
         return state.replace(env=self.vector_env.refreshed(state.env, key))
 

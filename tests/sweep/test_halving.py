@@ -89,7 +89,7 @@ def test_slots_are_taken_again() -> None:
         ({"vmap": False}, "vmap: must be auto or true with a pruner"),
         ({"trials_per_program": 1}, "trials_per_program: must be at least 2 with a pruner"),
         ({"vary": {"train.seed": [1, 2]}}, "vary.train.seed: all trials have the same seeds with a pruner"),
-        ({"fixed": {"train.reset_interval": 10}}, "pruner: must be none with init.from"),
+        ({"fixed": {"init.from": "swimmer"}}, "pruner: must be none with init.from"),
         ({"asha": {"first": 4}}, "asha.first: must be below the 4 evaluations of a trial, got 4"),
         ({"pruner": "median"}, "pruner: unknown value 'median'; choose from none, asha"),
     ],
