@@ -9,7 +9,7 @@ from typing import Any
 import flax.linen as nn
 import jax.numpy as jnp
 
-from sacbrax.agents import dropout, weight_norm
+from sacbrax.agents import weight_norm
 from sacbrax.agents.batch_norm import BatchNorm
 from sacbrax.agents.simba import SimBa
 from sacbrax.config import NetworkConfig
@@ -36,7 +36,6 @@ class MLP(nn.Module):
     activation: str
     layer_norm: bool = False
     weight_norm: bool = False
-    dropout: float = 0.0  # before the norm, where the parameters come with a key
     batch_norm: str = "off"  # of the input and after each activation: batch, or renorm
     dtype: str = "float32"
     precision: str | None = None  # of float32 products; None is the device's default
@@ -49,13 +48,10 @@ class MLP(nn.Module):
         # None computes in the parameters' own type, which tests against NumPy make float64.
         dtype = None if self.dtype == "float32" else self.dtype
         dense = weight_norm.Dense if self.weight_norm else nn.Dense
-        key = dropout.key_of(self) if self.dropout > 0 else None
         if self.batch_norm != "off":
             x = BatchNorm(self.batch_norm == "renorm", dtype)(x)
-        for i, width in enumerate(self.hidden_sizes):
+        for width in self.hidden_sizes:
             x = dense(width, dtype=dtype, precision=self.precision)(x)
-            if key is not None:
-                x = dropout.drop(x, self.dropout, key, i)
             if self.layer_norm:
                 x = nn.LayerNorm(dtype=dtype)(x)
             x = ACTIVATIONS[self.activation](x)
@@ -102,7 +98,7 @@ def critic_mlp(config: NetworkConfig, output_size: int) -> Any:
     if config.critic_block == "simba":
         return _simba(config, config.critic_sizes, output_size, **options)
     norms = {"layer_norm": config.critic_layer_norm, "batch_norm": config.critic_batch_norm}
-    return _mlp(config, config.critic_sizes, output_size, dropout=config.critic_dropout, **norms, **options)
+    return _mlp(config, config.critic_sizes, output_size, **norms, **options)
 
 
 class Value:

@@ -6,7 +6,7 @@ from typing import ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents import batch_norm, dropout, hyperparameters, losses
+from sacbrax.agents import batch_norm, hyperparameters, losses
 from sacbrax.agents.actor_critic import ActorCritic
 from sacbrax.agents.agent import AgentState, Pass
 from sacbrax.agents.critics import REDUCTIONS, Returns
@@ -17,8 +17,6 @@ from sacbrax.core.metrics import Sums
 from sacbrax.core.types import Array, Key, Metrics, Params, Transition
 from sacbrax.parallel.shards import Shards
 from sacbrax.xla import random
-
-TARGET, BASELINE, FRESH, LEARNT = range(4)  # the passes of the critics in an update, for masks of their own
 
 
 class Fresh(NamedTuple):
@@ -46,7 +44,6 @@ class SoftActorCritic(ActorCritic):
         self.resting_passes: tuple[Pass, ...] = (Pass("critic", weights=True, inputs=critic),)
         policy = Pass("actor", weights=True, inputs=actor), Pass("critic", inputs=True)
         self.passes: tuple[Pass, ...] = (*self.resting_passes, *policy)
-        self._drops = config.network.critic_dropout > 0
 
     def update(
         self, agent: AgentState, batch: Transition, hyper: Hyper, key: Key, policy: bool = True
@@ -56,26 +53,21 @@ class SoftActorCritic(ActorCritic):
         hyper = hyperparameters.at(hyper, agent.gradient_steps)
         learning = self._learning(agent, policy)
         own_learns = self.own in learning
-        key, masks = self._masks(key)
         key, members = self._members(key)
         next_key, action_key, value_key = self._keys(key)
         temperature = self._temperature(agent.params)
 
         # What the critics learn, and V(s) where the actor's gradient is the score function's.
-        asked = agent.replace(
-            target=self._masked(agent.target, masks, TARGET), params=self._masked(agent.params, masks, BASELINE)
-        )
-        critic_pass = self._critic_pass(asked, batch, hyper, members, next_key)
+        critic_pass = self._critic_pass(agent, batch, hyper, members, next_key)
         baseline = None
         if self._likelihood_ratio and policy:
-            baseline = self._state_value(asked, batch.observation, value_key)
+            baseline = self._state_value(agent, batch.observation, value_key)
 
         def total(moved: dict[str, Params]) -> tuple[Array, Metrics]:
             params = {**agent.params, **moved}
             if policy or own_learns:
-                fresh = self._fresh(self._masked(params, masks, FRESH), batch.observation, action_key)
-            learnt = self._masked(params, masks, LEARNT)["critic"]
-            outputs, target = critic_pass(learnt)
+                fresh = self._fresh(params, batch.observation, action_key)
+            outputs, target = critic_pass(params["critic"])
             loss, q = self.critics.loss(outputs, target), self.critics.value(outputs)
             metrics = {"critic_loss": loss, "q_mean": jnp.mean(q)} | self.critics.metrics(target)
             if policy:
@@ -129,19 +121,6 @@ class SoftActorCritic(ActorCritic):
         """Of the critics' parameters what they put out at (s, a), and what they should learn: [E, B, ...], [B]."""
         target = self._td_target(agent, batch, hyper, members, key)
         return lambda critics: (self.critics.outputs(critics, batch.observation, batch.action), target)
-
-    def _masks(self, key: Key) -> tuple[Key, Key | None]:
-        """The key for everything else, and with dropout that of an update's masks."""
-        if not self._drops:
-            return key, None
-        key, masks = random.split(key)
-        return key, masks
-
-    def _masked(self, groups: dict[str, Params], masks: Key | None, which: int) -> dict[str, Params]:
-        """Parameter groups whose critics, if there are any, drop units; each pass by masks of its own."""
-        if masks is None or "critic" not in groups:
-            return groups
-        return groups | {"critic": dropout.masked(groups["critic"], random.fold_in(masks, which))}
 
     def _members(self, key: Key) -> tuple[Key, Array | None]:
         """The critics, int32 [M], that have a say in an update's targets, drawn anew where they are not all; and the

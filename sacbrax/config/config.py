@@ -289,8 +289,6 @@ def _check_networks(network: NetworkConfig) -> None:
             raise ConfigError(f"network.{part}_layer_norm: must be false with {part}_block simba, which has its own")
         if getattr(network, f"{part}_batch_norm") != "off":
             raise ConfigError(f"network.{part}_batch_norm: must be off with {part}_block simba, which has layer norm")
-        if part == "critic" and network.critic_dropout:
-            raise ConfigError("network.critic_dropout: must be 0 with critic_block simba, whose blocks drop nothing")
         if len(set(sizes)) > 1:
             own = getattr(network, f"{part}_hidden_sizes") is not None
             key = f"{part}_hidden_sizes" if own else "hidden_sizes"

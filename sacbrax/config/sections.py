@@ -301,9 +301,6 @@ class NetworkConfig:
         "the same of critics, which then see s and s' in one batch and have no target network. Only with sac_v2",
         choices=BATCH_NORMS,
     )
-    critic_dropout: float = option(
-        0.0, "share of the critics' hidden units that are dropped in every pass of an update", low=0.0, high=0.99
-    )
     dtype: str = option(
         "float32",
         "numbers in the hidden layers while learning; parameters, output layers, losses and optimizer are float32, and "

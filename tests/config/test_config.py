@@ -78,8 +78,6 @@ def test_the_configuration_is_frozen() -> None:
         ("network.hidden_sizes=[0]", "network.hidden_sizes", "at least 1"),
         ("network.critic_layer_norm=1", "network.critic_layer_norm", "true or false"),
         ("network={actor_block: simba, actor_layer_norm: true}", "network.actor_layer_norm", "which has its own"),
-        ("network={critic_block: simba, critic_dropout: 0.1}", "network.critic_dropout", "must be 0"),
-        ("network.critic_dropout=1", "network.critic_dropout", "at most 0.99"),
         ("network={critic_block: simba, hidden_sizes: [8, 9]}", "network.hidden_sizes", "alike"),
         ("network={critic_block: simba, critic_hidden_sizes: [8, 9]}", "network.critic_hidden_sizes", "alike"),
         ("env.name=5", "env.name", "a text"),

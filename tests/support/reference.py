@@ -15,7 +15,6 @@ from scipy.special import erf
 STEP = 1e-25
 Tree = Any
 Number = Callable[[int], float]
-Masks = list[np.ndarray] | None  # of each hidden layer, [B, J]: 0 or 1 / (1 - rate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +73,7 @@ def gradient(loss: Any, tree: Tree) -> Tree:
 # Networks.
 
 
-def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain", masks: Masks = None) -> np.ndarray:
+def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain") -> np.ndarray:
     layers = params["params"]
     last = sum(name.startswith("Dense") for name in layers) - 1
 
@@ -98,7 +97,7 @@ def mlp(params: Tree, x: np.ndarray, options: Options, networks: str = "plain", 
             x = x + dense(2 * i + 2, activation(dense(2 * i + 1, norm(i, x))))
         return dense(last, norm(blocks, x))
     for i in range(last):
-        x = dense(i, x) if masks is None else dense(i, x) * masks[i]
+        x = dense(i, x)
         x = activation(norm(i, x) if networks == "layer norm" else x)
     return dense(last, x)
 

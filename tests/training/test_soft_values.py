@@ -109,7 +109,6 @@ def test_the_learned_temperature_is_the_one_of_its_entropy(tiny: Tiny) -> None:
 
 
 CONSTANT_7 = ("env.episode_length=7", "algorithm.gamma=0.9", "algorithm.n_step=3")
-LAYER_NORM = "network.critic_layer_norm=true"
 BATCH_NORM = ("network.critic_batch_norm=batch", "network.actor_batch_norm=batch", "algorithm.tau=0.005")
 RENORM = ("network.critic_batch_norm=renorm", "algorithm.tau=0.005")
 SMALL = ("network.actor_block=simba", "network.hidden_sizes=[8]")
@@ -125,7 +124,6 @@ VALUES = {
     "layer norm": ("sac_v2", "Constant", ("algorithm.gamma=0.75", "network.critic_layer_norm=true"), 4.0),
     "simba": ("sac_v2", "Constant", ("algorithm.gamma=0.75", "network.critic_block=simba", *SMALL), 4.0),
     "weight norm": ("sac_v1", "Constant", ("algorithm.gamma=0.75", "network.critic_weight_norm=true"), 4.0),
-    "dropout": ("sac_v2", "Constant", ("algorithm.gamma=0.75", "network.critic_dropout=0.01", LAYER_NORM), 4.0),
     "batch norm": ("sac_v2", "Constant", ("algorithm.gamma=0.75", *BATCH_NORM), 4.0),
     "batch renorm": ("sac_v2", "Constant", ("algorithm.gamma=0.75", *RENORM), 4.0),
     "unsquashed": ("sac_v2", "Constant", ("algorithm.gamma=0.75", "policy.squash=false"), 4.0),
