@@ -256,7 +256,7 @@ def _check_combinations(config: Config) -> None:
 
 
 def _check_critics(critic: CriticConfig) -> None:
-    if critic.kind not in ("categorical", "hl_gauss"):
+    if critic.kind != "categorical":
         return
     for key in ("v_min", "v_max"):
         if getattr(critic, key) is None:
@@ -266,8 +266,6 @@ def _check_critics(critic: CriticConfig) -> None:
             )
     if not (critic.v_min or 0.0) < (critic.v_max or 0.0):
         raise ConfigError(f"critic.v_min: must be below critic.v_max = {critic.v_max}, got {critic.v_min}")
-    if critic.kind == "hl_gauss" and critic.atom_spacing != "linear":
-        raise ConfigError("critic.atom_spacing: must be linear with critic.kind hl_gauss, whose mean other gaps move")
 
 
 def _check_exploration(policy: PolicyConfig) -> None:

@@ -23,7 +23,6 @@ POLICIES = {
 CRITICS = {
     "scalar": "sacbrax.agents.critics.scalar:ScalarCritics",
     "categorical": "sacbrax.agents.critics.categorical:CategoricalCritics",
-    "hl_gauss": "sacbrax.agents.critics.hl_gauss:HLGaussCritics",
 }
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from sacbrax.core.errors import ConfigError
 
 REMOVED: dict[str, Any] = {
+    "critic.sigma": 0.75,
     "network.critic_dropout": 0.0,
     "train.reset_interval": None,
     "train.reset_share": 1.0,

@@ -13,8 +13,7 @@ from sacbrax.config.presets import PRESETS
 # Headings over keys that matter in one case alone.
 SAC_V1, SAC_V2 = "Only with `algorithm.name: sac_v1`", "Only with `algorithm.name: sac_v2`"
 MIXTURE, LATENT = "Only with `policy.kind: gmm`", "Only with `policy.kind: latent`"
-ATOMS = "Only with `critic.kind: categorical` or `hl_gauss`"
-CATEGORICAL, HL_GAUSS = "Only with `critic.kind: categorical`", "Only with `critic.kind: hl_gauss`"
+CATEGORICAL = "Only with `critic.kind: categorical`"
 LAUNCHER = "What a launcher tells each of several processes"
 
 BLOCKS = ("plain", "simba")
@@ -247,24 +246,23 @@ class CriticConfig:
 
     kind: str = option(
         "scalar",
-        "scalar: the value, by squared distance; categorical (C51) and hl_gauss: a distribution of returns over fixed "
-        "atoms, by cross-entropy",
+        "scalar: the value, by squared distance; categorical (C51): a distribution of returns over fixed atoms, by "
+        "cross-entropy",
         choices=tuple(CRITICS),
     )
-    num_atoms: int = option(101, "possible returns between v_min and v_max", low=2, group=ATOMS)
+    num_atoms: int = option(101, "possible returns between v_min and v_max", low=2, group=CATEGORICAL)
     v_min: float | None = option(
         None,
-        "smallest return that a critic can promise, in units of reward_scale times reward; these kinds need a number",
-        group=ATOMS,
+        "smallest return that a critic can promise, in units of reward_scale times reward; this kind needs a number",
+        group=CATEGORICAL,
     )
-    v_max: float | None = option(None, "the largest, likewise", group=ATOMS)
+    v_max: float | None = option(None, "the largest, likewise", group=CATEGORICAL)
     atom_spacing: str = option(
         "linear",
         "gaps between the atoms: equal, or equal for sign(z) ln(1 + |z|), where returns of every size have atoms near",
         choices=("linear", "symlog"),
         group=CATEGORICAL,
     )
-    sigma: float = option(0.75, "standard deviation of a target, in gaps between atoms", above=0.0, group=HL_GAUSS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ import numpy as np
 
 from sacbrax.policy_file import numpy_support
 from sacbrax.policy_file.numpy_network import ACTIVATIONS, BATCH_NORMS, BLOCKS, Network, Shape
-from sacbrax.policy_file.numpy_support import DISTRIBUTIONAL, Support
+from sacbrax.policy_file.numpy_support import Support
 
 FORMAT_VERSION = 3
 # 1 had neither the type of the networks in training nor the variance of the reward, 2 had plain layers alone.
@@ -68,9 +68,9 @@ def shapes(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, S
 
 
 def support(header: dict[str, Any]) -> Support | None:
-    """Of distributional critics."""
+    """Of categorical critics."""
     options = header.get("critic", SCALAR)
-    return Support(options) if options["kind"] in DISTRIBUTIONAL else None
+    return Support(options) if options["kind"] == "categorical" else None
 
 
 class NumpyPolicy:

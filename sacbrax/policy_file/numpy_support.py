@@ -1,4 +1,4 @@
-"""The possible returns of a distributional critic, and its value: the mean of the returns by their probabilities.
+"""The possible returns of a categorical critic, and its value: the mean of the returns by their probabilities.
 
 The same numbers in training, in a policy file and in its exports. Imports NumPy alone.
 """
@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-
-DISTRIBUTIONAL = ("categorical", "hl_gauss")  # the kinds of critics whose networks put out a distribution
 
 
 class Support:
@@ -38,7 +36,8 @@ class Support:
 def check(options: Any, require: Callable[[bool, str], None]) -> None:
     """Call `require(False, problem)` if the section `critic` of a file has no critics that can be."""
     require(isinstance(options, dict) and isinstance(options.get("kind"), str), "critic is not a mapping with a kind")
-    if options["kind"] not in DISTRIBUTIONAL:
+    require(options["kind"] != "hl_gauss", "its critics are of the kind hl_gauss, which is no longer there")
+    if options["kind"] != "categorical":
         return
     count, ends = options.get("num_atoms"), [options.get(name) for name in ("v_min", "v_max")]
     require(type(count) is int and 1 < count < 2**20, "critic num_atoms is no size")

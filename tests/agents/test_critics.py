@@ -1,4 +1,4 @@
-"""Distributional critics: projections against brute force and closed forms, values, losses, what is reported, and that
+"""Categorical critics: projections against brute force and closed forms, values, losses, what is reported, and that
 every kind learns values known in advance."""
 
 from collections.abc import Callable
@@ -10,12 +10,10 @@ import numpy as np
 import pytest
 from learners import Tiny, learn, q_values
 from reference_critics import brute_force
-from scipy.stats import norm
 
 from sacbrax import config as config_lib
 from sacbrax.agents.critics import Returns, make_critics
 from sacbrax.agents.critics.categorical import project, scatter
-from sacbrax.agents.critics.hl_gauss import histogram
 
 B, O, A, E = 6, 3, 2, 3
 # Supports of either kind, in the words of a command line.
@@ -24,7 +22,6 @@ SYMLOG = ("critic.v_min=-300", "critic.v_max=300", "critic.num_atoms=41", "criti
 KINDS = {
     "categorical": ("critic.kind=categorical", *LINEAR),
     "categorical symlog": ("critic.kind=categorical", *SYMLOG),
-    "hl_gauss": ("critic.kind=hl_gauss", *LINEAR),
 }
 
 
@@ -68,21 +65,6 @@ def test_a_projection_keeps_the_mean_within_the_support(name: str, project: Call
     np.testing.assert_allclose(found @ atoms, (values * probabilities).sum(axis=1), atol=1e-4)
     far = np.asarray(project(jnp.array([[1e6], [-jnp.inf]]), jnp.ones((2, 1)), jnp.asarray(atoms)))
     np.testing.assert_allclose(far @ atoms, atoms[[-1, 0]], rtol=1e-6)
-
-
-@pytest.mark.parametrize("sigma", [0.5, 0.75, 2.0])
-def test_a_histogram_is_the_normal_distributions(sigma: float) -> None:
-    atoms, gap = np.linspace(-10.0, 10.0, 81), 0.25
-    means = np.array([-3.03, 0.0, 0.11, 4.2])
-    found = np.asarray(histogram(jnp.asarray(means), jnp.asarray(atoms), sigma))
-    edges = np.append(atoms - gap / 2, atoms[-1] + gap / 2)
-    np.testing.assert_allclose(found, np.diff(norm.cdf(edges[None], means[:, None], sigma * gap)), atol=1e-5)
-    # Poisson's sum: the mean of a rounded normal number is off by at most this.
-    bound = gap / np.pi * np.exp(-2.0 * (np.pi * sigma) ** 2) * 1.01 + 1e-5
-    assert np.abs(found @ atoms - means).max() < bound
-    outside = np.asarray(histogram(jnp.array([99.0]), jnp.asarray(atoms), sigma))
-    np.testing.assert_allclose(outside.sum(), 1.0, rtol=1e-5)
-    assert outside.argmax() == 80
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -157,12 +139,11 @@ def test_of_a_distribution_its_share_beyond_the_support_is_reported(tiny: Tiny) 
     ("overrides", "says"),
     [
         (("critic.kind=categorical",), "critic.v_min: expected a number"),
-        (("critic.kind=hl_gauss", "critic.v_min=0"), "critic.v_max: expected a number"),
+        (("critic.kind=categorical", "critic.v_min=0"), "critic.v_max: expected a number"),
         (
-            ("critic.kind=hl_gauss", "critic.v_min=1", "critic.v_max=1"),
+            ("critic.kind=categorical", "critic.v_min=1", "critic.v_max=1"),
             "critic.v_min: must be below critic.v_max = 1.0",
         ),
-        (("critic.kind=hl_gauss", *SYMLOG), "critic.atom_spacing: must be linear"),
         (("critic.kind=quantile",), "critic.kind: unknown value"),
     ],
 )
@@ -184,10 +165,8 @@ LEARNT = {
         "sac_v1", "Constant", ("critic.kind=categorical", "critic.v_min=-100", "critic.v_max=300"), 10.0,
     ),
     "categorical symlog": ("sac_v2", "Constant", WIDE, 10.0),
-    "hl_gauss": ("sac_v2", "Constant", ("critic.kind=hl_gauss", "critic.v_min=-5", "critic.v_max=15"), 10.0),
-    "hl_gauss sac_v1": ("sac_v1", "Constant", ("critic.kind=hl_gauss", "critic.v_min=-100", "critic.v_max=300"), 10.0),
 }  # fmt: skip
-QUICK = ("categorical",)  # the other in test_soft_values
+QUICK = ("categorical",)
 SLOW = [pytest.param(case, marks=pytest.mark.slow) for case in LEARNT if case not in QUICK]
 
 
@@ -202,7 +181,7 @@ def test_every_kind_learns_the_value_of_going_on_for_ever(tiny: Tiny, case: str)
 
 
 def test_normalized_rewards_fit_a_support_that_knows_nothing_of_the_task(tiny: Tiny) -> None:
-    support = ("critic.kind=hl_gauss", "critic.v_min=-20", "critic.v_max=20")
+    support = ("critic.kind=categorical", "critic.v_min=-20", "critic.v_max=20")
     trainer, state = learn(tiny, "sac_v2", "Constant", *GOING_ON, *support, "algorithm.normalize_rewards=true")
     seen = np.stack([np.linspace(-0.9, 0.9, 8), np.zeros(8)], axis=1)
     q = q_values(trainer, state, seen, np.linspace(-0.9, 0.9, 8)[::-1, None])

@@ -19,7 +19,7 @@ CATEGORICAL = ("critic.kind=categorical", "critic.v_min=-10", "critic.v_max=30",
 RUNS = {
     "categorical": (*CATEGORICAL, "policy.kind=latent", "algorithm.num_critics=3", "algorithm.target_critics=2"),
     "symlog": (*CATEGORICAL, "critic.atom_spacing=symlog", "algorithm.name=sac_v1", "algorithm.target_q=mean"),
-    "hl_gauss": ("critic.kind=hl_gauss", *CATEGORICAL[1:], "policy.kind=gmm", "algorithm.policy_q=mean"),
+    "mean": (*CATEGORICAL, "policy.kind=gmm", "algorithm.policy_q=mean"),
 }
 
 
@@ -54,10 +54,10 @@ def test_shards(name: str, tmp_path: Path) -> None:
 
 
 def test_critics_of_another_kind_are_no_start(tmp_path: Path) -> None:
-    run_sharing(make_tiny(*RUNS["hl_gauss"], f"run.dir={tmp_path / 'first'}"))
+    run_sharing(make_tiny(*RUNS["mean"], f"run.dir={tmp_path / 'first'}"))
     start = (f"init.from={tmp_path / 'first'}", "init.parts=[critics]", f"run.dir={tmp_path / 'second'}")
-    result = run_sharing(make_tiny(*RUNS["hl_gauss"], *start))
+    result = run_sharing(make_tiny(*RUNS["mean"], *start))
     assert np.isfinite(result.metrics[-1]["train/critic_loss"])
     start = (*start[:2], f"run.dir={tmp_path / 'third'}")
-    with pytest.raises(ConfigError, match=r"critic.kind: 'scalar', but init.from .* has 'hl_gauss'"):
+    with pytest.raises(ConfigError, match=r"critic.kind: 'scalar', but init.from .* has 'categorical'"):
         run(make_tiny("policy.kind=gmm", *start), quiet=True)

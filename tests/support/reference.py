@@ -27,8 +27,7 @@ class Options:
     policy_q: str
     target_q: str
     critics: str
-    atoms: np.ndarray  # of distributional critics
-    sigma: float
+    atoms: np.ndarray  # of categorical critics
     squash: bool
     regularization: float
     target_update_interval: int

@@ -8,13 +8,12 @@ from typing import Any
 
 import numpy as np
 from reference import Options, Tree, mlp
-from scipy.stats import norm
 
 Distribution = tuple[np.ndarray, np.ndarray]
 
 
 def log_weights(params: Tree, observation: np.ndarray, action: np.ndarray, options: Options) -> np.ndarray:
-    """Of one distributional critic, [B, K]."""
+    """Of one categorical critic, [B, K]."""
     outputs = mlp(params, np.concatenate([observation, action], axis=1), options, options.networks)
     if "symlog" in options.critics:
         outputs = outputs - np.log(1 + abs(options.atoms))
@@ -34,7 +33,7 @@ def together(
 ) -> Distribution:
     """The return that several critics promise: the smallest one's, or their mixture."""
     q = np.stack([critic(member, observation, action, options) for member in critics])
-    if "categorical" not in options.critics:
+    if options.critics == "scalar":
         chosen = q.mean(axis=0) if reduction == "mean" else q.min(axis=0)
         return chosen[:, None], np.ones((len(chosen), 1))
     each = np.stack([np.exp(log_weights(member, observation, action, options)) for member in critics])
@@ -46,10 +45,10 @@ def together(
 def loss(params: Tree, observation: np.ndarray, action: np.ndarray, target: Distribution, options: Options) -> Any:
     """Of one critic: half the mean square, or the mean cross-entropy."""
     values, weights = target
-    mean = (values * weights).sum(axis=1)
     if options.critics == "scalar":
+        mean = (values * weights).sum(axis=1)
         return 0.5 * ((critic(params, observation, action, options) - mean) ** 2).mean()
-    wanted = brute_force(values, weights, options.atoms) if "categorical" in options.critics else blurred(mean, options)
+    wanted = brute_force(values, weights, options.atoms)
     return -(wanted * log_weights(params, observation, action, options)).sum(axis=1).mean()
 
 
@@ -65,12 +64,3 @@ def brute_force(values: np.ndarray, weights: np.ndarray, atoms: np.ndarray) -> n
         result[row, below] += weight * (1 - share)
         result[row, below + 1] += weight * share
     return result
-
-
-def blurred(mean: np.ndarray, options: Options) -> np.ndarray:
-    """A normal distribution's share of each bin, of all that lies in bins."""
-    gap = options.atoms[1] - options.atoms[0]
-    edges = np.append(options.atoms - gap / 2, options.atoms[-1] + gap / 2)
-    mean = np.clip(mean, options.atoms[0], options.atoms[-1])
-    share = np.diff(norm.cdf(edges[None, :], mean[:, None], options.sigma * gap), axis=1)
-    return share / share.sum(axis=1, keepdims=True)

@@ -36,7 +36,6 @@ CRITICS = {
     "categorical symlog": {
         "kind": "categorical", "num_atoms": 6, "v_min": -50.0, "v_max": 40.0, "atom_spacing": "symlog",
     },
-    "hl_gauss": {"kind": "hl_gauss", "num_atoms": 5, "v_min": -4.0, "v_max": 6.0, "sigma": 0.9},
 }  # fmt: skip
 
 
@@ -72,7 +71,6 @@ def options_of(config: Any, combination: dict[str, Any]) -> reference.Options:
         target_q=algorithm.target_q,
         critics=combination.get("critics", "scalar"),
         atoms=atoms(config.critic),
-        sigma=config.critic.sigma,
         squash=policy.squash,
         regularization=policy.regularization,
         target_update_interval=algorithm.target_update_interval,

@@ -50,11 +50,9 @@ SUPPORT = ("critic.v_min=-10", "critic.v_max=6", "critic.num_atoms=41", "algorit
 HEADS = {
     "categorical": ("sac_v2", "critic.kind=categorical"),
     "categorical symlog": ("sac_v2", "critic.kind=categorical", "critic.atom_spacing=symlog"),
-    "hl_gauss": ("sac_v2", "critic.kind=hl_gauss"),
     "categorical sac_v1": ("sac_v1", "critic.kind=categorical", "train.updates_per_step=16"),
-    "hl_gauss sac_v1": ("sac_v1", "critic.kind=hl_gauss", "train.updates_per_step=16"),
 }
-HEADS_FAST = ("hl_gauss",)  # the other in test_critics
+HEADS_FAST = ("categorical",)
 
 
 @pytest.mark.parametrize("case", CASES, ids="-".join)

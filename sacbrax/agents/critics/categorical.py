@@ -1,15 +1,38 @@
-"""Categorical critics (C51, arXiv:1707.06887): the target is a whole distribution, projected onto the atoms."""
+"""Categorical critics (C51, arXiv:1707.06887): a distribution of returns over fixed atoms, fitted by cross-entropy to
+the whole distribution of the target, projected onto the atoms.
+
+Their value is the distribution's mean, in the units of any critic's: whoever reads Q knows nothing of atoms.
+"""
+
+import dataclasses
 
 import jax
 import jax.numpy as jnp
 
-from sacbrax.agents.critics.base import Returns
-from sacbrax.agents.critics.distributional import DistributionalCritics, spread
-from sacbrax.core.types import Array
+from sacbrax.agents.critics.base import Critics, Returns
+from sacbrax.agents.losses import stop
+from sacbrax.config import Config
+from sacbrax.core.types import Array, Metrics, Params
+from sacbrax.policy_file.numpy_support import Support
 
 
-class CategoricalCritics(DistributionalCritics):
-    """The next return's distribution, moved and scaled as the Bellman equation moves its mean."""
+class CategoricalCritics(Critics):
+    """Logits of K atoms for each network. The next return's distribution is moved and scaled as the Bellman equation
+    moves its mean."""
+
+    def __init__(self, config: Config, num_critics: int):
+        super().__init__(config, num_critics, config.critic.num_atoms)
+        self._support = Support(dataclasses.asdict(config.critic))
+        self.atoms = jnp.asarray(self._support.atoms)
+
+    def outputs(self, params: Params, observation: Array, action: Array) -> Array:
+        """Logits [E, B, K]."""
+        outputs, prior = super().outputs(params, observation, action), self._support.prior_logits
+        return outputs if prior is None else outputs + jnp.asarray(prior)[None, None, :]
+
+    def value(self, outputs: Array) -> Array:
+        # No matrix product: a GPU's would round the atoms.
+        return jnp.sum(jax.nn.softmax(outputs) * self.atoms[None, None, :], axis=-1)
 
     def reduced(self, outputs: Array, reduction: str) -> Returns:
         """Of the member with the smallest value, at each pair; or the mixture of all members, whose value is their
@@ -22,12 +45,33 @@ class CategoricalCritics(DistributionalCritics):
             chosen = jnp.take_along_axis(probabilities, smallest[None, :, None], axis=0)[0]
         return Returns(mean, self.atoms[None, :] - mean[:, None], chosen)
 
+    def loss(self, outputs: Array, target: Returns) -> Array:
+        """sum_i mean cross-entropy of the members' distributions to the target's."""
+        wanted = stop(self.projected(target))[None]
+        return -jnp.sum(jnp.mean(jnp.sum(wanted * jax.nn.log_softmax(outputs), axis=-1), axis=1))
+
+    def metrics(self, target: Returns) -> Metrics:
+        """`off_support`: how much of the targets' probability lies beyond the ends of the support."""
+        values, probabilities = spread(target)
+        gap = 0.01 * (self.atoms[1:] - self.atoms[:-1])  # rounding is no miss
+        beyond = (values < self.atoms[0] - gap[0]) | (values > self.atoms[-1] + gap[-1])
+        return {"off_support": jnp.mean(jnp.sum(jnp.where(beyond, probabilities, 0.0), axis=1))}
+
     def projected(self, target: Returns) -> Array:
+        """Probabilities [B, K] of the atoms that stand for a target [B]."""
         values, probabilities = spread(target)
         if not self._support.even:
             return project(values, probabilities, self.atoms)
         # A CPU adds up in order, and in K steps what `project` has in K^2; a GPU would add in any order.
         return jax.lax.platform_dependent(values, probabilities, self.atoms, cpu=scatter, default=project)
+
+
+def spread(returns: Returns) -> tuple[Array, Array]:
+    """Returns [B, J] and their probabilities [B, J]; of a mere mean J is 1."""
+    mean = returns.mean[:, None]
+    if returns.deviations is None or returns.probabilities is None:
+        return mean, jnp.ones_like(mean)
+    return mean + returns.deviations, returns.probabilities
 
 
 def project(values: Array, probabilities: Array, atoms: Array) -> Array:
