@@ -3,10 +3,12 @@
 import importlib.util
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
 import types
+from collections.abc import Iterator
 from pathlib import Path
 
 import nbformat
@@ -83,6 +85,15 @@ def test_a_failure_is_in_the_commands_own_words(tmp_path: Path) -> None:
         notebook.train("swimmer", tmp_path / "run", ["train.sed=1"])
 
 
+@pytest.fixture
+def interruptible() -> Iterator[None]:
+    """A shell cannot trap what its parent ignores, as one in the background of another shell does SIGINT."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_the_stop_button_is_heard_once(instead_of_python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Jupyter interrupts the kernel's whole group of processes, and we training, which would not save at a second
     signal."""
@@ -102,6 +113,7 @@ def test_the_stop_button_is_heard_once(instead_of_python, tmp_path: Path, monkey
     assert groups != [os.getpgrp()]
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_a_failure_here_ends_the_training_that_nobody_would_see(
     instead_of_python, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
