@@ -20,7 +20,7 @@ import numpy as np
 from sacbrax.cli import Parser, guarded, leave, prepare_jax
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError, one_line
-from sacbrax.core.files import replacing
+from sacbrax.core.files import write_atomically
 from sacbrax.policy_file.about import about
 from sacbrax.policy_file.files import PRETRAINED, find, load_policy, network_config, parameters
 from sacbrax.policy_file.numpy_policy import LIMIT, NumpyPolicy
@@ -73,8 +73,7 @@ def export_onnx(policy: NumpyPolicy, out: Path, about: Mapping[str, Any] = Mappi
                 f"{what} differs from the policy in float64 by {difference:.1e}, float32's rounding is {rounding:.1e}"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(out, "wb") as file:
-        file.write(content)
+    write_atomically(out, content)
     return float(np.abs(model - trained).max(initial=0.0))
 
 
@@ -150,9 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if args.out.suffix == ".npz":
             args.out.parent.mkdir(parents=True, exist_ok=True)
-            content = find(args.run).read_bytes()
-            with replacing(args.out, "wb") as file:
-                file.write(content)
+            write_atomically(args.out, find(args.run).read_bytes())
             print(args.out)
         else:
             prepare_jax()

@@ -5,7 +5,6 @@ keep both: every parameter, moment and target was copied in every update. Here t
 that each array is updated where it lies. Knows no losses and no networks.
 """
 
-from collections import Counter
 from typing import Any, NamedTuple
 
 import jax
@@ -77,10 +76,10 @@ def step(
         group, m, v, rate = old[name], mu[name], nu[name], rates[name]
         mean_scale, square_scale = scale[name]
         rate = jnp.where(applied, rate, 0.0)
-        leaves = jax.tree.leaves(group)
-        shapes = Counter(p.shape for p in leaves)
-        first = {p.shape: p for p in reversed(leaves)}
-        shared = {shape: _spread(rate, first[shape]) for shape, count in shapes.items() if count > 1}
+        alike: dict[tuple[int, ...], list[Array]] = {}
+        for p in jax.tree.leaves(group):
+            alike.setdefault(p.shape, []).append(p)
+        shared = {shape: _spread(rate, some[0]) for shape, some in alike.items() if len(some) > 1}
 
         def one(p: Array, m: Array, v: Array) -> Array:
             return p - shared.get(p.shape, rate) * (m * mean_scale / (jnp.sqrt(v * square_scale) + EPSILON))

@@ -15,14 +15,8 @@ from sacbrax.bench.physics_engines import ENGINES, Run, Subject, Unavailable, ch
 from sacbrax.cli import COUNT, duration
 from sacbrax.core.machine import cpus, installed
 
-TASKS = (
-    "swimmer",
-    "halfcheetah_v5",
-    "hopper_v5",
-    "walker2d_v5",
-    "inverted_pendulum_v5",
-    "ant_v5",
-)  # that `fused` steps
+# That `fused` steps.
+TASKS = ("swimmer", "halfcheetah_v5", "hopper_v5", "walker2d_v5", "inverted_pendulum_v5", "ant_v5")
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
 SHOWN_AS_MEASURED = True  # the whole table

@@ -31,10 +31,10 @@ def replacing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
         raise
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Replace a small text file so that a reader sees the old or the new one, never half."""
-    with replacing(path) as file:
-        file.write(text)
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Replace a small file so that a reader sees the old or the new one, never half."""
+    with replacing(path, "wb" if isinstance(content, bytes) else "w") as file:
+        file.write(content)
 
 
 def refuse_foreign(path: Path, key: str, begun: Collection[str], ours: Callable[[], bool]) -> None:
