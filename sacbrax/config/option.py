@@ -5,12 +5,13 @@ Knows no section and no key: `sections` has those.
 
 import dataclasses
 import difflib
+import fnmatch
 import math
 import re
 import reprlib
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import yaml
@@ -90,19 +91,24 @@ def parse_yaml(text: str, where: str) -> Any:
         raise ConfigError(f"{where}: not valid YAML{line}: {problem}") from None
 
 
-def apply_override(mapping: dict[str, Any], override: str) -> None:
-    """Put the value of `key.sub=value` into nested dictionaries. Raises `ConfigError`."""
+def apply_override(mapping: dict[str, Any], override: str, dotted: Iterable[str] = ()) -> None:
+    """Put the value of `key.sub=value` into nested dictionaries. `dotted` are dictionaries, such as `vary` or, for any
+    name, `variants.*`, whose keys have dots themselves: what comes after is one key. Raises `ConfigError`."""
     key, equals, text = override.partition("=")
     parts = key.strip().split(".")
     if not equals or not all(parts):
         raise ConfigError(f"{override}: expected key.sub=value, for example train.seed=1")
+    for section in dotted:
+        depth = len(section.split("."))
+        if parts[depth:] and fnmatch.fnmatchcase(".".join(parts[:depth]), section):
+            parts[depth:] = [".".join(parts[depth:])]
     target = mapping
     for part in parts[:-1]:
-        if target.get(part) is None:  # absent, or a section without keys
-            target[part] = {}
-        target = target[part]
-        if not isinstance(target, dict):
+        below = {} if target.get(part) is None else target[part]  # absent, or a section without keys
+        if not isinstance(below, dict):
             raise ConfigError(f"{key}: {part} is a value, it has no keys below it")
+        target[part] = dict(below)  # its own, for YAML's aliases are one dictionary in many places
+        target = target[part]
     target[parts[-1]] = parse_yaml(text, key)
 
 

@@ -26,6 +26,7 @@ from sacbrax.core.signals import Interrupt
 from sacbrax.sweep import spec
 
 JOURNAL = "points.jsonl"
+DOTTED = tuple(f"scales.*.{part}" for part in ("fixed", "per_env", "axes", "mark_axes"))  # of configuration keys
 POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the mark
 
 
@@ -106,7 +107,7 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
     """A study's file with overrides, every point checked. Raises `ConfigError`."""
     mapping = spec.read_mapping(path)
     for override in overrides:
-        apply_override(mapping, override)
+        apply_override(mapping, override, DOTTED)
     config: StudyConfig = build(StudyConfig, mapping, "")
     if config.base is None:
         raise ConfigError(f"{path}: base: the configuration file of the points is missing")

@@ -31,6 +31,7 @@ from sacbrax.sweep.pbt import PbtConfig
 from sacbrax.sweep.space import Range, Space, Values
 
 RESERVED = ("run.dir",)  # the sweep's to set
+DOTTED = ("fixed", "vary", "variants.*")  # whose keys are the configuration's: `vary.train.seed=[3, 4]`
 VARIANT = "variant"  # what varies where there are `variants`
 
 
@@ -127,7 +128,7 @@ def read(path: str | Path, overrides: Iterable[str] = ()) -> Sweep:
         if override.partition("=")[0].partition(".")[0].strip() in sections:
             trial_overrides.append(override)
         else:
-            apply_override(mapping, override)
+            apply_override(mapping, override, DOTTED)
     if "base" not in mapping and sections & mapping.keys():
         raise ConfigError(f"{path}: the configuration of one run, not a sweep; python -m sacbrax.train runs it")
     if isinstance(mapping.get("vmap"), bool):  # YAML's true and false

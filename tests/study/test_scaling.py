@@ -67,6 +67,15 @@ def test_points_of_a_study(tmp_path: Path) -> None:
     assert mark.train.total_env_steps == 16 + 4 * 12_000 // 2, "12,000 updates at two a step"
 
 
+def test_an_override_reaches_one_configuration_key_of_one_scale() -> None:
+    """Though YAML's alias gives several scales the same `per_env`."""
+    changed = ["scales.cpu.per_env.replay.capacity=2048", "scales.cpu.axes.train.num_seeds=[1, 8]"]
+    cpu, gpu = (scaling.read(SHIPPED, [*changed, f"scale={scale}"]).scale for scale in ("cpu", "gpu"))
+    assert (cpu.per_env["replay.capacity"], cpu.per_env["eval.every_env_steps"]) == (2048, 500)
+    assert cpu.axes["train.num_seeds"] == [1, 8]
+    assert gpu.per_env["replay.capacity"] == 1024
+
+
 @pytest.mark.parametrize("scale", ["cpu", "gpu"])
 def test_the_shipped_study(scale: str) -> None:
     study = scaling.read(SHIPPED, [f"scale={scale}"])

@@ -89,6 +89,27 @@ def test_overrides_go_where_they_belong(tmp_path: Path) -> None:
     assert (sweep.config.score, sweep.config.vmap) == ("best", "true")
 
 
+def test_an_override_reaches_one_configuration_key_of_the_sweep(tmp_path: Path) -> None:
+    path = write(
+        tmp_path,
+        fixed={"train.num_seeds": 3, "algorithm.tau": 0.5},
+        vary={"train.seed": [0, 1], "algorithm.gamma": [0.5]},
+        variants={"plain": {}, "wide": {"network.hidden_sizes": [8, 8], "network.activation": "tanh"}},
+    )
+    overrides = ["vary.train.seed=[3]", "fixed.algorithm.tau=0.25", "variants.wide.network.activation=silu"]
+    sweep = spec.read(path, overrides)
+    plain, wide = map(sweep.trial, sweep.parameters())
+    assert [(c.train.seed, c.algorithm.gamma, c.algorithm.tau, c.train.num_seeds) for c in (plain, wide)] == [
+        (3, 0.5, 0.25, 3)
+    ] * 2
+    assert (wide.network.activation, wide.network.hidden_sizes) == ("silu", (8, 8))
+    assert plain.network.activation == "relu"
+    drawn = spec.read(path, ["search=random", "vary.algorithm.gamma={uniform: [0.6, 0.7]}", "variants={}"])
+    assert all(0.6 <= trial["algorithm.gamma"] <= 0.7 for trial in drawn.parameters())
+    with pytest.raises(ConfigError, match=r"^train\.sed: unknown key; did you mean seed\?"):
+        spec.read(path, ["vary.train.sed=[3]"])
+
+
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_files(path: Path) -> None:
     sweep = spec.read(path)
