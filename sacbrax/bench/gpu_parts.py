@@ -13,6 +13,7 @@ TESTS = (
     "tests/agents/test_distributions.py",
     "tests/training/test_replay.py",
     "tests/envs/test_vector_env.py",
+    "tests/xla/test_one_kernel.py",
     "tests/xla/test_random.py",
 )
 ROOT = Path(__file__).parents[2]
@@ -22,6 +23,7 @@ SHORT = (*TINY, "train.exploration_env_steps=640", "train.total_env_steps=1280",
 PHYSICS = (1024, 4096, 16384, 65536, 262144)
 SEEDS, ENVS = (4, 16, 64, 256), (4096, 65536)
 GRAPH = "run.gpu_graph=true"
+KERNEL = "run.gpu_kernel=true"
 
 
 class Part(NamedTuple):
@@ -52,6 +54,7 @@ def _physics(name: str, limit: int, words: str, sizes: tuple[int, ...] = PHYSICS
 
 _UPDATE = ("--batch-size", "16", "--hidden", "8,8", *BRIEF)
 _STEP = (*TINY, "train.exploration_env_steps=640", *BRIEF)
+_WALKER = ("env.name=inverted_pendulum_v5", *_STEP)  # which compiles in seconds
 _SMOKE = (*TINY, "train.exploration_env_steps=640", "--steps", "2")
 _MARK = (*SHORT, "--mark", "-1000")
 _LARGE = "update --hidden 512,512 --batch-size 32768"
@@ -62,6 +65,7 @@ _FILL = f"train.total_env_steps={2**30}"
 PARTS = (
     _bench("smoke", 120, "smoke swimmer", *_SMOKE),
     _bench("smoke_graph", 120, f"smoke swimmer {GRAPH}", *_SMOKE),
+    _bench("smoke_kernel", 120, f"smoke swimmer {KERNEL}", *_SMOKE),
     Part("tests", 120, (*_PYTEST, *TESTS), (*_PYTEST, "tests/core/test_numbers.py")),
     _bench("update_64", 90, "update --hidden 64,64", *_UPDATE),
     _bench("update_256", 90, "update --hidden 256,256", *_UPDATE),
@@ -75,6 +79,9 @@ PARTS = (
     _bench("swimmer", 180, "mark swimmer", *_MARK),
     _physics("physics_fused", 120, "--engines fused"),
     _physics("physics_planar", 150, "--engines fused --task halfcheetah_v5"),
+    _physics("physics_kernel", 150, "--engines fused_kernel fused --task halfcheetah_v5"),
+    _bench("halfcheetah", 120, "train tasks/halfcheetah_v5", *_WALKER),
+    _bench("halfcheetah_kernel", 120, f"train tasks/halfcheetah_v5 {KERNEL}", *_WALKER),
     _physics("physics_mjx", 240, "--engines mjx", (1024, 4096, 16384)),
     _physics("physics_warp", 240, "--engines warp --task hopper_v5"),
     _bench("tasks", 300, "tasks --tasks halfcheetah ant --sides pool brax --num-envs 1024 --steps 5", *_TASKS),

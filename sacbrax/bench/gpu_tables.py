@@ -89,6 +89,7 @@ _UPDATES = _spread("updates_per_second", "updates/s")
 LINES = (
     Line("smoke", "200 vector steps of `swimmer`", "", _smoke),
     Line("smoke_graph", "the same as one graph", "the same digest", _smoke),
+    Line("smoke_kernel", "the same, physics as one kernel", "", _smoke),
     Line("tests", "some of the tests", "", _tests),
     Line("update_64", "update, two layers of 64, batch 256", "10,000 updates/s", _UPDATES, ("swimmer", "further")),
     Line("update_256", "two layers of 256", "10,000 updates/s", _UPDATES),
@@ -102,6 +103,9 @@ LINES = (
     Line("swimmer", "`swimmer` to 345.6", "", _mark, ("swimmer", "advance")),
     Line("physics_fused", "env steps/s of swimmers, fused", "1,000,000,000", _physics),
     Line("physics_planar", "env steps/s of half-cheetahs, fused", "", _physics),
+    Line("physics_kernel", "the same as one kernel, then as before", "", _physics),
+    Line("halfcheetah", "training of `tasks/halfcheetah_v5`", "", _rates, ("halfcheetah", "advance")),
+    Line("halfcheetah_kernel", "physics as one kernel", "", _rates, ("halfcheetah_kernel", "advance")),
     Line("physics_mjx", "env steps/s of swimmers, MJX", "", _physics),
     Line("physics_warp", "env steps/s of hoppers, MuJoCo Warp", "", _physics),
     Line("tasks", "env steps/s of tasks with their resets, 1,024 environments", "", _tasks),

@@ -135,8 +135,26 @@ def with_warp(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
         raise Unavailable(str(error)) from None
 
 
+def with_kernel(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
+    """The fused engine with an environment's step as one kernel, on a GPU alone."""
+    import jax
+
+    from sacbrax.core.errors import ConfigError
+    from sacbrax.engines.batched import as_one_kernel
+    from sacbrax.xla.one_kernel import has_triton
+
+    try:
+        if not has_triton(jax.devices()[0]):
+            raise Unavailable("JAX sees no GPU")
+    except ConfigError as error:
+        raise Unavailable(str(error)) from None
+    with as_one_kernel():
+        return with_jax("fused", n, subject)
+
+
 ENGINES: dict[str, Callable[[str, int, Subject], tuple[Run, float]]] = {
     "fused": with_jax,
+    "fused_kernel": with_kernel,
     "mjx": with_jax,
     "mujoco": with_mujoco,
     "warp": with_warp,

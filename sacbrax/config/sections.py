@@ -486,3 +486,6 @@ class RunConfig:
     gpu_graph: bool = option(
         False, "a GPU runs a program's loop as one CUDA graph, without the host in between; not tried on a GPU yet"
     )
+    gpu_kernel: bool = option(
+        False, "a GPU steps the fused engine as one Triton kernel in place of many; not tried on a GPU yet"
+    )

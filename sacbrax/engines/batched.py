@@ -3,7 +3,10 @@
 Knows no mechanism: an engine says how a batch is integrated.
 """
 
-from collections.abc import Callable
+import contextlib
+import functools
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 import jax
@@ -13,12 +16,14 @@ from jax.interpreters import mlir
 from sacbrax.core.types import Array
 from sacbrax.engines.one_batch import operation
 from sacbrax.xla.native_calls import compiled_apart, computed_once
+from sacbrax.xla.one_kernel import one_kernel
 
 # Environments per block on a CPU: some hundred rows of 512 bytes stay in its caches. An engine with longer rows has a
 # `block` of its own.
 BLOCK = 128
 LANES = 16  # a block is a multiple of this: no remainder loop beside the vector loop
 Once = Callable[[Callable], Callable]
+_ONE_KERNEL = ContextVar("one_kernel", default=False)
 
 
 def whole(f: Callable) -> Callable:
@@ -43,12 +48,27 @@ class Integrates(Protocol):
 
 def step(engine: Integrates, *state: Array) -> tuple[Array, ...]:
     """One environment: qpos [nq], qvel [nv], inputs [...] -> what `integrate` returns. Callers `vmap` it."""
-    return tuple(x[0] for x in _step.bind(*(x[None] for x in state), engine=engine))
+    return tuple(x[0] for x in _step.bind(*(x[None] for x in state), engine=engine, kernel=_ONE_KERNEL.get()))
+
+
+@contextlib.contextmanager
+def as_one_kernel() -> Iterator[None]:
+    """What is traced in here steps on a GPU by `step_kernel`, not by `step_rows`."""
+    token = _ONE_KERNEL.set(True)
+    try:
+        yield
+    finally:
+        _ONE_KERNEL.reset(token)
 
 
 def step_rows(engine: Integrates, *state: Array) -> tuple[Array, ...]:
     """A batch, all environments in one row each, as a GPU wants it: XLA fuses a stage into few kernels."""
     return engine.integrate(whole, *state)
+
+
+def step_kernel(engine: Integrates, *state: Array, interpret: bool = False) -> list[Array]:
+    """The same as one kernel, for GPUs that Triton compiles for: its loops end with the environments of a warp."""
+    return one_kernel(functools.partial(step_rows, engine), *state, interpret=interpret)
 
 
 def step_blocks(engine: Integrates, *state: Array) -> tuple[Array, ...]:
@@ -70,14 +90,20 @@ def step_blocks(engine: Integrates, *state: Array) -> tuple[Array, ...]:
     return tuple(join(x) for x in jax.lax.map(lambda args: step(*args), tuple(split(x) for x in state)))
 
 
-def _shapes(qpos: Any, qvel: Any, *_: Any, engine: Integrates) -> list[Any]:
+def _shapes(qpos: Any, qvel: Any, *_: Any, engine: Integrates, kernel: bool) -> list[Any]:
     return [qpos, qvel, *([qpos.update(shape=(qpos.shape[0], engine.memory))] if engine.memory else [])]
+
+
+def _on_cpu(*state: Array, engine: Integrates, kernel: bool) -> tuple[Array, ...]:
+    return step_blocks(engine, *state)
+
+
+def _elsewhere(*state: Array, engine: Integrates, kernel: bool) -> Any:
+    return (step_kernel if kernel else step_rows)(engine, *state)
 
 
 # One operation of the program for all environments, so that blocks see all of them; `custom_vmap` and
 # `platform_dependent` would trace each alternative.
 _step = operation("fused_step", _shapes)
-mlir.register_lowering(
-    _step, mlir.lower_fun(lambda *state, engine: step_blocks(engine, *state), multiple_results=True), platform="cpu"
-)
-mlir.register_lowering(_step, mlir.lower_fun(lambda *state, engine: step_rows(engine, *state), multiple_results=True))
+mlir.register_lowering(_step, mlir.lower_fun(_on_cpu, multiple_results=True), platform="cpu")
+mlir.register_lowering(_step, mlir.lower_fun(_elsewhere, multiple_results=True))

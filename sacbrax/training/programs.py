@@ -23,12 +23,14 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sacbrax.agents.hyperparameters import Hyper
 from sacbrax.core.types import Key
+from sacbrax.engines.batched import as_one_kernel
 from sacbrax.envs import compiler_options
 from sacbrax.parallel import processes
 from sacbrax.parallel.shards import DEVICE, LANE
 from sacbrax.training.plan import Plan
 from sacbrax.training.trainer import Trainer, TrainState
 from sacbrax.xla.compiler_options import one_graph, quick
+from sacbrax.xla.one_kernel import has_triton
 
 # What an argument or a result of the trainer is: a training state, another value of one agent, the traced numbers of
 # its configuration, or the same for all.
@@ -55,6 +57,7 @@ class Programs:
         self._options = compiler_options(trainer.env)
         if trainer.config.run.gpu_graph and self.plan.devices[0].platform == "gpu":
             self._options = self._options | one_graph()
+        self._one_kernel = trainer.config.run.gpu_kernel and has_triton(self.plan.devices[0])
         compiled = self._compiled
         brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
         self.init = compiled(trainer.init, (AGENT, NUMBERS), STATE, brief=True)
@@ -117,6 +120,8 @@ class Programs:
     ) -> Any:
         """Jitted and mapped; on a CPU what runs but for a moment, `brief`, is compiled fast instead of well."""
         plan, num_seeds, options = self.plan, self.num_seeds, self._options
+        if self._one_kernel:
+            function = as_one_kernel()(function)
         if brief and plan.devices[0].platform == "cpu":
             options = options | quick()
         if plan.shards.count > 1:  # what is alike on all shards must come out alike: vmap refuses anything else

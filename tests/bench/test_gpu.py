@@ -104,7 +104,7 @@ def test_a_cpu_has_no_place_among_gpus(
     ("arguments", "line"),
     [
         ([], "one of the arguments --out --from is required"),
-        (["--out", "x", "--parts", "y"], "--parts: y: unknown; choose from smoke, smoke_graph, tests"),
+        (["--out", "x", "--parts", "y"], "--parts: y: unknown; choose from smoke, smoke_graph, smoke_kernel, tests"),
         (["--out", "x", "--into", "y"], "--into: needs --from"),
         (["--from", "{tmp}", "--into", "{tmp}/page.md"], "--into: {tmp}/page.md: No such file"),
         (["--from", "{tmp}/broken"], "{tmp}/broken/gpu.json: not what this command writes"),

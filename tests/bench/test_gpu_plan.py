@@ -208,6 +208,15 @@ def test_the_configurations_for_a_gpu_are_planned(name: str, capsys: pytest.Capt
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("name", "overrides"), [("halfcheetah", ()), ("halfcheetah_kernel", ("run.gpu_kernel=true",))])
+def test_physics_as_one_kernel(name: str, overrides: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    row = plan(capsys, "tasks/halfcheetah_v5", *overrides, "--programs", "advance")["programs"]["advance"]
+    assert told(row) == planned(name, "advance")
+    assert (row["kernels_by_part"]["physics"] <= 2) == bool(overrides)  # the kernel, and what puts its array together
+    assert row["spilled_bytes"] < 2_000
+
+
+@pytest.mark.slow
 def test_eight_gpus_send_the_gradients_and_four_short_messages(capsys: pytest.CaptureFixture[str]) -> None:
     result = plan(capsys, "swimmer", "--devices", "8", "--programs", "advance")
     row = result["programs"]["advance"]["collectives"]["all-reduce"]
