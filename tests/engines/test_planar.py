@@ -120,9 +120,12 @@ def test_a_half_cheetah_in_float32() -> None:
     assert error.max() < 5e-3  # a row that begins to push within rounding of its kink
 
 
-def tumbling(integrator: str, condim: int, tip: str) -> mujoco.MjModel:
-    """Three links that fold onto each other, a floor and a post, all of which may touch."""
-    own = f'contype="1" conaffinity="1" condim="{condim}" friction=".7 .1 .1" margin=".01"'
+def tumbling(integrator: str, condims: tuple[int, int], tip: str) -> mujoco.MjModel:
+    """Three links that fold onto each other, a floor and a post, all of which may touch; condims of the last link and
+    of the others."""
+    last, own = (
+        f'contype="1" conaffinity="1" condim="{condim}" friction=".7 .1 .1" margin=".01"' for condim in condims
+    )
     return solved(
         mujoco.MjModel.from_xml_string(
             f'<mujoco><option timestep=".005" integrator="{integrator}"/><worldbody><geom type="plane" size="5 5 1"/>'
@@ -131,7 +134,7 @@ def tumbling(integrator: str, condim: int, tip: str) -> mujoco.MjModel:
             f'<joint axis="0 1 0" armature=".02"/><geom type="capsule" fromto="0 0 0 .4 0 0" size=".05" {own}/>'
             '<body pos=".4 0 0"><joint axis="0 1 0" damping=".3"/>'
             f'<geom type="capsule" fromto="0 0 0 .3 0 0" size=".05" {own}/>'
-            f'<body pos=".3 0 0"><joint axis="0 -1 0"/><geom {tip} {own}/></body></body></body></worldbody></mujoco>'
+            f'<body pos=".3 0 0"><joint axis="0 -1 0"/><geom {tip} {last}/></body></body></body></worldbody></mujoco>'
         )
     )
 
@@ -158,16 +161,31 @@ CAPSULE, SPHERE = 'type="capsule" fromto="0 0 0 .4 0 .1" size=".05"', 'type="sph
 
 
 @pytest.mark.parametrize(
-    ("integrator", "condim", "tip"),
-    [("Euler", 3, CAPSULE), pytest.param("RK4", 3, SPHERE, marks=slow), pytest.param("RK4", 1, CAPSULE, marks=slow)],
+    ("integrator", "condims", "tip"),
+    [
+        ("Euler", (3, 3), CAPSULE),
+        ("Euler", (3, 1), CAPSULE),
+        pytest.param("RK4", (3, 3), SPHERE, marks=slow),
+        pytest.param("RK4", (1, 1), CAPSULE, marks=slow),
+    ],
 )
-def test_bodies_that_touch_each_other(integrator: str, condim: int, tip: str) -> None:
-    """With friction and without, axes that cross among them; the post does not move."""
-    model, rng = tumbling(integrator, condim, tip), np.random.default_rng(1)
+def test_bodies_that_touch_each_other(integrator: str, condims: tuple[int, int], tip: str) -> None:
+    """With friction, without, and some with, axes that cross among them; the post does not move."""
+    model, rng = tumbling(integrator, condims, tip), np.random.default_rng(1)
     qpos = rng.uniform(-2.6, 2.6, (N, model.nq))
     qpos[:, 0], qpos[:, 1] = rng.uniform(-0.8, 0.2, N), rng.uniform(-0.3, 0.3, N)
     assert touching(model, qpos) > N // 3
     same_step(model, 2, qpos, rng.normal(0, 2, (N, model.nv)), np.zeros((N, 0)))
+
+
+def test_a_block_is_smaller_where_many_bodies_may_touch() -> None:
+    """XLA would divide long arrays of contacts among threads, which a block's function cannot do."""
+    geom = '<geom type="capsule" fromto="0 0 0 .3 0 0" size=".05"/>'
+    links = f'<body pos=".3 0 0"><joint axis="0 1 0"/>{geom}' * 8 + "</body>" * 8
+    engine = FusedPlanar(mujoco.MjModel.from_xml_string(f"<mujoco><worldbody>{links}</worldbody></mujoco>"), 1)
+    assert len(engine.mechanism.pairs) == 21
+    assert engine.steps.block == 64
+    assert FusedPlanar(load("hopper"), 4).steps.block == 128
 
 
 @pytest.mark.parametrize("wild", [1.0, pytest.param(0.01, marks=slow), pytest.param(3.0, marks=slow)])

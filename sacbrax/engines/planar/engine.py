@@ -17,6 +17,8 @@ from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
 from sacbrax.engines.rows import Rows
 
+LONG = 2048  # XLA divides work on longer arrays among threads, which the one native function of a block cannot do
+
 
 class FusedPlanar(FusedTree):
     """Steps a planar `model` by `frame_skip` time steps of its own integrator."""
@@ -58,6 +60,12 @@ class _Steps:
     @property
     def memory(self) -> int:
         return 3 * len(self.mechanism.dofs) * self.recalls
+
+    @property
+    def block(self) -> int:
+        """Environments of a block on a CPU: fewer where many contacts make arrays of `LONG` numbers of them."""
+        rows = max(len(self.mechanism.contacts), len(self.mechanism.pairs), 1)
+        return min(batched.BLOCK, 1 << (LONG // rows).bit_length() - 1)
 
     def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, ...]:
         """Of arrays [N, ...]; the only input is the controls."""

@@ -1,54 +1,61 @@
 """Contacts between two bodies of a planar mechanism, capsules or spheres: where they touch, and as constraints.
 
-The rows of such a contact couple two bodies, so they are no heavier bodies of the same tree. Their stiffness is a
-correction of low rank, which `corrected` adds to a solve without them (Woodbury's identity).
+The rows of such a contact couple two bodies, so they are no heavier bodies of the same tree. `coupled` adds their
+stiffness to the mass matrix as the numbers of a matrix.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
 from sacbrax.core.types import Array
+from sacbrax.engines.planar.dense import columns
 from sacbrax.engines.planar.dynamics import Frame, Motion, Triple
 from sacbrax.engines.planar.mechanism import Mechanism, Segment
-from sacbrax.engines.rows import add, column
+from sacbrax.engines.rows import add, column, dot, plus, scale
 from sacbrax.engines.soft import impedance, stacked
+
+Edges = tuple[Array, ...]  # one array [P, N] for each edge of a pyramid of friction; one alone where no pair has any
 
 
 class Pairs(NamedTuple):
-    """The rows [R] of the contacts of a state, each array [R, N]."""
+    """The contacts [P] of a state, each array [P, N]; every edge of each is a row."""
 
     ones: tuple[int, ...]  # dofs that carry the first bodies, -1 for the world
     twos: tuple[int, ...]
-    wrench: Triple  # of a unit force of the row on the second body; the first feels its opposite
-    stiffness: Array  # D; 0 where there is no contact
-    reference: Array  # aref
+    u: Array
+    v: Array
+    along: Edges  # the direction in which a row pushes the second body; the first feels the opposite
+    up: Edges
+    stiffness: Edges  # D; 0 where there is no contact
+    reference: Edges  # aref
 
-    def change(self, carried: Callable[[int], Triple]) -> Array:
-        """J a of motions a of what the joints carry."""
-        like = self.stiffness
-        one, two = ([stacked([carried(i)[k] for i in dofs], like) for k in range(3)] for dofs in (self.ones, self.twos))
-        return add(*(f * (b - a) for f, a, b in zip(self.wrench, one, two, strict=True)))
+    def apart(self, carried: Sequence[Triple]) -> tuple[Array, Array]:
+        """How the second bodies' points move beside the first's, at motions of what the joints carry."""
+        one, two = (columns([_of(carried, i) for i in dofs], self.u) for dofs in (self.ones, self.twos))
+        turn, along, up = (b - a for a, b in zip(one, two, strict=True))
+        return along + turn * self.v, up - turn * self.u
 
-    def residuals(self, carried: Sequence[Triple]) -> Array:
+    def residuals(self, carried: Sequence[Triple]) -> Edges:
         """e = J a - aref."""
-        return self.change(lambda i: _of(carried, i)) - self.reference
+        along, up = self.apart(carried)
+        rows = zip(self.along, self.up, self.reference, strict=True)
+        return tuple(a * along + b * up - reference for a, b, reference in rows)
 
-    def unit_pushes(self) -> dict[int, Triple]:
-        """Of every row by itself: its wrench on what hangs on each joint that feels it, [R, N]."""
-        signs = {i: np.zeros((len(self.ones), 1), np.float32) for i in {*self.ones, *self.twos} if i >= 0}
-        for r, (one, two) in enumerate(zip(self.ones, self.twos, strict=True)):
-            for i, sign in ((one, -1), (two, 1)):
+    def push(self, force: Edges) -> dict[int, Triple]:
+        """Forces of the rows, gathered by what feels them."""
+        along, up = dot(force, self.along), dot(force, self.up)
+        wrench = self.v * along - self.u * up, along, up
+        felt: dict[int, Triple] = {}
+        for p, (one, two) in enumerate(zip(self.ones, self.twos, strict=True)):
+            for i, sign in ((one, -1.0), (two, 1.0)):
                 if i >= 0:
-                    signs[i][r] += sign
-        dtype = self.stiffness.dtype
-        return {i: tuple(jnp.asarray(sign, dtype) * f for f in self.wrench) for i, sign in sorted(signs.items())}
-
-    def push(self, force: Array) -> dict[int, Triple]:
-        """Forces [R, N] of the rows, gathered by what feels them."""
-        return {i: tuple(jnp.sum(force * f, axis=0) for f in unit) for i, unit in self.unit_pushes().items()}
+                    own = scale(sign, [x[p] for x in wrench])
+                    felt[i] = plus(felt[i], own) if i in felt else own
+        return felt
 
 
 def pairs(mechanism: Mechanism, state: Motion, like: Array) -> Pairs:
@@ -67,65 +74,82 @@ def pairs(mechanism: Mechanism, state: Motion, like: Array) -> Pairs:
     depth = distance - of(lambda pair: pair.margin)
     d = impedance([pair.soft for pair in own], depth)
     stiffness = jnp.where(depth < 0, d / ((1 - d) * of(lambda pair: pair.diagonal)), 0.0)
-    # Across the plane and along it are the tangents of a normal in the plane. Axes that cross have no nearest points:
-    # MuJoCo's normal is then the one across the plane, and both tangents are in it.
-    flat = [(jnp.zeros_like(u), jnp.where(crossing, 1.0, 0.0)), (jnp.where(crossing, 1.0, -n_v), n_u)]
-    rubbing = [i for i, pair in enumerate(own) if pair.friction]
-    smooth = [i for i, pair in enumerate(own) if not pair.friction]
-    sides: list[tuple[list[int], Array, Array]] = [(smooth, n_u, n_v)] if smooth else []
-    for t_u, t_v in flat if rubbing else []:
+    edges = [(n_u, n_v, stiffness)]
+    if any(pair.friction for pair in own):
+        # Across the plane and along it are the tangents of a normal in the plane. Axes that cross have no nearest
+        # points: MuJoCo's normal is then the one across the plane, and both tangents are in it.
         mu = of(lambda pair: pair.friction)
-        sides += [(rubbing, n_u + mu * t_u, n_v + mu * t_v), (rubbing, n_u - mu * t_u, n_v - mu * t_v)]
-    rows = [i for chosen, _, _ in sides for i in chosen]
-
-    def gather(x: Any) -> Array:
-        return x[np.asarray(rows)] if rows != list(range(len(own))) else x
-
-    f_u = jnp.concatenate([x[np.asarray(chosen)] for chosen, x, _ in sides])
-    f_v = jnp.concatenate([x[np.asarray(chosen)] for chosen, _, x in sides])
+        flat = [(0.0, jnp.where(crossing, mu, 0.0)), (mu * jnp.where(crossing, 1.0, -n_v), mu * n_u)]
+        rubbing = of(lambda pair: float(pair.friction > 0)) * stiffness  # without friction the normal counts once
+        ways = [(sign, *tangent) for tangent in flat for sign in (1, -1)]
+        edges = [(n_u + s * t_u, n_v + s * t_v, rubbing if k else stiffness) for k, (s, t_u, t_v) in enumerate(ways)]
+    along, up, stiff = zip(*edges, strict=True)
     found = Pairs(
-        ones=tuple(mechanism.bodies[own[i].one.body].dof for i in rows),
-        twos=tuple(mechanism.bodies[own[i].two.body].dof for i in rows),
-        wrench=(gather(v) * f_u - gather(u) * f_v, f_u, f_v),
-        stiffness=gather(stiffness),
-        reference=gather(of(lambda pair: pair.soft.stiffness) * d * depth),
+        ones=tuple(mechanism.bodies[pair.one.body].dof for pair in own),
+        twos=tuple(mechanism.bodies[pair.two.body].dof for pair in own),
+        u=u,
+        v=v,
+        along=along,
+        up=up,
+        stiffness=stiff,
+        reference=(),
     )
-    speed = found.change(lambda i: _of(state.speed, i))
-    damping = column([own[i].soft.damping for i in rows], found.stiffness)
-    return found._replace(reference=-damping * speed - found.reference)
+    pull, damping = of(lambda pair: pair.soft.stiffness) * d * depth, of(lambda pair: pair.soft.damping)
+    v_u, v_v = found.apart(state.speed)
+    return found._replace(
+        reference=tuple(-damping * (a * v_u + b * v_v) - pull for a, b in zip(along, up, strict=True))
+    )
 
 
-def corrected(
-    solve: Callable[[dict[int, Triple]], tuple[Sequence[Array], Sequence[Triple]]],
-    rows: Pairs,
-    pushing: Array,
-    residual: Array,
-) -> list[Array]:
-    """What the rows that push change of joint accelerations, [nv] of [N], that were found without them.
+def coupled(
+    mechanism: Mechanism, axis: Sequence[Triple], rows: Pairs, pushing: Edges, residuals: Edges, matrix: list[Array]
+) -> tuple[list[Array], Array]:
+    """The mass matrix with the stiffness of the rows that push, and what they do at the joints, [nv, N], at these
+    residuals.
 
-    solve: accelerations of the joints, [nv] of [R, N], and motions of what they carry under pushes alone.
-    residual: of the rows, without them.
-
-    The forces f obey f = -D (e + G f), where G = J H^-1 J' is what they do to each other: [R, R] equations by
-    elimination, without pivots, since 1 + D G has none that is not positive.
+    One pair after the other, of those that push in some lane: hardly any do. A pair's two directions move with the
+    joints that carry one of its bodies and not the other.
     """
-    joints, carried = solve(rows.unit_pushes())
     count = len(rows.ones)
-    weight = jnp.where(pushing, rows.stiffness, 0.0)
-
-    def by_row(i: int) -> Triple:  # [R, R, N]: of the motion of body i by every row's force
-        return tuple(jnp.broadcast_to(jnp.asarray(x, weight.dtype), weight.shape) for x in _of(carried, i))
-
-    one, two = ([jnp.stack([by_row(i)[k] for i in dofs]) for k in range(3)] for dofs in (rows.ones, rows.twos))
-    coupling = add(*(f[:, None] * (b - a) for f, a, b in zip(rows.wrench, one, two, strict=True)))
-    unit = jnp.asarray(np.eye(count)[:, :, None], weight.dtype)
-    system = jnp.concatenate([unit + weight[:, None] * coupling, -(weight * residual)[:, None]], axis=1)
+    signs = np.zeros((count, len(axis), 1))
     for p in range(count):
-        others = jnp.asarray((np.arange(count) != p)[:, None], weight.dtype)
-        factor = others * system[:, p] / system[p, p][None]
-        system = system - factor[:, None] * system[p][None]
-    force = jnp.stack([system[p, count] / system[p, p] for p in range(count)])
-    return [jnp.sum(force * x, axis=0) for x in joints]
+        for dof, sign in ((rows.ones[p], -1), (rows.twos[p], 1)):
+            while dof >= 0:
+                signs[p, dof] += sign
+                dof = mechanism.dofs[dof].parent
+    first = int(signs.any(axis=(0, 2)).argmax())  # the joints before carry both bodies of every pair, or none
+    turn, a_u, a_v = columns(axis[first:], rows.u)
+    held = [jnp.where(on, d, 0.0) for on, d in zip(pushing, rows.stiffness, strict=True)]
+    force = [-d * e for d, e in zip(held, residuals, strict=True)]
+    kinds = [(force, rows.along), (force, rows.up)]
+    kinds += [
+        ([d * x for d, x in zip(held, side, strict=True)], other)
+        for side, other in ((rows.along, rows.along), (rows.along, rows.up), (rows.up, rows.up))
+    ]
+    of_pairs = [jnp.asarray(signs[:, first:], rows.u.dtype), rows.u, rows.v, *(dot(*kind) for kind in kinds)]
+    index, touching = np.arange(count, dtype=np.int32), (add(*held) > 0).any(axis=1)
+
+    def following(p: Any) -> Array:
+        """The next pair that pushes; their number after the last."""
+        return jnp.min(jnp.where(touching & (index > p), index, count))
+
+    def stiffen(now: Any) -> Any:
+        p, stiff, at_joints = now
+        sign, *numbers = (jax.lax.dynamic_index_in_dim(x, p, keepdims=False) for x in of_pairs)
+        u, v, f_u, f_v, uu, uv, vv = (x[None] for x in numbers)
+        along, up = sign * (a_u + turn * v), sign * (a_v - turn * u)
+        pulls = uu * along + uv * up, uv * along + vv * up
+        stiff = [
+            row + along[i : i + 1] * pulls[0][: i + 1] + up[i : i + 1] * pulls[1][: i + 1]
+            for i, row in enumerate(stiff)
+        ]
+        return following(p), stiff, at_joints + along * f_u + up * f_v
+
+    begin = (following(-1), [row[first:] for row in matrix[first:]], jnp.zeros_like(a_u))
+    _, stiff, at_joints = jax.lax.while_loop(lambda now: now[0] < count, stiffen, begin)
+    beside = zip(matrix[first:], stiff, strict=True)
+    whole = matrix[:first] + [jnp.concatenate([row[:first], own]) for row, own in beside]
+    return whole, jnp.pad(at_joints, ((first, 0), (0, 0)))
 
 
 class _Axis(NamedTuple):

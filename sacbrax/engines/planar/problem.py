@@ -4,13 +4,15 @@ import functools
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 from sacbrax.core.types import Array
 from sacbrax.engines.newton import joined
 from sacbrax.engines.planar.constraints import Constraints, Pushing
-from sacbrax.engines.planar.dynamics import Factors, Motion, accelerations, apply, factored, substituted
+from sacbrax.engines.planar.dense import eliminated, mass_matrix
+from sacbrax.engines.planar.dynamics import Motion, Triple, accelerations, apply, factored, substituted
 from sacbrax.engines.planar.mechanism import Mechanism
-from sacbrax.engines.planar.pairs import corrected
+from sacbrax.engines.planar.pairs import coupled
 from sacbrax.engines.rows import Rows, add, dot
 
 
@@ -35,8 +37,9 @@ class PlanarProblem(NamedTuple):
         heavy, extra, force, push = self.rows.loaded(pushing, state.inertia, state.force)
         tree = factored(mechanism, state.axis, heavy, extra)
         joints, carried = substituted(mechanism, state.axis, tree, force, push)
-        found = joints, self.rows.residuals(joints, carried)
-        return found if self.rows.pairs is None else self._coupled(tree, pushing, *found)
+        if self.rows.pairs is not None:
+            joints, carried = self._coupled(heavy, extra, pushing, joints, carried)
+        return joints, self.rows.residuals(joints, carried)
 
     def curvature(self, way: Rows) -> Array:
         """d' M d."""
@@ -48,31 +51,23 @@ class PlanarProblem(NamedTuple):
         """Of each kind of constraint."""
         changed = joined(lambda a, e, d: (a ^ (e < 0)) & (d > 0), pushing, there, self.stiffness())
         touches = [] if self.rows.touches is None else [changed.normal | changed.upper | changed.lower]
-        return touches + [x for x in (changed.stop, changed.pair) if x is not None]
+        coupled = [] if self.rows.pairs is None else [functools.reduce(jnp.logical_or, changed.pair)]
+        return touches + ([] if changed.stop is None else [changed.stop]) + coupled
 
-    def _coupled(self, tree: Factors, pushing: Pushing, joints: Rows, found: Pushing) -> tuple[Rows, Pushing]:
+    def _coupled(
+        self, heavy: list[Any], extra: Rows, pushing: Pushing, joints: Rows, carried: list[Triple]
+    ) -> tuple[Rows, list[Triple]]:
         """With the contacts between two bodies, in a loop of one round or none: bodies hardly ever touch."""
-        pairs = self.rows.pairs
+        mechanism, axis, pairs = self.mechanism, self.state.axis, self.rows.pairs
         assert pairs is not None
 
         def correct(now: Any) -> Any:
-            _, joints, found = now
-            alone = functools.partial(
-                substituted,
-                self.mechanism,
-                [_widened(axis) for axis in self.state.axis],
-                Factors(*([_widened(x) for x in part] for part in tree)),
-                [0.0] * len(self.mechanism.dofs),
-            )
-            change = corrected(alone, pairs, pushing.pair, found.pair)
+            _, joints, carried = now
+            alone = mass_matrix(mechanism, axis, heavy, extra, pairs.u)
+            change = eliminated(*coupled(mechanism, axis, pairs, pushing.pair, pairs.residuals(carried), alone))
             joints = [a + b for a, b in zip(joints, change, strict=True)]
-            return False, joints, self.residuals(joints)
+            return False, joints, accelerations(mechanism, axis, joints)
 
-        begin = ((pairs.stiffness > 0).any(), joints, found)
-        _, joints, found = jax.lax.while_loop(lambda now: now[0], correct, begin)
-        return joints, found
-
-
-def _widened(x: Any) -> Any:
-    """Rows [N] of one solve for many right-hand sides, [1, N]."""
-    return tuple(map(_widened, x)) if isinstance(x, tuple) else x if isinstance(x, float) else x[None]
+        pushed = joined(lambda on, d: on & (d > 0), pushing.pair, pairs.stiffness)
+        begin = (functools.reduce(jnp.logical_or, pushed).any(), joints, carried)
+        return jax.lax.while_loop(lambda now: now[0], correct, begin)[1:]
