@@ -18,7 +18,9 @@ from sacbrax.core.machine import cpus, installed
 # That `fused` steps.
 TASKS = ("swimmer", "halfcheetah_v5", "hopper_v5", "walker2d_v5", "inverted_pendulum_v5", "ant_v5")
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
-LARGEST_ON_CPU = {"mjx": 4096}  # by default: beyond it one call takes minutes
+LARGEST_ON_CPU = {
+    "mjx": 1024
+}  # by default: beyond it one call takes minutes, or XLA's threads wait for each other for ever
 SHOWN_AS_MEASURED = True  # the whole table
 
 
@@ -28,25 +30,31 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--num-envs", nargs="+", type=COUNT, help=f"batch sizes (default {NUM_ENVS})")
     parser.add_argument("--task", choices=TASKS, default="swimmer", help="what to step (default swimmer)")
     parser.add_argument("--links", type=COUNT, default=3, help="links of the swimmer (default 3)")
+    parser.add_argument("--policy", help="step the states of this policy with its own actions, not random ones")
     parser.add_argument("--repeats", type=COUNT, default=5, help="measurements, of which the median counts")
     parser.add_argument("--seconds", type=duration, default=0.5, help="time to spend on one measurement (default 0.5)")
 
 
 def prepare(args: argparse.Namespace) -> None:
-    """Before JAX is imported: as many host devices as there are cores."""
+    """Before JAX is imported: as many host devices as there are cores. A policy that is not there is found now."""
     timing.add_xla_flag(f"--xla_force_host_platform_device_count={cpus()}")
+    if args.policy is not None:
+        from sacbrax.policy_file.files import load_policy
+
+        load_policy(args.policy)
 
 
 def main(args: argparse.Namespace) -> dict[str, Any]:
     """Every row is printed as soon as it is measured; whatever is printed here goes to standard error."""
     import jax
 
-    subject = Subject(args.task, args.links)
+    subject = Subject(args.task, args.links, args.policy)
     rows: list[dict[str, Any]] = []
     skipped: dict[str, str] = {}
     facts = {
         "task": subject.task,
         "links": subject.links,
+        "policy": subject.policy,
         "device": f"{len(jax.devices())} x {jax.devices()[0].device_kind}",
         "cores": cpus(),
         "versions": installed("jax", "mujoco", "mujoco-mjx", "warp-lang"),
@@ -132,7 +140,8 @@ def line(row: dict[str, Any], rows: list[dict[str, Any]]) -> str:
 def heading(facts: dict[str, Any]) -> str:
     """What was measured on what, and the names of the columns."""
     links = f", {facts['links']} links" if facts["task"] == "swimmer" else ""
-    return f"{facts['task']}{links}; {facts['device']}, {facts['cores']} cores; {facts['versions']}\n{HEADER}"
+    policy = f", states and actions of the policy {facts['policy']}" if facts["policy"] else ""
+    return f"{facts['task']}{links}{policy}; {facts['device']}, {facts['cores']} cores; {facts['versions']}\n{HEADER}"
 
 
 def print_table(result: dict[str, Any]) -> None:

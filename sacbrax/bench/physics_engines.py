@@ -10,9 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from sacbrax.core.errors import ConfigError
 from sacbrax.core.machine import cpus
 
 WARM_UP = 40  # environment steps before the start, so that joint limits are in play
+SETTLED = 200  # of a policy: at its own pace
 Run = Callable[[int], float]
 
 
@@ -25,6 +27,7 @@ class Subject(NamedTuple):
 
     task: str  # of Gymnasium's, on one of our engines
     links: int = 3  # of a swimmer
+    policy: str | None = None  # whose states are stepped, else those of random actions
 
     def env(self, engine: str) -> Any:
         """The task on an engine of ours."""
@@ -42,19 +45,44 @@ def chunk(n: int) -> int:
 def inputs(n: int, subject: Subject) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """qpos [n, nq], qvel [n, nv] and ctrl [T, n, nu], the same for every engine.
 
-    The states are those after `WARM_UP` random steps from the task's reset. The fused engine takes them for all: with
-    tens of thousands of environments the others would need minutes.
+    The states are those after `WARM_UP` random steps from the task's reset, or `SETTLED` of the policy. The fused
+    engine takes them for all: with tens of thousands of environments the others would need minutes.
     """
     import jax
     import jax.numpy as jnp
 
     env = subject.env("fused")
+    if subject.policy is not None:
+        return _led(env, subject.policy, n)
     rng, model = np.random.default_rng(0), env.model
     qpos, qvel = (rng.uniform(-0.1, 0.1, (n, size)).astype(np.float32) for size in (model.nq, model.nv))
     qpos += model.qpos0.astype(np.float32)
     warm, ctrl = (rng.uniform(-1, 1, (t, n, model.nu)).astype(np.float32) for t in (WARM_UP, chunk(n)))
     qpos, qvel = jax.jit(lambda q, v: _scan(env, q, v, jnp.asarray(warm)))(qpos, qvel)
     return np.asarray(qpos), np.asarray(qvel), ctrl
+
+
+def _led(env: Any, policy: str, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """States that the policy comes through, and its own actions there."""
+    import jax
+
+    from sacbrax.policy_file.files import load_policy
+
+    act = load_policy(policy)
+    if act.input_size != env.observation_size:
+        raise ConfigError(f"--policy: {policy} sees {act.input_size} numbers, a state has {env.observation_size}")
+    state = jax.jit(jax.vmap(env.reset))(jax.random.split(jax.random.key(0), n))
+    step, motors = jax.jit(jax.vmap(env.step)), jax.jit(jax.vmap(env.ctrl))
+    for _ in range(SETTLED):
+        state = step(state, act(np.asarray(state.obs)))
+    start, ctrl = state.pipeline_state, []
+    for _ in range(chunk(n)):
+        action = act(np.asarray(state.obs))
+        ctrl.append(np.asarray(motors(action)))
+        state = step(state, action)
+    qpos = np.array(start.qpos)
+    qpos[:, : getattr(env, "travels", 0)] = 0  # as the task does at each step: far from the origin float32 is coarse
+    return qpos, np.asarray(start.qvel), np.stack(ctrl)
 
 
 def _scan(env: Any, qpos: Any, qvel: Any, ctrl: Any) -> Any:
@@ -91,8 +119,10 @@ def with_jax(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
         nonlocal state
         start = time.perf_counter()
         for _ in range(calls):
-            state = compiled(*state, ctrl)
-        jax.block_until_ready(state)
+            # A policy's actions fit its own states alone. One call after the other: a CPU's threads may wait for each
+            # other for ever where calls overlap.
+            end = jax.block_until_ready(compiled(*state, ctrl))
+            state = state if subject.policy else end
         return time.perf_counter() - start
 
     return run, compile_seconds
@@ -115,7 +145,8 @@ def with_mujoco(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
         start = time.perf_counter()
         for _ in range(calls):
             states, _ = rollout.rollout(model, data, state, control, persistent_pool=True, skip_checks=False)
-            state = np.ascontiguousarray(states[:, -1])
+            if subject.policy is None:
+                state = np.ascontiguousarray(states[:, -1])
         return time.perf_counter() - start
 
     return run, 0.0
@@ -124,8 +155,6 @@ def with_mujoco(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
 def with_warp(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     """Our engine on MuJoCo Warp, on a GPU alone: on a CPU it is there for tests."""
     import jax
-
-    from sacbrax.core.errors import ConfigError
 
     if jax.default_backend() != "gpu":
         raise Unavailable("JAX sees no GPU")
@@ -139,7 +168,6 @@ def with_kernel(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     """The fused engine with an environment's step as one kernel, on a GPU alone."""
     import jax
 
-    from sacbrax.core.errors import ConfigError
     from sacbrax.engines.batched import as_one_kernel
     from sacbrax.xla.one_kernel import has_triton
 

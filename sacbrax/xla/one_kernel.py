@@ -6,8 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import pallas
-from jax.experimental.pallas import triton
 
 from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array
@@ -32,6 +30,9 @@ def has_triton(device: Any) -> bool:
 def one_kernel(f: Callable[..., Sequence[Array]], *arrays: Array, interpret: bool = False) -> list[Array]:
     """`f` of float arrays [N, size], each environment by itself, whose results are such arrays. Operations are those
     that `WrittenOut` knows."""
+    from jax.experimental import pallas  # which a CPU's start need not wait for
+    from jax.experimental.pallas import triton
+
     n, dtype, sizes = arrays[0].shape[0], arrays[0].dtype, [x.shape[1] for x in arrays]
     written = WrittenOut(f, sizes, dtype, THREADS)
     wide_in, wide_out = (pallas.next_power_of_2(sum(each)) for each in (sizes, written.sizes))

@@ -17,8 +17,10 @@ from tiny_config import TINY, make_tiny
 
 from sacbrax import __main__ as overview
 from sacbrax.agents.registry import make_agent, make_hyper
-from sacbrax.bench import brax_update, parts, physics, products, roofline, tasks, update, work
+from sacbrax.bench import brax_update, parts, physics, physics_engines, products, roofline, tasks, update, work
 from sacbrax.bench.__main__ import BENCHMARKS, main
+from sacbrax.core.errors import ConfigError
+from sacbrax.policy_file.files import load_policy
 from sacbrax.training import updates
 
 FAST = ["--repeats", "2", "--seconds", "0.01"]
@@ -295,6 +297,19 @@ def test_physics_shows_its_table_once_where_both_streams_go_to_one_place(
         ["fused", "2"],
         ["fused", "4"],
     ]
+
+
+def test_physics_steps_the_states_of_a_policy() -> None:
+    """Which holds the pole upright, where random actions have let it fall."""
+    name = "inverted_pendulum_v5"
+    subject = physics_engines.Subject(name, policy=name)
+    qpos, qvel, ctrl = physics_engines.inputs(4, subject)
+    assert (
+        np.abs(qpos[:, 1]).max() < 0.1 < np.abs(physics_engines.inputs(4, physics_engines.Subject(name))[0][:, 1]).max()
+    )
+    np.testing.assert_allclose(ctrl[0], 3 * load_policy(name)(np.hstack([qpos, qvel])), rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"^--policy: inverted_pendulum_v5 sees 4 numbers, a state has 11$"):
+        physics_engines.inputs(4, subject._replace(task="hopper_v5"))
 
 
 def test_physics_prints_rows_as_they_come_and_one_json_object(
