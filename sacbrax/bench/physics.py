@@ -19,8 +19,6 @@ from sacbrax.core.machine import cpus, installed
 TASKS = ("swimmer", "halfcheetah_v5", "hopper_v5", "walker2d_v5", "inverted_pendulum_v5", "ant_v5")
 NUM_ENVS = (1, 64, 1024, 4096, 65536)
 LARGEST_ON_CPU = {"mjx": 1024}  # by default: beyond it one call takes minutes, or XLA's threads wait for ever
-    "mjx": 1024
-}  # by default: beyond it one call takes minutes, or XLA's threads wait for each other for ever
 SHOWN_AS_MEASURED = True  # the whole table
 
 
