@@ -6,7 +6,6 @@ Knows no mechanism: an engine says how a batch is integrated.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from typing import Any, Protocol
 
 import jax
@@ -23,7 +22,7 @@ from sacbrax.xla.one_kernel import one_kernel
 BLOCK = 128
 LANES = 16  # a block is a multiple of this: no remainder loop beside the vector loop
 Once = Callable[[Callable], Callable]
-_ONE_KERNEL = ContextVar("one_kernel", default=False)
+_ONE_KERNEL = jax.make_user_context(default_value=False)  # a variable that tells jit's traces apart
 
 
 def whole(f: Callable) -> Callable:
@@ -48,17 +47,14 @@ class Integrates(Protocol):
 
 def step(engine: Integrates, *state: Array) -> tuple[Array, ...]:
     """One environment: qpos [nq], qvel [nv], inputs [...] -> what `integrate` returns. Callers `vmap` it."""
-    return tuple(x[0] for x in _step.bind(*(x[None] for x in state), engine=engine, kernel=_ONE_KERNEL.get()))
+    return tuple(x[0] for x in _step.bind(*(x[None] for x in state), engine=engine, kernel=_ONE_KERNEL.value))
 
 
 @contextlib.contextmanager
 def as_one_kernel() -> Iterator[None]:
     """What is traced in here steps on a GPU by `step_kernel`, not by `step_rows`."""
-    token = _ONE_KERNEL.set(True)
-    try:
+    with _ONE_KERNEL(True):
         yield
-    finally:
-        _ONE_KERNEL.reset(token)
 
 
 def step_rows(engine: Integrates, *state: Array) -> tuple[Array, ...]:

@@ -22,9 +22,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from sacbrax.agents.hyperparameters import Hyper
+from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Key
 from sacbrax.engines.batched import as_one_kernel
-from sacbrax.envs import compiler_options
+from sacbrax.envs import compiler_options, engine_of
 from sacbrax.parallel import processes
 from sacbrax.parallel.shards import DEVICE, LANE
 from sacbrax.training.plan import Plan
@@ -58,6 +59,8 @@ class Programs:
         if trainer.config.run.gpu_graph and self.plan.devices[0].platform == "gpu":
             self._options = self._options | one_graph()
         self._one_kernel = trainer.config.run.gpu_kernel and has_triton(self.plan.devices[0])
+        if self._one_kernel and (engine := engine_of(trainer.config.env)) != "fused":
+            raise ConfigError(f"run.gpu_kernel: for env.engine=fused, not {engine}; set it to false")
         compiled = self._compiled
         brief_exploration = trainer.config.train.exploration_env_steps <= BRIEF
         self.init = compiled(trainer.init, (AGENT, NUMBERS), STATE, brief=True)

@@ -11,18 +11,19 @@ from sacbrax.core.errors import ConfigError
 from sacbrax.core.types import Array
 from sacbrax.xla.written_out import WrittenOut
 
-OLDEST = 8.0  # compute capability that Triton compiles for
+OLDEST = 8  # major compute capability that Triton compiles for
 THREADS = 32  # of a block: one warp, whose loops end when its own environments are done
 
 
 def has_triton(device: Any) -> bool:
-    """Whether it is a GPU. Raises `ConfigError` for one that is too old."""
+    """Whether it is a GPU. Raises `ConfigError` for one that is too old, or another maker's."""
     if device.platform != "gpu":
         return False
-    capability = str(device.compute_capability)
-    if float(capability) < OLDEST:
+    capability = str(device.compute_capability)  # "9.0"; of AMD "gfx90a"
+    major = capability.partition(".")[0]
+    if not major.isdecimal() or int(major) < OLDEST:
         raise ConfigError(
-            f"run.gpu_kernel: for GPUs of compute capability {OLDEST} on, not {capability}; set it to false"
+            f"run.gpu_kernel: for NVIDIA's GPUs of compute capability {OLDEST}.0 on, not {capability}; set it to false"
         )
     return True
 

@@ -59,6 +59,7 @@ class WrittenOut:
         if name in ELEMENTWISE:
             return [_map(functools.partial(_bound, equation.primitive, params), *inputs)]
         if name in MOVES:
+            _keeps_lanes(equation)
             return [MOVES[name](inputs, params)]
         if name in REDUCTIONS:
             return [_reduced(REDUCTIONS[name], inputs[0], equation)]
@@ -177,6 +178,13 @@ def _reduced(join: Callable[..., Any], value: Entries, equation: Any) -> Entries
     parts = [part.reshape(rest) for part in np.split(table.reshape(-1, *rest), table.size // math.prod(rest))]
     out = functools.reduce(functools.partial(_map, join), parts)
     return _map(functools.partial(_over_lanes, join), out) if LANES in [shape[i] for i in axes] else out
+
+
+def _keeps_lanes(equation: Any) -> None:
+    """Entries say nothing of single lanes: an operation that takes, joins or numbers those is refused."""
+    table, result = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
+    if LANES in table and LANES not in equation.params.get("slice_sizes", result):
+        raise NotImplementedError(f"{equation.primitive} of single lanes is not known to be written out as rows")
 
 
 def _broadcast(inputs: list[Entries], params: Any) -> Entries:

@@ -79,6 +79,21 @@ def test_what_is_not_known_is_named() -> None:
         as_kernel(lambda x: (x + x.sum(),), numbers(4, 3))
 
 
+SINGLE = {
+    "slice": lambda x: x - x[:1],
+    "dynamic_slice": lambda x: x - jax.lax.dynamic_slice_in_dim(x, jnp.int32(1), 1),
+    "gather": lambda x: x[x[:, 0].astype(int)],
+    "concatenate": lambda x: jnp.concatenate([x, x]),
+    "reshape": lambda x: x.reshape(-1, 1),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_an_environment_does_not_see_another(name: str) -> None:
+    with pytest.raises(NotImplementedError, match=rf"^{name} of single lanes is not known"):
+        as_kernel(lambda x: (SINGLE[name](x),), numbers(4, 3))
+
+
 TASKS = ["inverted_pendulum_v5", *(pytest.param(x, marks=pytest.mark.slow) for x in ("swimmer", "hopper_v5", "ant_v5"))]
 
 
@@ -101,24 +116,33 @@ def test_an_engine_as_one_kernel_steps_as_its_rows(task: str) -> None:
 
 
 def test_only_a_gpu_that_triton_knows_gets_a_kernel() -> None:
-    def programs(**device: Any) -> Programs:
+    def programs(engine: str = "fused", **device: Any) -> Programs:
         stand_in: Any = SimpleNamespace(**device)
-        return Programs(Trainer(make_tiny("run.gpu_kernel=true")), plan=Plan(devices=(stand_in,)))
+        config = make_tiny("run.gpu_kernel=true", "env.name=swimmer", f"env.engine={engine}")
+        return Programs(Trainer(config), plan=Plan(devices=(stand_in,)))
 
     assert not programs(platform="cpu")._one_kernel
     assert programs(platform="gpu", compute_capability="9.0")._one_kernel
-    with pytest.raises(ConfigError, match=r"^run\.gpu_kernel: for GPUs of compute capability 8\.0 on, not 7\.5"):
-        programs(platform="gpu", compute_capability="7.5")
+    assert programs(platform="gpu", compute_capability="12.0")._one_kernel
+    for other in ("7.5", "gfx90a"):
+        with pytest.raises(ConfigError, match=rf"^run\.gpu_kernel: for NVIDIA's .* capability 8\.0 on, not {other};"):
+            programs(platform="gpu", compute_capability=other)
+    assert not programs("mjx", platform="cpu")._one_kernel
+    with pytest.raises(ConfigError, match=r"^run\.gpu_kernel: for env\.engine=fused, not mjx; set it to false$"):
+        programs("mjx", platform="gpu", compute_capability="9.0")
 
 
 def test_the_setting_reaches_the_engine() -> None:
+    """Also where jit has the same function's trace without it: a vector step is traced once for several programs."""
     trainer = Trainer(make_tiny("run.gpu_kernel=true", "env.name=swimmer", "env.engine=fused"))
     found = []
-    for capability in ("9.0", None):
+    for capability in (None, "9.0", None):
         device: Any = SimpleNamespace(platform="gpu" if capability else "cpu", compute_capability=capability)
         programs = Programs(trainer, plan=Plan(devices=(device,)))
         state = jax.eval_shape(programs.init, *(jax.eval_shape(lambda p=programs: p.keys(0)[0]), trainer.hyper()))
-        text = str(programs.prefill.trace(state, trainer.hyper()).jaxpr)
-        found.append(text.count("kernel=True") > 0)
-        assert text.count("fused_step") > 0
-    assert found == [True, False]
+        sums = jax.eval_shape(programs.zero_sums, state)
+        prefill = programs.prefill.trace(state, trainer.hyper())
+        for traced in (prefill, programs.advance.trace(state, sums, trainer.hyper(), 3)):
+            text = str(traced.jaxpr)
+            found.append((text.count("kernel=True"), text.count("kernel=False")))
+    assert found == [(0, 1), (0, 1), (1, 0), (1, 0), (0, 1), (0, 1)]
