@@ -63,7 +63,8 @@ def main(args: argparse.Namespace) -> dict[str, Any]:
         if args.num_envs is None and jax.default_backend() == "cpu":
             for engine in [engine for engine in engines if n > LARGEST_ON_CPU.get(engine, n)]:
                 engines.remove(engine)
-                print(f"{engine:8} {n:7d} left out: one call takes minutes; --engines {engine} --num-envs {n} insists")
+                insists = f"--engines {engine} --num-envs {n} insists"
+                print(f"{engine:8} {n:7d} left out: one call takes minutes or does not end; {insists}")
         for row in measure(engines, n, subject, args.repeats, args.seconds, skipped):
             rows.append(row)
             print(line(row, rows), flush=True)

@@ -1,5 +1,6 @@
 """The fused engine of planar mechanisms against C MuJoCo: Gymnasium's models, made-up trees, refusals."""
 
+import dataclasses
 import functools
 from typing import Any
 
@@ -186,6 +187,8 @@ def test_a_block_is_smaller_where_many_bodies_may_touch() -> None:
     assert len(engine.mechanism.pairs) == 21
     assert engine.steps.block == 64
     assert FusedPlanar(load("hopper"), 4).steps.block == 128
+    many = dataclasses.replace(engine.mechanism, pairs=engine.mechanism.pairs * 150)  # more than `LONG`
+    assert dataclasses.replace(engine.steps, mechanism=many).block == 16
 
 
 @pytest.mark.parametrize("wild", [1.0, pytest.param(0.01, marks=slow), pytest.param(3.0, marks=slow)])

@@ -65,7 +65,8 @@ class _Steps:
     def block(self) -> int:
         """Environments of a block on a CPU: fewer where many contacts make arrays of `LONG` numbers of them."""
         rows = max(len(self.mechanism.contacts), len(self.mechanism.pairs), 1)
-        return min(batched.BLOCK, 1 << (LONG // rows).bit_length() - 1)
+        room = max(LONG // rows, batched.LANES)
+        return min(batched.BLOCK, 1 << room.bit_length() - 1)
 
     def integrate(self, once: batched.Once, qpos: Array, qvel: Array, *inputs: Array) -> tuple[Array, ...]:
         """Of arrays [N, ...]; the only input is the controls."""
