@@ -16,6 +16,7 @@ from sacbrax.core.machine import cpus
 WARM_UP = 40  # environment steps before the start, so that joint limits are in play
 SETTLED = 200  # of a policy: at its own pace
 Run = Callable[[int], float]
+Competitor = Callable[[str, int, "Subject"], tuple[Run, float]]  # engine, environments -> what runs, compile seconds
 
 
 class Unavailable(Exception):
@@ -119,10 +120,12 @@ def with_jax(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
         nonlocal state
         start = time.perf_counter()
         for _ in range(calls):
-            # A policy's actions fit its own states alone. One call after the other: a CPU's threads may wait for each
-            # other for ever where calls overlap.
-            end = jax.block_until_ready(compiled(*state, ctrl))
-            state = state if subject.policy else end
+            end = compiled(*state, ctrl)
+            if subject.policy is None:
+                state = end
+            else:  # whose actions fit its own states alone: the next call does not wait for this one by itself
+                jax.block_until_ready(end)
+        jax.block_until_ready(end)
         return time.perf_counter() - start
 
     return run, compile_seconds
@@ -152,38 +155,38 @@ def with_mujoco(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
     return run, 0.0
 
 
-def with_warp(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
-    """Our engine on MuJoCo Warp, on a GPU alone: on a CPU it is there for tests."""
-    import jax
+def on_a_gpu(competitor: Competitor) -> Competitor:
+    """The same where JAX sees a GPU that it can use; elsewhere it is unavailable."""
 
-    if jax.default_backend() != "gpu":
-        raise Unavailable("JAX sees no GPU")
-    try:
-        return with_jax(engine, n, subject)
-    except ConfigError as error:
-        raise Unavailable(str(error)) from None
+    def measured(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
+        import jax
+
+        if jax.default_backend() != "gpu":
+            raise Unavailable("JAX sees no GPU")
+        try:
+            return competitor(engine, n, subject)
+        except ConfigError as error:
+            raise Unavailable(str(error)) from None
+
+    return measured
 
 
 def with_kernel(engine: str, n: int, subject: Subject) -> tuple[Run, float]:
-    """The fused engine with an environment's step as one kernel, on a GPU alone."""
+    """The fused engine with an environment's step as one kernel. Raises `ConfigError` for a GPU that has none."""
     import jax
 
     from sacbrax.engines.batched import as_one_kernel
     from sacbrax.xla.one_kernel import has_triton
 
-    try:
-        if not has_triton(jax.devices()[0]):
-            raise Unavailable("JAX sees no GPU")
-    except ConfigError as error:
-        raise Unavailable(str(error)) from None
+    has_triton(jax.devices()[0])
     with as_one_kernel():
         return with_jax("fused", n, subject)
 
 
-ENGINES: dict[str, Callable[[str, int, Subject], tuple[Run, float]]] = {
+ENGINES: dict[str, Competitor] = {
     "fused": with_jax,
-    "fused_kernel": with_kernel,
+    "fused_kernel": on_a_gpu(with_kernel),
     "mjx": with_jax,
     "mujoco": with_mujoco,
-    "warp": with_warp,
+    "warp": on_a_gpu(with_jax),  # MuJoCo Warp: on a CPU it is there for tests
 }

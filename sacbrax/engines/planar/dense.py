@@ -28,12 +28,9 @@ def mass_matrix(
         dof = mechanism.dofs[i]
         reach = columns([apply(whole[i], axis[i])], like)
         carry, own = np.zeros((i + 1, 1)), np.zeros((i + 1, 1))  # which joints carry this one, and itself
-        own[i] = carry[i] = 1.0
+        own[i] = carry[mechanism.carriers(i)] = 1.0
         if (k := dof.parent) >= 0:
             whole[k] = whole[i] if whole[k] is None else plus(whole[k], whole[i])
-        while k >= 0:
-            carry[k] = 1.0
-            k = mechanism.dofs[k].parent
         felt = dot(reach, [x[: i + 1] for x in ways])
         beside = stacked([add(dof.armature, extra[i])], like)
         matrix[i] = jnp.asarray(carry, like.dtype) * felt + jnp.asarray(own, like.dtype) * beside

@@ -125,6 +125,14 @@ class Mechanism:
     depths: tuple[float, ...]  # of the bodies' frames across the plane
     sites: tuple[Site, ...]
 
+    def carriers(self, dof: int) -> list[int]:
+        """A joint and those that carry it; none of the world, -1."""
+        found = []
+        while dof >= 0:
+            found.append(dof)
+            dof = self.dofs[dof].parent
+        return found
+
 
 def moves_in_a_plane(model: mujoco.MjModel) -> bool:
     """Whether all joints are slides and hinges, and all hinges parallel to one of the world's axes."""

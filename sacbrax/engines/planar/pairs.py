@@ -113,10 +113,8 @@ def coupled(
     count = len(rows.ones)
     signs = np.zeros((count, len(axis), 1))
     for p in range(count):
-        for dof, sign in ((rows.ones[p], -1), (rows.twos[p], 1)):
-            while dof >= 0:
-                signs[p, dof] += sign
-                dof = mechanism.dofs[dof].parent
+        signs[p, mechanism.carriers(rows.ones[p])] -= 1
+        signs[p, mechanism.carriers(rows.twos[p])] += 1
     first = int(signs.any(axis=(0, 2)).argmax())  # the joints before carry both bodies of every pair, or none
     turn, a_u, a_v = columns(axis[first:], rows.u)
     held = [jnp.where(on, d, 0.0) for on, d in zip(pushing, rows.stiffness, strict=True)]
