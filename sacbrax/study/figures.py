@@ -9,6 +9,8 @@ import numpy as np
 from sacbrax.bench.roofline import bound
 from sacbrax.bench.work import update_bytes, update_flops
 from sacbrax.config import Config
+from sacbrax.study.grid import COSTS, Cell, best
+from sacbrax.view.curves import short_number
 from sacbrax.view.figures import load_matplotlib, save
 
 Row = Mapping[str, Any]
@@ -170,6 +172,50 @@ def samples(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
     axis.grid(alpha=0.3, which="both", linewidth=0.4)
     axis.legend(fontsize="small")
     _write(plt, figure, out)
+
+
+def isoefficiency(out: Path, axes: Sequence[str], cells: Sequence[Cell], mark: float) -> None:
+    """Seconds and environment steps to the mark over the first two axes, with lines of equal cost, each the least over
+    all other axes; and what every cell trades: environment steps against gradient steps, coloured by the first axis."""
+    plt = load_matplotlib()
+    figure, panels = plt.subplots(1, 3, figsize=(13.5, 4.4), layout="constrained")
+    columns, lines = (sorted({cell.values[place] for cell in cells}) for place in (0, 1))
+    for panel, cost, title in zip(panels, COSTS, ("seconds, without compilation", "environment steps"), strict=False):
+        table = np.full((len(lines), len(columns)), np.inf)
+        for cell in best(cells, (0, 1), cost):
+            table[lines.index(cell.values[1]), columns.index(cell.values[0])] = getattr(cell, cost)
+        _map(panel, np.ma.masked_invalid(table))
+        panel.set_xticks(range(len(columns)), [f"{value:g}" for value in columns])
+        panel.set_yticks(range(len(lines)), [f"{value:g}" for value in lines])
+        panel.set(xlabel=name(axes[0]), ylabel=name(axes[1]), title=f"{title} to {mark:g}")
+    last = panels[2]
+    for i, value in enumerate(columns):
+        own = [cell for cell in cells if cell.values[0] == value and np.isfinite(cell.env_steps)]
+        last.plot(
+            [cell.gradient_steps for cell in own],
+            [cell.env_steps for cell in own],
+            "o",
+            color=plt.get_cmap("viridis")(i / max(1, len(columns) - 1)),
+            label=f"{value:g}",
+        )
+    last.set(xlabel="gradient steps", ylabel="environment steps", title=f"by {mark:g}: left and low is better")
+    if any(np.isfinite(cell.env_steps) for cell in cells):
+        last.set(xscale="log", yscale="log")
+    last.grid(alpha=0.3, which="both", linewidth=0.4)
+    last.legend(title=name(axes[0]), fontsize="x-small", title_fontsize="x-small")
+    _write(plt, figure, out)
+
+
+def _map(panel: Any, table: np.ma.MaskedArray) -> None:
+    """A cost [lines, columns] as colours on a scale of logarithms, its numbers, and lines at every doubling."""
+    costs = np.ma.log2(table)
+    panel.imshow(costs, origin="lower", aspect="auto", cmap="viridis_r", alpha=0.6)
+    if min(table.shape) > 1 and costs.count() > 1:
+        levels = np.arange(np.floor(costs.min()), np.ceil(costs.max()))
+        panel.contour(costs, levels=levels, colors="black", linewidths=0.8, alpha=0.7)
+    for (line, column), value in np.ndenumerate(table.filled(np.inf)):
+        text = short_number(value) if np.isfinite(value) else "not\nreached"
+        panel.text(column, line, text, ha="center", va="center", fontsize=8)
 
 
 def _panels(plt: Any, table: Mapping[str, Any], lines: int) -> tuple[Any, Any]:

@@ -13,7 +13,8 @@ from sacbrax.bench.roofline import bound
 from sacbrax.config import Config
 from sacbrax.core.files import write_atomically
 from sacbrax.core.machine import git_revision, processor, versions
-from sacbrax.study import figures
+from sacbrax.study import figures, grid_text
+from sacbrax.study.grid import Cell, cells
 from sacbrax.view import tables
 
 Table = dict[str, list[dict[str, Any]]]  # rows of every axis, in the order of its values
@@ -130,9 +131,14 @@ def write(study: Any, points: Sequence[Mapping[str, Any]], command: str) -> list
         _csv(out / "marks.csv", marks, MARK_COLUMNS)
         pictures += [("marks.png", lambda path: figures.marks(path, marks, study.scale.mark))]
         pictures += [("samples.png", lambda path: figures.samples(path, marks, study.scale.mark))]
+    grid = cells(_grid(points, configs))
+    if grid:
+        write_atomically(out / "grid.csv", grid_text.as_csv(study.scale, grid))
+        axes = list(study.scale.grid.axes)
+        pictures += [(grid_text.PICTURE, lambda path: figures.isoefficiency(path, axes, grid, study.scale.mark))]
     for name, draw in pictures:
         draw(out / name)
-    text = _markdown(study, points, table, marks, roof, command)
+    text = _markdown(study, points, table, marks, grid, roof, command)
     write_atomically(out / "report.md", text)
     write_atomically(out / "report.html", _html(text, out))
     return [out / "report.html", out / "report.md", out / "rates.csv"]
@@ -150,8 +156,12 @@ def _by_axis(points: Sequence[Mapping[str, Any]], configs: Sequence[Config | Non
     for point, config in zip(points, configs, strict=True):
         if point["kind"] == kind:
             for axis in point["axes"]:
-                section, _, key = axis.partition(".")
-                yield axis, figures.number(getattr(getattr(config, section), key)), point["result"], config
+                yield axis, _value(config, axis), point["result"], config
+
+
+def _value(config: Any, axis: str) -> float:
+    section, _, key = axis.partition(".")
+    return figures.number(getattr(getattr(config, section), key))
 
 
 def _rates(points: Any, configs: Any, roof: Mapping[str, Any], sizes: tuple[int, int]) -> Table:
@@ -185,6 +195,12 @@ def _marks(points: Any, configs: Any) -> Table:
     return {axis: sorted(rows, key=lambda row: row["x"]) for axis, rows in table.items()}
 
 
+def _grid(points: Any, configs: Any) -> Any:
+    for point, config in zip(points, configs, strict=True):
+        if point["kind"] == "grid":
+            yield tuple(_value(config, axis) for axis in point["axes"]), point["result"]
+
+
 def _cell(row: Mapping[str, Any], key: str, form: str) -> str:
     value = row[key]
     if value is None:
@@ -215,7 +231,13 @@ def _csv(path: Path, table: Table, columns: Any) -> None:
 
 
 def _markdown(
-    study: Any, points: Sequence[Mapping[str, Any]], table: Table, marks: Table, roof: Mapping[str, Any], command: str
+    study: Any,
+    points: Sequence[Mapping[str, Any]],
+    table: Table,
+    marks: Table,
+    grid: Sequence[Cell],
+    roof: Mapping[str, Any],
+    command: str,
 ) -> str:
     scale, timing, machine = study.scale, study.config, roof["machine"]
     memory, cache = (roof["bytes_per_second"][level] for level in ("memory", "cache"))
@@ -247,6 +269,9 @@ def _markdown(
     if marks:
         tables = _tables(marks, MARK_COLUMNS, first=len(table) + 1)
         text += MARK_TEMPLATE.format(mark=scale.mark, updates=scale.mark_updates, seed=_seed(study), tables=tables)
+    if grid:
+        number = len(table) + len(marks) + 1
+        text += grid_text.section(study.scale, grid, _seed(study), figure=6 if marks else 4, table=number)
     commands = "\n".join(str(point["command"]) for point in points)
     return f"{text}\n## Commands\n\n```\n{commands}\n```\n"
 

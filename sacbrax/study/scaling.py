@@ -1,11 +1,13 @@
 """The scaling study: `python -m sacbrax.sweep configs/scaling.yaml [scale=gpu]`.
 
-One setting at a time moves away from the base configuration. Every point is a process of its own, `bench train` for
-the rates and `train` until a return mark, so that memory and compilation are a point's own; the machine's roofs are
-measured beside them. Finished points are kept in points.jsonl, and a study that is started again goes on.
+One setting at a time moves away from the base configuration, or all combinations of some are run to a return mark.
+Every point is a process of its own, `bench train` for the rates and `train` until the mark, so that memory and
+compilation are a point's own; the machine's roofs are measured beside them. Finished points are kept in points.jsonl,
+and a study that is started again goes on.
 """
 
 import dataclasses
+import itertools
 import json
 import shlex
 import subprocess
@@ -26,8 +28,21 @@ from sacbrax.core.signals import Interrupt
 from sacbrax.sweep import spec
 
 JOURNAL = "points.jsonl"
-DOTTED = tuple(f"scales.*.{part}" for part in ("fixed", "per_env", "axes", "mark_axes"))  # of configuration keys
+DOTTED = tuple(
+    f"scales.*.{part}" for part in ("fixed", "per_env", "axes", "mark_axes", "grid.axes")
+)  # of configuration keys
+TO_THE_MARK = ("mark", "grid")  # kinds of points that train until the mark
 POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the mark
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """All combinations of some settings, each run to the mark with several seeds."""
+
+    axes: dict[str, Any] = option({}, "configuration key: values it takes in combination with all of the others'")
+    seeds: int = option(3, "runs of a combination, with train.seed, train.seed + 1, ...", low=1)
+    updates: int = option(12_000, "gradient steps after which a run that has not reached the mark ends", low=1)
+    eval_updates: int = option(500, "gradient steps between two evaluations, whatever eval.every_env_steps says", low=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +56,7 @@ class Scale:
     mark: float | None = option(None, "return whose time is measured; none when null")
     mark_axes: dict[str, Any] = option({}, "configuration key: values with which training runs to the mark")
     mark_updates: int = option(12_000, "gradient steps after which a run that has not reached the mark ends", low=1)
+    grid: Grid = dataclasses.field(default_factory=Grid)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,8 +76,8 @@ class StudyConfig:
 class Point:
     """One measurement: what is varied, to what, and the overrides of the base configuration that say so."""
 
-    kind: str  # roofline, rates or mark
-    axes: tuple[str, ...]  # that it belongs to; the base point to all
+    kind: str  # roofline, rates, mark or grid
+    axes: tuple[str, ...]  # that it belongs to; the base point, and one of the grid, to all
     overrides: tuple[str, ...]
     config: Config | None
 
@@ -89,7 +105,7 @@ class Study:
     def asked(self, point: Point) -> dict[str, Any]:
         """What a point's result depends on, by key, ready for JSON."""
         timing = {"repeats": self.config.repeats, "seconds": self.config.seconds}
-        own = {"mark": self.scale.mark} if point.kind == "mark" else timing
+        own = {"mark": self.scale.mark} if point.kind in TO_THE_MARK else timing
         return own if point.config is None else own | flat(point.config)
 
     def command(self, point: Point) -> list[str]:
@@ -99,7 +115,8 @@ class Study:
             return ["-m", "sacbrax.bench", "roofline", *timed]
         if point.kind == "rates":
             return ["-m", "sacbrax.bench", "train", str(self.base), *point.overrides, *timed]
-        alone = ("run.compilation_cache=false", "checkpoint.full=false", "--quiet")
+        cache = point.kind == "grid"  # whose seeds share a program, and whose times are without its compilation
+        alone = (f"run.compilation_cache={json.dumps(cache)}", "checkpoint.full=false", "--quiet")
         return ["-m", "sacbrax.train", str(self.base), *point.overrides, *alone]
 
 
@@ -119,6 +136,9 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
     points += _points(base, scale, "rates", scale.axes)
     if scale.mark is not None:
         points += _points(base, scale, "mark", scale.mark_axes)
+        points += _grid_points(base, scale)
+    elif scale.mark_axes or scale.grid.axes:
+        raise ConfigError(f"scales.{config.scale}.mark: missing; the return that mark_axes and grid run to")
     return Study(path.stem, config, scale, base, points)
 
 
@@ -126,16 +146,35 @@ def _points(base: Path, scale: Scale, kind: str, axes: Mapping[str, Any]) -> Ite
     """Each axis in turn, equal points once: the base point is one of every axis that has its value."""
     found: dict[str, tuple[tuple[str, ...], list[str]]] = {}
     for key, values in axes.items():
-        if not isinstance(values, list) or not values:
-            raise ConfigError(f"{key}: expected a list of values")
-        for value in values:
+        for value in _listed(key, values):
             overrides = _overrides(base, scale, {key: value})
             found.setdefault(config_lib.load(base, overrides).to_yaml(), (overrides, []))[1].append(key)
     for overrides, keys in found.values():
         yield Point(kind, tuple(keys), overrides, config_lib.load(base, overrides))
 
 
-def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str, ...]:
+def _grid_points(base: Path, scale: Scale) -> Iterator[Point]:
+    """All combinations with a first seed before any with the next, so that a study cut short has them all."""
+    axes = {key: _listed(key, values) for key, values in scale.grid.axes.items()}
+    if not axes:
+        return
+    if len(axes) < 2:
+        raise ConfigError("grid.axes: expected two configuration keys or more; mark_axes moves one at a time")
+    first = config_lib.load(base, _overrides(base, scale, {})).train.seed
+    for seed in range(first, first + scale.grid.seeds):
+        for values in itertools.product(*axes.values()):
+            varied = dict(zip(axes, values, strict=True)) | {"train.seed": seed}
+            overrides = _overrides(base, scale, varied, scale.grid)
+            yield Point("grid", tuple(axes), overrides, config_lib.load(base, overrides))
+
+
+def _listed(key: str, values: Any) -> list[Any]:
+    if not isinstance(values, list) or not values:
+        raise ConfigError(f"{key}: expected a list of values")
+    return values
+
+
+def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any], grid: Grid | None = None) -> tuple[str, ...]:
     plain = config_lib.load(base)
     values = {**scale.fixed, **varied}
     num_envs = values.get("env.num_envs", plain.env.num_envs)
@@ -143,7 +182,14 @@ def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any]) -> tuple[str
     interval = values.get("train.update_interval", plain.train.update_interval)
     values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
     exploration = values.get("train.exploration_env_steps", plain.train.exploration_env_steps)
-    values["train.total_env_steps"] = exploration + num_envs * interval * max(1, scale.mark_updates // updates)
+    step = num_envs * interval  # env steps of an iteration that learns
+
+    def env_steps(gradient_steps: int) -> int:
+        return int(step * max(1, gradient_steps // updates))
+
+    values["train.total_env_steps"] = exploration + env_steps(grid.updates if grid else scale.mark_updates)
+    if grid:
+        values["eval.every_env_steps"] = env_steps(grid.eval_updates)
     return tuple(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
 
 
@@ -183,7 +229,7 @@ def measure(study: Study, console: Console) -> list[dict[str, Any]]:
         row = done.get(point.key)
         if row is None:
             begin = time.perf_counter()
-            result = _to_the_mark(study, point) if point.kind == "mark" else _benchmark(study, point)
+            result = _to_the_mark(study, point) if point.kind in TO_THE_MARK else _benchmark(study, point)
             row = {"key": point.key, "kind": point.kind, "overrides": list(point.overrides), "result": result}
             row["asked"] = study.asked(point)
             row["command"] = shlex.join(["python", *study.command(point)])
@@ -209,7 +255,8 @@ def _refuse_changed(study: Study, point: Point, row: Mapping[str, Any]) -> None:
 
 
 def _varied(study: Study, point: Point) -> list[str]:
-    return [override for override in point.overrides if override.partition("=")[0] in point.axes]
+    keys = (*point.axes, "train.seed")
+    return [override for override in point.overrides if override.partition("=")[0] in keys]
 
 
 def _benchmark(study: Study, point: Point) -> dict[str, Any]:
@@ -228,8 +275,8 @@ def _to_the_mark(study: Study, point: Point) -> dict[str, Any]:
 
     A run that has come so far is ended by a signal.
     """
-    number = [each for each in study.points if each.kind == "mark"].index(point)
-    run = study.directory / "runs" / f"mark_{number:02d}_{int(time.time())}"
+    number = [each for each in study.points if each.kind == point.kind].index(point)
+    run = study.directory / "runs" / f"{point.kind}_{number:02d}_{int(time.time())}"
     command = [sys.executable, *study.command(point), f"run.dir={run}"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert study.scale.mark is not None

@@ -21,7 +21,13 @@ Settings = Mapping[str, Any]  # of one member, by configuration key
 class PbtConfig:
     """How a population exchanges."""
 
-    every: int = option(1, "evaluations between two exchanges; the one before the first update does not count", low=1)
+    every: int = option(1, "evaluations between two exchanges", low=1)
+    first: int | None = option(
+        None,
+        "evaluation after which the first exchange is, the one before the first update not counted; every's value when "
+        "null. Before returns rise the best are not those that learn",
+        low=1,
+    )
     quantile: float = option(
         0.25,
         "share of the population, rounded down, that is replaced by copies of as many best ones",
@@ -105,7 +111,7 @@ def history(
     """All exchanges of members that began with `settings`, after evaluations with scores [E, P]; row 0, before the
     first update, leads to none."""
     found: list[Exchange] = []
-    for evaluation in range(config.every, len(scores), config.every):
+    for evaluation in range(config.first or config.every, len(scores), config.every):
         found.append(exchange(evaluation, scores[evaluation], settings, space, config, seed))
         settings = found[-1].settings
     return found

@@ -78,6 +78,8 @@ def test_a_history_is_its_seed_and_scores_alone() -> None:
     assert found[:7] == pbt.history(scores[:16], begin, SPACE, config, (0, 0))
     assert found != pbt.history(scores, begin, SPACE, config, (1, 0))
     assert found != pbt.history(scores, begin, SPACE, config, (0, 6))
+    late = pbt.history(scores, begin, SPACE, PbtConfig(every=2, quantile=0.34, first=9), (0, 0))
+    assert [each.evaluation for each in late] == list(range(9, 30, 2))
     before: Any = begin
     for each in found:
         assert all(map(inside, each.settings))
