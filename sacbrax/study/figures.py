@@ -180,7 +180,7 @@ def isoefficiency(out: Path, axes: Sequence[str], cells: Sequence[Cell], mark: f
     plt = load_matplotlib()
     figure, panels = plt.subplots(1, 3, figsize=(13.5, 4.4), layout="constrained")
     columns, lines = (sorted({cell.values[place] for cell in cells}) for place in (0, 1))
-    for panel, cost, title in zip(panels, COSTS, ("seconds, without compilation", "environment steps"), strict=False):
+    for panel, cost, title in zip(panels, COSTS, ("seconds without compilation", "environment steps"), strict=False):
         table = np.full((len(lines), len(columns)), np.inf)
         for cell in best(cells, (0, 1), cost):
             table[lines.index(cell.values[1]), columns.index(cell.values[0])] = getattr(cell, cost)
@@ -214,7 +214,7 @@ def _map(panel: Any, table: np.ma.MaskedArray) -> None:
         levels = np.arange(np.floor(costs.min()), np.ceil(costs.max()))
         panel.contour(costs, levels=levels, colors="black", linewidths=0.8, alpha=0.7)
     for (line, column), value in np.ndenumerate(table.filled(np.inf)):
-        text = short_number(value) if np.isfinite(value) else "not\nreached"
+        text = short_number(float(f"{value:.3g}")) if np.isfinite(value) else "not\nreached"
         panel.text(column, line, text, ha="center", va="center", fontsize=8)
 
 

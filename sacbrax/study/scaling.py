@@ -123,6 +123,7 @@ class Study:
 def read(path: Path, overrides: Sequence[str]) -> Study:
     """A study's file with overrides, every point checked. Raises `ConfigError`."""
     mapping = spec.read_mapping(path)
+    known = set(mapping.get("scales") or ())
     for override in overrides:
         apply_override(mapping, override, DOTTED)
     config: StudyConfig = build(StudyConfig, mapping, "")
@@ -130,6 +131,8 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
         raise ConfigError(f"{path}: base: the configuration file of the points is missing")
     if config.scale not in config.scales:
         raise ConfigError(f"scale: unknown value {config.scale!r}; choose from {', '.join(config.scales)}")
+    for name in config.scales.keys() - known - {config.scale}:  # misspelt in an override, which would do nothing
+        raise ConfigError(f"scales.{name}: unknown; choose from {', '.join(sorted(known))}")
     scale: Scale = build(Scale, config.scales[config.scale], f"scales.{config.scale}")
     base = path.parent / (scale.base or config.base)
     points = [Point("roofline", (), (), None)]

@@ -14,6 +14,7 @@ from typing import Any
 from sacbrax import config as config_lib
 from sacbrax.config import Config, ConfigError, flat, refuse_changed
 from sacbrax.core.errors import RunError
+from sacbrax.core.files import write_atomically
 from sacbrax.policy_file.files import BEST, PRETRAINED
 from sacbrax.view.metrics import RETURN, read_metrics
 from sacbrax.zoo.records import Record, Seed, write
@@ -52,7 +53,7 @@ def make(
         seeds=found,
     )
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{name}.npz").write_bytes((runs / name / f"seed_{shipped}" / "checkpoints" / BEST).read_bytes())
+    write_atomically(folder / f"{name}.npz", (runs / name / f"seed_{shipped}" / "checkpoints" / BEST).read_bytes())
     write(record, folder)
     return record
 
@@ -73,7 +74,7 @@ def _seed(run: Path, config: str, overrides: Sequence[str], seed: int) -> Seed:
         judged = _command(
             "evaluate", str(run), "--engine", "gymnasium", "--episodes", str(EPISODES), "--seed", "0", "--json"
         )
-        (run / JUDGED).write_text(judged, encoding="utf-8")
+        write_atomically(run / JUDGED, judged)
     rows, judged_numbers, last = read_metrics(run), _read(run / JUDGED), _read(run / SUMMARY)["metrics"]
     return Seed(
         seed=seed,

@@ -99,6 +99,7 @@ def test_the_shipped_study(scale: str) -> None:
         (["scales.cpu.axes={env.num_envs: []}"], "env.num_envs: expected a list"),
         (["scales.cpu.axes={env.num_env: [4]}"], "env.num_env: unknown key"),
         (["scales.cpu.fixed={train.batch_size: 9999}"], "train.batch_size: 9999 is more than"),
+        (["scales.cpy.mark=3"], "scales.cpy: unknown; choose from cpu"),
         (["sale=cpu"], "sale: unknown key; did you mean scale?"),
         (["base=null"], "base: the configuration file"),
     ],

@@ -1,0 +1,148 @@
+"""All combinations of some settings run to a mark: the points, medians over seeds, the best, their text and figure."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+from rich.console import Console
+from tiny_config import TINY
+
+from sacbrax.config import ConfigError
+from sacbrax.study import figures, grid, grid_text, scaling
+from sacbrax.sweep import __main__ as door
+
+GRID = {"axes": {"env.num_envs": [4, 8], "train.updates_per_step": [1, 2]}, "seeds": 2, "updates": 40}
+SCALE = {"mark": 5, "grid": GRID | {"eval_updates": 10}, "per_env": {"replay.capacity": 16}}
+
+
+def write(folder: Path, **scale: Any) -> Path:
+    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
+    path = folder / "study.yaml"
+    keys = {"study": "scaling", "base": "tiny.yaml", "scales": {"cpu": scale}, "dir": str(folder / "out")}
+    path.write_text(yaml.safe_dump(keys))
+    return path
+
+
+def test_all_combinations_with_one_seed_come_before_the_next_seed(tmp_path: Path) -> None:
+    study = scaling.read(write(tmp_path, **SCALE), [])
+    assert [point.kind for point in study.points] == ["roofline", *["grid"] * 8]
+    configs = [point.config for point in study.points[1:] if point.config is not None]
+    settings = [(c.train.seed, c.env.num_envs, c.train.updates_per_step) for c in configs]
+    assert settings == [(s, n, u) for s in (0, 1) for n in (4, 8) for u in (1, 2)]
+    last = configs[-1]
+    assert last.replay.capacity == 16 * 8
+    assert last.train.total_env_steps == last.train.exploration_env_steps + 8 * 40 // 2
+    assert last.eval.every_env_steps == 8 * 10 // 2, "ten updates are five steps of eight environments"
+    assert "run.compilation_cache=true" in study.command(study.points[1]), "its seeds share a program"
+    assert study.asked(study.points[1])["mark"] == 5
+
+
+@pytest.mark.parametrize(
+    ("override", "line"),
+    [
+        ("scales.cpu.grid.axes={env.num_envs: [4, 8]}", "grid.axes: expected two configuration keys or more"),
+        ("scales.cpu.grid.axes.env.num_envs=[]", "env.num_envs: expected a list of values"),
+        ("scales.cpu.grid.seeds=0", "scales.cpu.grid.seeds: must be at least 1"),
+        ("scales.cpu.grid.sees=1", "scales.cpu.grid.sees: unknown key; did you mean seeds?"),
+        ("scales.cpu.mark=null", "scales.cpu.mark: missing"),
+    ],
+)
+def test_a_mistake_is_one_line(tmp_path: Path, override: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+    path = write(tmp_path, **SCALE)
+    assert door.main([str(path), override]) == 2
+    error = capsys.readouterr().err
+    assert line in error
+    assert error.count("\n") == 1
+    with pytest.raises(ConfigError):
+        scaling.read(path, [override])
+
+
+def result(seconds: float | None, steps: int = 0, updates: int = 0) -> dict[str, Any]:
+    if seconds is None:
+        return {"seconds": None, "seconds_without_compilation": None}
+    return {
+        "seconds": seconds + 7.0,
+        "seconds_without_compilation": seconds,
+        "env_steps": steps,
+        "gradient_steps": updates,
+    }
+
+
+RUNS = [
+    ((64.0, 1.0), result(20.0, 1000, 100)),
+    ((16.0, 4.0), result(None)),
+    ((16.0, 1.0), result(40.0, 400, 900)),
+    ((64.0, 4.0), result(30.0, 300, 800)),
+    ((16.0, 4.0), result(5.0, 50, 500)),
+    ((64.0, 1.0), result(10.0, 3000, 300)),
+    ((64.0, 1.0), result(None)),
+]
+
+
+def test_medians_count_a_run_that_never_came_to_the_mark_as_infinity() -> None:
+    found = grid.cells(RUNS)
+    assert [cell.values for cell in found] == [(16.0, 1.0), (16.0, 4.0), (64.0, 1.0), (64.0, 4.0)]
+    assert found[0] == grid.Cell((16.0, 1.0), 1, 1, 40.0, 400.0, 900.0)
+    assert (found[1].runs, found[1].reached, found[1].seconds) == (2, 1, math.inf), "half is not most"
+    assert found[2] == grid.Cell((64.0, 1.0), 3, 2, 20.0, 3000.0, 300.0)
+
+
+def test_the_best_by_each_cost() -> None:
+    found = grid.cells(RUNS)
+    assert [cell.values for cell in grid.best(found, (0,), "seconds")] == [(16.0, 1.0), (64.0, 1.0)]
+    assert [cell.values for cell in grid.best(found, (0,), "env_steps")] == [(16.0, 1.0), (64.0, 4.0)]
+    assert [cell.values for cell in grid.best(found, (1,), "seconds")] == [(64.0, 1.0), (64.0, 4.0)]
+
+
+def test_the_text_and_the_rows(tmp_path: Path) -> None:
+    scale = scaling.read(write(tmp_path, **SCALE), []).scale
+    text = grid_text.section(scale, grid.cells(RUNS), first_seed=0, figure=4, table=2)
+    assert "| 16 | 40.0 (1) | 400 (1) | 900 (1) |" in text
+    assert "| 64 | 20.0 (1) | 300 (4) | 300 (1) |" in text
+    assert "| 16 | 4 | 1 of 2 | not reached | not reached | not reached |" in text
+    assert "*Table 3. All combinations.*" in text
+    lines = grid_text.as_csv(scale, grid.cells(RUNS)).splitlines()
+    assert lines[0] == "env.num_envs,train.updates_per_step,runs,reached,seconds,env_steps,gradient_steps"
+    assert lines[2] == "16.0,4.0,2,1,,,"
+    assert lines[4] == "64.0,4.0,1,1,30.0,300.0,800.0"
+
+
+@pytest.mark.parametrize("runs", [RUNS, [(values, result(None)) for values, _ in RUNS]], ids=["some", "none"])
+def test_the_figure(tmp_path: Path, runs: Any) -> None:
+    axes = ["env.num_envs", "train.updates_per_step"]
+    figures.isoefficiency(tmp_path / "grid.png", axes, grid.cells(runs), 5.0)
+    with Image.open(tmp_path / "grid.png") as image:
+        assert np.asarray(image.convert("L")).std() > 5
+
+
+def test_a_study_of_a_grid_writes_its_part_of_the_report(
+    tmp_path: Path, instead_of_python, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = '{"env_steps": 8, "gradient_steps": 4, "wall_seconds": 9.0, "eval/return_mean": 6.0}'
+    roof = {"matmul_flops_per_second": 1.0, "matmul_size": 8, "machine": {"platform": "cpu", "device": "d", "cpus": 2}}
+    roof |= {"bytes_per_second": {"memory": 1.0, "cache": 2.0}, "triad_bytes": {"memory": 8, "cache": 4}}
+    rates = {"env_steps_per_second": 2.0, "gradient_steps_per_second": 1.0, "compile_seconds": 1.0}
+    rates |= {"vector_steps_per_second": {"median": 2.0, "lowest": 2.0, "highest": 2.0}}
+    rates |= {"predicted_bytes": 8, "peak_device_bytes": None, "peak_rss_bytes": 8}
+    instead_of_python(f"""
+for word; do case "$word" in run.dir=*) run="${{word#run.dir=}}";; esac; done
+case "$*" in
+*"bench roofline"*) echo '{json.dumps(roof)}';;
+*"bench train"*) echo '{json.dumps(rates)}';;
+*)  mkdir -p "$run"
+    echo '{{"best_return": 6.0, "compile_seconds": 2.0}}' > "$run/summary.json"
+    echo '{row}' > "$run/metrics.jsonl";;
+esac
+""")
+    path = write(tmp_path, **SCALE, axes={"env.num_envs": [4]})
+    assert scaling.main(path, [], as_json=False, quiet=True) == 0
+    text = (tmp_path / "out" / "report.md").read_text()
+    assert "| 8 | 2 | 2 of 2 | 7.0 | 8 | 4 |" in text
+    assert (tmp_path / "out" / "grid.csv").read_text().count("\n") == 5
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == 4
+    assert scaling.measure(scaling.read(path, []), Console(quiet=True))[-1]["result"]["seconds"] == 9.0
