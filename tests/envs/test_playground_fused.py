@@ -96,6 +96,15 @@ def test_many_environments_in_single_precision(task: str) -> None:
         mujoco.mj_step(model, data, env.unwrapped.env.n_substeps)
         np.testing.assert_allclose(after.pipeline_state.arrays["qpos"][i], data.qpos, atol=1e-4)
         np.testing.assert_allclose(after.pipeline_state.arrays["qvel"][i], data.qvel, rtol=1e-3, atol=5e-3)
+    along = [i for i in range(model.njnt) if model.joint(i).name == "rootx"]
+    assert len(along) == (task in TOUCH)
+    for i in along:  # kilometres away the same step, bit for bit
+        arrays = start.pipeline_state.arrays
+        gone = start.pipeline_state.replace(arrays=arrays | {"qpos": arrays["qpos"].at[:, i].add(3000.0)})
+        far = step(start.replace(pipeline_state=gone), jnp.asarray(action))
+        np.testing.assert_array_equal(far.pipeline_state.arrays["qvel"], after.pipeline_state.arrays["qvel"])
+        moved = far.pipeline_state.arrays["qpos"][:, i] - after.pipeline_state.arrays["qpos"][:, i]
+        np.testing.assert_allclose(moved, 3000.0, atol=1e-3)
 
 
 def playground() -> None:
