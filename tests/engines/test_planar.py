@@ -15,6 +15,7 @@ from mujocos_own import load, mujocos, number, solved
 
 from sacbrax.engines.fused import fused
 from sacbrax.engines.planar.engine import FusedPlanar
+from sacbrax.engines.planar.travelling import travelling
 
 MODELS = {
     "half_cheetah": 5,
@@ -119,6 +120,47 @@ def test_a_half_cheetah_in_float32() -> None:
     assert np.median(error) < 1e-5
     assert np.quantile(error, 0.9) < 1e-4
     assert error.max() < 5e-3  # a row that begins to push within rounding of its kink
+
+
+ROOT = '<joint name="x" type="slide" axis="1 0 0"/><joint type="slide" axis="0 0 1"/><joint axis="0 1 0"/>'
+TRAVELLER = f"""<mujoco><worldbody><geom name="floor" type="plane" size="5 5 1"/><body name="root" pos="0 0 .5">{ROOT}
+<geom name="leg" type="capsule" fromto="0 0 0 .4 0 0" size=".05"/></body></worldbody>
+<actuator><motor joint="x" gear="3"/></actuator></mujoco>"""
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ("", "", [0]),
+        ('axis="0 0 1"/><joint', 'axis="0 0 1"/><joint type="slide" axis="-1 0 0" armature="1"/><joint', [0, 2]),
+        ('axis="1 0 0"', 'axis="1 0 0" stiffness="1"', []),
+        ('axis="1 0 0"', 'axis="1 0 0" limited="true" range="-1 1"', []),
+        ('axis="1 0 0"', 'axis="1 0 .1"', []),
+        (ROOT, '<joint axis="0 1 0"/><joint name="x" type="slide" axis="1 0 0"/>', []),
+        ('pos="0 0 .5"', 'pos="0 0 .5" euler="0 10 0"', []),
+        ("</worldbody>", '<body><joint axis="0 1 0"/><geom size=".1" contype="0"/></body></worldbody>', []),
+        ("<worldbody>", '<worldbody><geom type="capsule" fromto="3 0 0 3 0 1" size=".05"/>', []),
+    ],
+)
+def test_what_travels(old: str, new: str, expected: list[int]) -> None:
+    """A slide of the root along the floor, if neither a spring nor a limit nor another body knows where it is."""
+    xml = TRAVELLER.replace(old, new, 1)
+    assert travelling(FusedPlanar(solved(mujoco.MjModel.from_xml_string(xml)), 1).mechanism) == expected
+
+
+def test_far_away_a_step_is_the_same() -> None:
+    """To the bit, forces too; a place that is told is where the body is."""
+    model, rng = solved(mujoco.MjModel.from_xml_string(TRAVELLER)), np.random.default_rng(0)
+    engine, far = FusedPlanar(model, 3), np.asarray([4096.0, 0.0, 0.0], np.float32)
+    qpos = np.stack([np.zeros(N), rng.uniform(-0.5, -0.4, N), rng.uniform(-0.3, 0.3, N)], axis=1).astype(np.float32)
+    qvel, ctrl = (rng.normal(size=(N, size)).astype(np.float32) for size in (3, 1))
+    step = jax.jit(jax.vmap(engine.advance))
+    near, away = (step(x, qvel, jnp.zeros((N, 0)), ctrl) for x in (qpos, qpos + far))
+    np.testing.assert_array_equal(away.qvel, near.qvel)
+    assert np.abs(near.qvel - qvel).max() > 1, "it hits the floor"
+    np.testing.assert_array_equal(away.qfrc_constraint, near.qfrc_constraint)
+    np.testing.assert_allclose(away.qpos, np.asarray(near.qpos) + far, atol=1e-3)
+    np.testing.assert_allclose(away.xpos[:, 1], np.asarray(near.xpos[:, 1]) + far, atol=1e-3)
 
 
 def tumbling(integrator: str, condims: tuple[int, int], tip: str) -> mujoco.MjModel:

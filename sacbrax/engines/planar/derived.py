@@ -7,7 +7,8 @@ from sacbrax.core.types import Array
 from sacbrax.engines.planar.constraints import constraints
 from sacbrax.engines.planar.dynamics import accelerations, joint_forces, motion
 from sacbrax.engines.planar.mechanism import Mechanism
-from sacbrax.engines.rows import Row, Rows, add, mul, sub
+from sacbrax.engines.planar.travelling import from_the_origin
+from sacbrax.engines.rows import Row, Rows, add, dot, mul, sub
 from sacbrax.engines.swimmer.dynamics import sincos
 
 
@@ -27,6 +28,7 @@ class Derived(struct.PyTreeNode):
 def derive(mechanism: Mechanism, qpos: Array, qvel: Array, q: Rows, v: Rows, a: Rows) -> Derived:
     """The state to tell, qpos [nq] and qvel [nv], and what is derived of an evaluation of the dynamics: positions `q`,
     velocities `v` and accelerations `a`, rows [1]."""
+    q, gone = from_the_origin(mechanism, q)
     state = motion(mechanism, q, v, [0.0] * len(q), sincos)
     rows = constraints(mechanism, state, q, v)
     at_joints, push = rows.forces(rows.residuals(a, accelerations(mechanism, state.axis, a)), len(q))
@@ -49,11 +51,18 @@ def derive(mechanism: Mechanism, qpos: Array, qvel: Array, q: Rows, v: Rows, a: 
     still = (0.0, 0.0, 0.0)
     speeds = [state.speed[body.dof] if body.dof >= 0 else still for body in mechanism.bodies]
     moving = list(zip(state.frames, speeds, strict=True))
-    sites = [vector(*state.frames[site.body].point(site.place), site.depth) for site in mechanism.sites]
+    along = dot([dof.axis[0] for dof in mechanism.dofs], gone)
+    far = [0.0 if body.parent < 0 else along for body in mechanism.bodies]
+
+    def place(body: int, u: Row, v: Row, depth: Row) -> Array:
+        return vector(add(u, far[body]), v, depth)
+
+    frames = enumerate(zip(state.frames, mechanism.depths, strict=True))
+    sites = [place(site.body, *state.frames[site.body].point(site.place), site.depth) for site in mechanism.sites]
     return Derived(
         qpos=qpos,
         qvel=qvel,
-        xpos=jnp.stack([vector(f.u, f.v, depth) for f, depth in zip(state.frames, mechanism.depths, strict=True)]),
+        xpos=jnp.stack([place(body, f.u, f.v, depth) for body, (f, depth) in frames]),
         xquat=jnp.stack([quaternion(frame.angle) for frame in state.frames]),
         linear=jnp.stack([vector(add(u, mul(turn, f.v)), sub(v, mul(turn, f.u)), 0.0) for f, (turn, u, v) in moving]),
         angular=jnp.stack([vector(0.0, 0.0, turn) for turn, _, _ in speeds]),

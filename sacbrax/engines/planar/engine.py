@@ -15,7 +15,8 @@ from sacbrax.engines.planar.acceleration import acceleration, motor_forces
 from sacbrax.engines.planar.derived import Derived, derive
 from sacbrax.engines.planar.dynamics import factored, motion, substituted
 from sacbrax.engines.planar.mechanism import Mechanism, read_mechanism
-from sacbrax.engines.rows import Rows
+from sacbrax.engines.planar.travelling import from_the_origin
+from sacbrax.engines.rows import Rows, plus
 
 LONG = 2048  # XLA divides work on longer arrays among threads, which the one native function of a block cannot do
 
@@ -73,14 +74,19 @@ class _Steps:
         mechanism, h = self.mechanism, self.mechanism.timestep
         q, v, forces = list(qpos.T), list(qvel.T), motor_forces(mechanism, list(inputs[0].T))
         implicit = h if mechanism.implicit else 0.0
+        q, gone = from_the_origin(mechanism, q)
 
         def accelerate(q: Rows, v: Rows, forces: Rows, memory: Rows) -> tuple[Rows, Rows]:
             a, guess = acceleration(mechanism, q, v, forces, memory[: len(v)], implicit)
             return a, [*guess, *q, *v] if self.recalls else guess
 
         memory = [jnp.zeros_like(x) for x in v] + ([*q, *v] if self.recalls else [])
-        out = INTEGRATORS[mechanism.integrator](accelerate, h, self.frame_skip, q, v, forces, memory, once)
-        return tuple(jnp.stack(rows, axis=1) for rows in out[: 2 + self.recalls])
+        q, v, memory = INTEGRATORS[mechanism.integrator](accelerate, h, self.frame_skip, q, v, forces, memory, once)
+        found = [plus(q, gone), v]
+        if self.recalls:
+            still = [0.0] * len(v)
+            found.append(plus(memory, [*still, *gone, *still]))
+        return tuple(jnp.stack(rows, axis=1) for rows in found)
 
 
 def _smooth(mechanism: Mechanism, data: mujoco.MjData) -> Rows:

@@ -10,9 +10,6 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-import jax.numpy as jnp
-import numpy as np
-
 from sacbrax.core.types import Array
 from sacbrax.engines.planar.engine import FusedPlanar
 from sacbrax.engines.upstream import mjx
@@ -34,9 +31,6 @@ class FusedPhysics:
             )
         self._model = env.mj_model
         self._engines = {env.n_substeps: self._make(env.n_substeps)}  # by time steps; a reset may have its own number
-        # The place along the endless floor, bool [nq], on which nothing depends: a step starts from its origin, for far
-        # away float32 would round the contacts. All joints of these mechanisms are one number.
-        self._travels = np.array([self._model.joint(i).name == "rootx" for i in range(self._model.njnt)])
 
     def _make(self, steps: int) -> FusedPlanar:
         return FusedPlanar(self._model, steps, placed_bodies=True)  # whose places are MJX's to tell
@@ -56,9 +50,8 @@ class FusedPhysics:
         """As Playground's: what is derived belongs, as in MuJoCo, to the last evaluation of the dynamics."""
         if n_substeps not in self._engines:
             self._engines[n_substeps] = self._make(n_substeps)
-        gone = jnp.where(self._travels, data.qpos, 0)
-        qpos, qvel, (q, v, _) = self._engines[n_substeps].recalled(data.qpos - gone, data.qvel, action)
-        qpos, last = qpos + gone, derived(model, data.replace(qpos=q + gone, qvel=v))
+        qpos, qvel, (q, v, _) = self._engines[n_substeps].recalled(data.qpos, data.qvel, action)
+        last = derived(model, data.replace(qpos=q, qvel=v))
         time = data.time + n_substeps * self._model.opt.timestep
         return last.replace(qpos=qpos, qvel=qvel, ctrl=action, time=time)
 
