@@ -53,7 +53,7 @@ def repeated(path: Path) -> bool:
     braxs = ("inverted_pendulum", "inverted_double_pendulum", "reacher")
     planar = ("inverted_double_pendulum_v5", "reacher_v5")
     swimmers = ("swimmer_best", "swimmer_gpu", "swimmer_gpu_seeds")
-    return path.stem in (*swimmers, *walkers, *braxs, *planar) or path.parent.name == "paper"
+    return path.stem in (*swimmers, *walkers, *braxs, *planar) or path.parent.name in ("paper", "playground")
 
 
 @pytest.mark.parametrize("path", [path for path in PATHS if on_mjx(path)], ids=lambda path: path.stem)
