@@ -29,11 +29,6 @@ def name(axis: str) -> str:
     return NAMES.get(axis, axis)
 
 
-def number(value: Any) -> float:
-    """Where a value stands on its axis: layers by their width."""
-    return float(value[0] if isinstance(value, list | tuple) else value)
-
-
 def work(config: Config, sizes: tuple[int, int]) -> tuple[int, int]:
     """Operations and bytes of one gradient step; sizes are (O, A)."""
     return update_flops(config, *sizes), update_bytes(config, *sizes)
@@ -201,6 +196,7 @@ def isoefficiency(out: Path, axes: Sequence[str], cells: Sequence[Cell], mark: f
     last.set(xlabel="gradient steps", ylabel="environment steps", title=f"by {mark:g}: left and low is better")
     if any(np.isfinite(cell.env_steps) for cell in cells):
         last.set(xscale="log", yscale="log")
+        last.tick_params(axis="x", which="both", labelsize="x-small", rotation=45)  # minor ones have numbers too
     last.grid(alpha=0.3, which="both", linewidth=0.4)
     last.legend(title=name(axes[0]), fontsize="x-small", title_fontsize="x-small")
     _write(plt, figure, out)

@@ -4,17 +4,17 @@ import base64
 import csv
 import io
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from sacbrax.bench.roofline import bound
-from sacbrax.config import Config
 from sacbrax.core.files import write_atomically
 from sacbrax.core.machine import git_revision, processor, versions
 from sacbrax.study import figures, grid_text
 from sacbrax.study.grid import Cell, cells
+from sacbrax.study.places import place
 from sacbrax.view import tables
 
 Table = dict[str, list[dict[str, Any]]]  # rows of every axis, in the order of its values
@@ -74,7 +74,8 @@ memory, {cache:,.1f} GB/s from the cache; ridges at {memory_ridge:.1f} and {cach
 ```
 {command}
 ```
-
+"""
+RATES_TEMPLATE = """
 ## Rates
 
 ![Figure 1](rates.png)
@@ -102,14 +103,14 @@ Wall time of one run with seed {seed} to the first evaluation whose mean return 
 cache, exploration and evaluations included, checkpoints not, at most {updates:,} gradient steps. One run each, and
 seeds differ: read differences of some tens of per cent as noise.
 
-![Figure 4](marks.png)
+![Figure {figure}](marks.png)
 
-*Figure 4. Seconds to the mark, and the learning curves behind them.*
+*Figure {figure}. Seconds to the mark, and the learning curves behind them.*
 
-![Figure 5](samples.png)
+![Figure {next_figure}](samples.png)
 
-*Figure 5. Environment steps against gradient steps by the mark; the numbers are the values of the axis. Along a dashed
-line both grow alike.*
+*Figure {next_figure}. Environment steps against gradient steps by the mark; the numbers are the values of the axis.
+Along a dashed line both grow alike.*
 
 {tables}
 """
@@ -124,9 +125,11 @@ def write(study: Any, points: Sequence[Mapping[str, Any]], command: str) -> list
     marks = _marks(points, configs)
     out = study.directory
     _csv(out / "rates.csv", table, COLUMNS)
-    pictures = [("rates.png", lambda path: figures.rates(path, table, roof))]
-    pictures += [("roofline.png", lambda path: figures.roofline(path, table, roof))]
-    pictures += [("costs.png", lambda path: figures.costs(path, table))]
+    pictures: list[tuple[str, Callable[[Path], None]]] = []
+    if table:
+        pictures += [("rates.png", lambda path: figures.rates(path, table, roof))]
+        pictures += [("roofline.png", lambda path: figures.roofline(path, table, roof))]
+        pictures += [("costs.png", lambda path: figures.costs(path, table))]
     if marks:
         _csv(out / "marks.csv", marks, MARK_COLUMNS)
         pictures += [("marks.png", lambda path: figures.marks(path, marks, study.scale.mark))]
@@ -152,16 +155,11 @@ def _sizes(study: Any) -> tuple[int, int]:
     return trainer.observation_size, trainer.action_size
 
 
-def _by_axis(points: Sequence[Mapping[str, Any]], configs: Sequence[Config | None], kind: str) -> Any:
+def _by_axis(points: Sequence[Mapping[str, Any]], configs: Sequence[Any], kind: str) -> Any:
     for point, config in zip(points, configs, strict=True):
         if point["kind"] == kind:
             for axis in point["axes"]:
-                yield axis, _value(config, axis), point["result"], config
-
-
-def _value(config: Any, axis: str) -> float:
-    section, _, key = axis.partition(".")
-    return figures.number(getattr(getattr(config, section), key))
+                yield axis, place(config, axis), point["result"], config
 
 
 def _rates(points: Any, configs: Any, roof: Mapping[str, Any], sizes: tuple[int, int]) -> Table:
@@ -198,7 +196,7 @@ def _marks(points: Any, configs: Any) -> Table:
 def _grid(points: Any, configs: Any) -> Any:
     for point, config in zip(points, configs, strict=True):
         if point["kind"] == "grid":
-            yield tuple(_value(config, axis) for axis in point["axes"]), point["result"]
+            yield tuple(place(config, axis) for axis in point["axes"]), point["result"]
 
 
 def _cell(row: Mapping[str, Any], key: str, form: str) -> str:
@@ -264,14 +262,23 @@ def _markdown(
         revision=(git_revision() or "unknown")[:12],
         date=date.today().isoformat(),
         command=command,
-        tables=_tables(table, COLUMNS, first=1),
     )
+    figure = 1
+    if table:
+        text += RATES_TEMPLATE.format(tables=_tables(table, COLUMNS, first=1))
+        figure += 3
     if marks:
-        tables = _tables(marks, MARK_COLUMNS, first=len(table) + 1)
-        text += MARK_TEMPLATE.format(mark=scale.mark, updates=scale.mark_updates, seed=_seed(study), tables=tables)
+        text += MARK_TEMPLATE.format(
+            mark=scale.mark,
+            updates=scale.mark_updates,
+            seed=_seed(study),
+            tables=_tables(marks, MARK_COLUMNS, first=len(table) + 1),
+            figure=figure,
+            next_figure=figure + 1,
+        )
+        figure += 2
     if grid:
-        number = len(table) + len(marks) + 1
-        text += grid_text.section(study.scale, grid, _seed(study), figure=6 if marks else 4, table=number)
+        text += grid_text.section(scale, grid, _seed(study), figure, table=len(table) + len(marks) + 1)
     commands = "\n".join(str(point["command"]) for point in points)
     return f"{text}\n## Commands\n\n```\n{commands}\n```\n"
 

@@ -12,6 +12,7 @@ import json
 import shlex
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -25,6 +26,7 @@ from sacbrax.config.option import apply_override, build, option
 from sacbrax.core.errors import RunError, last_line
 from sacbrax.core.files import lock, refuse_foreign, write_atomically
 from sacbrax.core.signals import Interrupt
+from sacbrax.study.places import refuse_shared
 from sacbrax.sweep import spec
 
 JOURNAL = "points.jsonl"
@@ -32,6 +34,15 @@ DOTTED = tuple(
     f"scales.*.{part}" for part in ("fixed", "per_env", "axes", "mark_axes", "grid.axes")
 )  # of configuration keys
 TO_THE_MARK = ("mark", "grid")  # kinds of points that train until the mark
+OWN = {  # keys that the study sets, and how to say what is wanted
+    "run.dir": "use dir=DIRECTORY",
+    "train.total_env_steps": "use mark_updates or grid.updates",
+}
+OF_A_GRID = OWN | {
+    "train.seed": "use grid.seeds",
+    "train.num_seeds": "use grid.seeds",
+    "eval.every_env_steps": "use grid.eval_updates",
+}
 POLL_SECONDS = 0.1  # between two looks at the log of a run that is to reach the mark
 
 
@@ -40,7 +51,7 @@ class Grid:
     """All combinations of some settings, each run to the mark with several seeds."""
 
     axes: dict[str, Any] = option({}, "configuration key: values it takes in combination with all of the others'")
-    seeds: int = option(3, "runs of a combination, with train.seed, train.seed + 1, ...", low=1)
+    seeds: int = option(3, "runs of a combination, with train.seed, train.seed + 1, ...", low=1, high=1000)
     updates: int = option(12_000, "gradient steps after which a run that has not reached the mark ends", low=1)
     eval_updates: int = option(500, "gradient steps between two evaluations, whatever eval.every_env_steps says", low=1)
 
@@ -133,67 +144,95 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
         raise ConfigError(f"scale: unknown value {config.scale!r}; choose from {', '.join(config.scales)}")
     for name in config.scales.keys() - known - {config.scale}:  # misspelt in an override, which would do nothing
         raise ConfigError(f"scales.{name}: unknown; choose from {', '.join(sorted(known))}")
-    scale: Scale = build(Scale, config.scales[config.scale], f"scales.{config.scale}")
+    where = f"scales.{config.scale}"
+    scale: Scale = build(Scale, config.scales[config.scale], where)
     base = path.parent / (scale.base or config.base)
+    _refuse_own(scale, where)
+    if scale.mark is None and (scale.mark_axes or scale.grid.axes):
+        raise ConfigError(f"{where}.mark: missing; the return that mark_axes and grid run to")
+    plain = config_lib.load(base)
     points = [Point("roofline", (), (), None)]
-    points += _points(base, scale, "rates", scale.axes)
-    if scale.mark is not None:
-        points += _points(base, scale, "mark", scale.mark_axes)
-        points += _grid_points(base, scale)
-    elif scale.mark_axes or scale.grid.axes:
-        raise ConfigError(f"scales.{config.scale}.mark: missing; the return that mark_axes and grid run to")
+    points += _points(base, plain, scale, "rates", scale.axes, f"{where}.axes")
+    points += _points(base, plain, scale, "mark", scale.mark_axes, f"{where}.mark_axes")
+    points += _grid_points(base, plain, scale, f"{where}.grid.axes")
+    if len(points) == 1:
+        raise ConfigError(f"{where}: nothing to measure; expected axes, mark_axes or grid.axes")
     return Study(path.stem, config, scale, base, points)
 
 
-def _points(base: Path, scale: Scale, kind: str, axes: Mapping[str, Any]) -> Iterator[Point]:
+def _refuse_own(scale: Scale, where: str) -> None:
+    """Raise ConfigError for a key that is given and would be overwritten."""
+    parts = {name: getattr(scale, name) for name in ("fixed", "per_env", "axes", "mark_axes")}
+    for part, keys in (parts | {"grid.axes": scale.grid.axes}).items():
+        for key in keys:
+            name, own = f"{where}.{part}.{key}", OF_A_GRID if part == "grid.axes" else OWN
+            if key in own:
+                raise ConfigError(f"{name}: set by the study; {own[key]}")
+            if part != "per_env" and key in scale.per_env:
+                raise ConfigError(f"{name}: grows with env.num_envs, as per_env says; choose one of both")
+    for key, factor in scale.per_env.items():
+        if isinstance(factor, bool) or not isinstance(factor, int):
+            raise ConfigError(f"{where}.per_env.{key}: expected an integer, got {factor!r}")
+
+
+def _points(base: Path, plain: Config, scale: Scale, kind: str, axes: Mapping[str, Any], where: str) -> Iterator[Point]:
     """Each axis in turn, equal points once: the base point is one of every axis that has its value."""
-    found: dict[str, tuple[tuple[str, ...], list[str]]] = {}
+    found: dict[str, tuple[tuple[str, ...], Config, list[str]]] = {}
     for key, values in axes.items():
-        for value in _listed(key, values):
-            overrides = _overrides(base, scale, {key: value})
-            found.setdefault(config_lib.load(base, overrides).to_yaml(), (overrides, []))[1].append(key)
-    for overrides, keys in found.values():
-        yield Point(kind, tuple(keys), overrides, config_lib.load(base, overrides))
+        configs = []
+        for value in _listed(values, f"{where}.{key}"):
+            overrides = _overrides(plain, scale, {key: value})
+            config = config_lib.load(base, overrides)
+            found.setdefault(config.to_yaml(), (overrides, config, []))[2].append(key)
+            configs.append(config)
+        refuse_shared(configs, {key: values}, where)
+    for overrides, config, keys in found.values():
+        yield Point(kind, tuple(keys), overrides, config)
 
 
-def _grid_points(base: Path, scale: Scale) -> Iterator[Point]:
+def _grid_points(base: Path, plain: Config, scale: Scale, where: str) -> list[Point]:
     """All combinations with a first seed before any with the next, so that a study cut short has them all."""
-    axes = {key: _listed(key, values) for key, values in scale.grid.axes.items()}
-    if not axes:
-        return
-    if len(axes) < 2:
-        raise ConfigError("grid.axes: expected two configuration keys or more; mark_axes moves one at a time")
-    first = config_lib.load(base, _overrides(base, scale, {})).train.seed
-    for seed in range(first, first + scale.grid.seeds):
+    axes = {key: _listed(values, f"{where}.{key}") for key, values in scale.grid.axes.items()}
+    if len(axes) == 1:
+        raise ConfigError(f"{where}: expected two configuration keys or more; mark_axes moves one at a time")
+    points, first = [], _number(plain, scale.fixed, "train.seed")
+    for seed in range(first, first + scale.grid.seeds) if axes else ():
         for values in itertools.product(*axes.values()):
             varied = dict(zip(axes, values, strict=True)) | {"train.seed": seed}
-            overrides = _overrides(base, scale, varied, scale.grid)
-            yield Point("grid", tuple(axes), overrides, config_lib.load(base, overrides))
+            overrides = _overrides(plain, scale, varied, scale.grid)
+            points.append(Point("grid", tuple(axes), overrides, config_lib.load(base, overrides)))
+    refuse_shared([point.config for point in points if point.config is not None], axes, where)
+    return points
 
 
-def _listed(key: str, values: Any) -> list[Any]:
+def _listed(values: Any, name: str) -> list[Any]:
     if not isinstance(values, list) or not values:
-        raise ConfigError(f"{key}: expected a list of values")
+        raise ConfigError(f"{name}: expected a list of values")
     return values
 
 
-def _overrides(base: Path, scale: Scale, varied: Mapping[str, Any], grid: Grid | None = None) -> tuple[str, ...]:
-    plain = config_lib.load(base)
+def _number(plain: Config, values: Mapping[str, Any], key: str) -> int:
+    """A configuration key's value, checked by itself: whether it fits the others is known when all of them are."""
+    section, _, name = key.partition(".")
+    own: Any = getattr(plain, section)
+    return int(getattr(build(type(own), {name: values[key]}, section) if key in values else own, name))
+
+
+def _overrides(plain: Config, scale: Scale, varied: Mapping[str, Any], grid: Grid | None = None) -> tuple[str, ...]:
     values = {**scale.fixed, **varied}
-    num_envs = values.get("env.num_envs", plain.env.num_envs)
-    updates = values.get("train.updates_per_step", plain.train.updates_per_step)
-    interval = values.get("train.update_interval", plain.train.update_interval)
+    num_envs, updates, interval = (
+        _number(plain, values, key) for key in ("env.num_envs", "train.updates_per_step", "train.update_interval")
+    )
     values |= {key: factor * num_envs for key, factor in scale.per_env.items()}
-    exploration = values.get("train.exploration_env_steps", plain.train.exploration_env_steps)
-    step = num_envs * interval  # env steps of an iteration that learns
+    exploration = _number(plain, values, "train.exploration_env_steps")
 
     def env_steps(gradient_steps: int) -> int:
-        return int(step * max(1, gradient_steps // updates))
+        return num_envs * interval * max(1, gradient_steps // updates)
 
     values["train.total_env_steps"] = exploration + env_steps(grid.updates if grid else scale.mark_updates)
     if grid:
         values["eval.every_env_steps"] = env_steps(grid.eval_updates)
-    return tuple(f"{key}={json.dumps(value)}" for key, value in sorted(values.items()))
+    return tuple(f"{key}={json.dumps(value, default=str)}" for key, value in sorted(values.items()))
 
 
 def main(path: Path, overrides: Sequence[str], *, as_json: bool, quiet: bool) -> int:
@@ -281,26 +320,25 @@ def _to_the_mark(study: Study, point: Point) -> dict[str, Any]:
     number = [each for each in study.points if each.kind == point.kind].index(point)
     run = study.directory / "runs" / f"{point.kind}_{number:02d}_{int(time.time())}"
     command = [sys.executable, *study.command(point), f"run.dir={run}"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert study.scale.mark is not None
-    try:
-        reached = None
-        while reached is None:
-            ended = process.poll() is not None
-            rows = _rows(run / "metrics.jsonl")
-            evaluated = [row for row in rows if row["eval/return_mean"] is not None]
-            reached = next((row for row in evaluated if row["eval/return_mean"] >= study.scale.mark), None)
-            if ended:
-                break
-            time.sleep(POLL_SECONDS)
-        process.terminate()
-        _, errors = process.communicate()
-    except BaseException:
-        process.terminate()
-        process.wait()
-        raise
-    if not rows:
-        raise _failure(study.command(point), process.returncode, errors)
+    with tempfile.TemporaryFile("w+") as errors:  # which nobody reads before the end, as a pipe must be
+        process = subprocess.Popen(command, stderr=errors)
+        try:
+            reached = None
+            while reached is None:
+                ended = process.poll() is not None
+                rows = _rows(run / "metrics.jsonl")
+                evaluated = [row for row in rows if row["eval/return_mean"] is not None]
+                reached = next((row for row in evaluated if row["eval/return_mean"] >= study.scale.mark), None)
+                if ended:
+                    break
+                time.sleep(POLL_SECONDS)
+        finally:
+            process.terminate()
+            process.wait()
+        if not rows or (reached is None and process.returncode):
+            errors.seek(0)
+            raise _failure(study.command(point), process.returncode, errors.read())
     summary = json.loads((run / "summary.json").read_text(encoding="utf-8"))
     result = {"mark": study.scale.mark, "best_return": summary["best_return"], "evaluations": rows}
     result |= {"compile_seconds": summary["compile_seconds"], "seconds": None, "seconds_without_compilation": None}

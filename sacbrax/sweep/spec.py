@@ -196,7 +196,7 @@ def _check(sweep: Sweep) -> None:
     may be of whole numbers, one between them."""
     base = sweep.trial({})
     if sweep.config.search == "pbt":
-        _check_population(sweep, traced(base))
+        _check_population(sweep, base)
     if sweep.config.pruner != "none":
         _check_pruner(sweep, base)
     if sweep.config.search == "grid":
@@ -214,9 +214,9 @@ def _check(sweep: Sweep) -> None:
                 raise ConfigError(f"vary.{key}: a range has all numbers between its ends, but {error}") from None
 
 
-def _check_population(sweep: Sweep, free: Iterable[str]) -> None:
-    """Members of a population share a program, in which the keys `free` may differ, and some are replaced."""
-    config = sweep.config
+def _check_population(sweep: Sweep, base: Config) -> None:
+    """Members of a population share a program, in which traced keys may differ, and some are replaced."""
+    config, free = sweep.config, traced(base)
     for key in sweep.space:
         if key not in free:
             raise ConfigError(
@@ -230,6 +230,12 @@ def _check_population(sweep: Sweep, free: Iterable[str]) -> None:
     if int(config.pbt.quantile * size) < 1:
         least = math.ceil(1 / config.pbt.quantile)
         raise ConfigError(f"trials: in a population of {size} pbt.quantile replaces none; at least {least} are needed")
+    key = "every" if config.pbt.first is None else "first"
+    if (first := getattr(config.pbt, key)) >= base.num_epochs:
+        raise ConfigError(
+            f"pbt.{key}: must be below the {base.num_epochs} evaluations of a member, got {first}, or nothing is ever "
+            "exchanged; lower eval.every_env_steps for more"
+        )
 
 
 def _check_pruner(sweep: Sweep, base: Config) -> None:

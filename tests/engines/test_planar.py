@@ -161,6 +161,10 @@ def test_far_away_a_step_is_the_same() -> None:
     np.testing.assert_array_equal(away.qfrc_constraint, near.qfrc_constraint)
     np.testing.assert_allclose(away.qpos, np.asarray(near.qpos) + far, atol=1e-3)
     np.testing.assert_allclose(away.xpos[:, 1], np.asarray(near.xpos[:, 1]) + far, atol=1e-3)
+    start = jax.jit(jax.vmap(engine.start))
+    near, away = (start(x, qvel) for x in (qpos, qpos + far))
+    assert np.abs(near.qfrc_constraint).max() > 1
+    np.testing.assert_array_equal(away.qfrc_constraint, near.qfrc_constraint)
 
 
 def tumbling(integrator: str, condims: tuple[int, int], tip: str) -> mujoco.MjModel:

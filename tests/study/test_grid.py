@@ -13,6 +13,7 @@ from rich.console import Console
 from tiny_config import TINY
 
 from sacbrax.config import ConfigError
+from sacbrax.core.errors import RunError
 from sacbrax.study import figures, grid, grid_text, scaling
 from sacbrax.sweep import __main__ as door
 
@@ -50,6 +51,28 @@ def test_all_combinations_with_one_seed_come_before_the_next_seed(tmp_path: Path
         ("scales.cpu.grid.seeds=0", "scales.cpu.grid.seeds: must be at least 1"),
         ("scales.cpu.grid.sees=1", "scales.cpu.grid.sees: unknown key; did you mean seeds?"),
         ("scales.cpu.mark=null", "scales.cpu.mark: missing"),
+        ("scales.cpu.grid.axes={}", "scales.cpu: nothing to measure"),
+        (
+            "scales.cpu.grid.axes.train.batch_size=[4, 4.0]",
+            "scales.cpu.grid.axes.train.batch_size: two of [4, 4.0] stand",
+        ),
+        ("scales.cpu.grid.axes.network.hidden_sizes=[[8, 4], [8]]", "network.hidden_sizes: two of"),
+        (
+            "scales.cpu.grid.axes.algorithm.preset=[sac, redq]",
+            "algorithm.preset: expected numbers along an axis, got 'sac'",
+        ),
+        ("scales.cpu.grid.axes.algorithm.target_entropy=[null, -1]", "algorithm.target_entropy: expected numbers"),
+        ("scales.cpu.grid.axes.train.seed=[0, 1]", "grid.axes.train.seed: set by the study; use grid.seeds"),
+        ("scales.cpu.grid.axes.train.num_seeds=[1, 2]", "grid.axes.train.num_seeds: set by the study; use grid.seeds"),
+        ("scales.cpu.grid.axes.eval.every_env_steps=[8]", "set by the study; use grid.eval_updates"),
+        ("scales.cpu.fixed.train.total_env_steps=99", "scales.cpu.fixed.train.total_env_steps: set by the study"),
+        ("scales.cpu.grid.axes.replay.capacity=[64, 128]", "replay.capacity: grows with env.num_envs, as per_env says"),
+        ("scales.cpu.per_env.replay.capacity=a", "scales.cpu.per_env.replay.capacity: expected an integer, got 'a'"),
+        ("scales.cpu.grid.axes.env.num_envs=[a]", "env.num_envs: expected"),
+        ("scales.cpu.grid.axes.train.updates_per_step=[0]", "train.updates_per_step: must be at least 1"),
+        ("scales.cpu.fixed.train.update_interval=0", "train.update_interval: must be at least 1"),
+        ("scales.cpu.fixed.train.exploration_env_steps=x", "train.exploration_env_steps: expected"),
+        ("scales.cpu.fixed.train.batch_size=2026-01-01", "train.batch_size: expected"),
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, override: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -120,29 +143,70 @@ def test_the_figure(tmp_path: Path, runs: Any) -> None:
         assert np.asarray(image.convert("L")).std() > 5
 
 
-def test_a_study_of_a_grid_writes_its_part_of_the_report(
-    tmp_path: Path, instead_of_python, capsys: pytest.CaptureFixture[str]
-) -> None:
-    row = '{"env_steps": 8, "gradient_steps": 4, "wall_seconds": 9.0, "eval/return_mean": 6.0}'
-    roof = {"matmul_flops_per_second": 1.0, "matmul_size": 8, "machine": {"platform": "cpu", "device": "d", "cpus": 2}}
-    roof |= {"bytes_per_second": {"memory": 1.0, "cache": 2.0}, "triad_bytes": {"memory": 8, "cache": 4}}
-    rates = {"env_steps_per_second": 2.0, "gradient_steps_per_second": 1.0, "compile_seconds": 1.0}
-    rates |= {"vector_steps_per_second": {"median": 2.0, "lowest": 2.0, "highest": 2.0}}
-    rates |= {"predicted_bytes": 8, "peak_device_bytes": None, "peak_rss_bytes": 8}
-    instead_of_python(f"""
+def test_what_suits_every_combination_need_not_suit_the_base(tmp_path: Path) -> None:
+    """Whose four environments explore too little for a minibatch of 32."""
+    scale = SCALE | {"per_env": {"train.exploration_env_steps": 4}, "fixed": {"train.batch_size": 32, "train.seed": 7}}
+    scale["grid"] = GRID | {"axes": {"env.num_envs": [8, 16], "train.updates_per_step": [1, "2"]}}
+    study = scaling.read(write(tmp_path, **scale), [])
+    found = [(p.config.train.seed, p.config.train.updates_per_step) for p in study.points if p.config is not None]
+    assert found == [(seed, updates) for seed in (7, 8) for _ in (8, 16) for updates in (1, 2)]
+
+
+RUN = """
 for word; do case "$word" in run.dir=*) run="${{word#run.dir=}}";; esac; done
 case "$*" in
-*"bench roofline"*) echo '{json.dumps(roof)}';;
-*"bench train"*) echo '{json.dumps(rates)}';;
+*"bench roofline"*) echo '{roof}';;
+*"bench train"*) echo '{rates}';;
 *)  mkdir -p "$run"
     echo '{{"best_return": 6.0, "compile_seconds": 2.0}}' > "$run/summary.json"
-    echo '{row}' > "$run/metrics.jsonl";;
+    echo '{row}' > "$run/metrics.jsonl"
+    {end};;
 esac
-""")
-    path = write(tmp_path, **SCALE, axes={"env.num_envs": [4]})
+"""
+ROW = '{"env_steps": 8, "gradient_steps": 4, "wall_seconds": 9.0, "eval/return_mean": %s}'
+
+
+def processes(value: float, end: str = ":") -> str:
+    """What stands for every process of a study: a run has one evaluation of that return."""
+    roof: dict[str, Any] = {"matmul_flops_per_second": 1.0, "matmul_size": 8}
+    roof |= {"machine": {"platform": "cpu", "device": "d", "cpus": 2}}
+    roof |= {"bytes_per_second": {"memory": 1.0, "cache": 2.0}, "triad_bytes": {"memory": 8, "cache": 4}}
+    rates: dict[str, Any] = {"env_steps_per_second": 2.0, "gradient_steps_per_second": 1.0, "compile_seconds": 1.0}
+    rates |= {"vector_steps_per_second": {"median": 2.0, "lowest": 2.0, "highest": 2.0}}
+    rates |= {"predicted_bytes": 8, "peak_device_bytes": None, "peak_rss_bytes": 8}
+    return RUN.format(roof=json.dumps(roof), rates=json.dumps(rates), row=ROW % value, end=end)
+
+
+def test_a_run_that_fails_is_no_run_below_the_mark(tmp_path: Path, instead_of_python) -> None:
+    """Though it has evaluations: it would be kept, and never run again."""
+    study = scaling.read(write(tmp_path, **SCALE), [])
+    study.directory.mkdir()
+    instead_of_python(processes(1.0, "echo killed >&2; exit 137"))
+    with pytest.raises(RunError, match="ended with 137: killed"):
+        scaling.measure(study, Console(quiet=True))
+    assert (study.directory / "points.jsonl").read_text().count("\n") == 1
+
+
+def test_a_run_may_say_much(tmp_path: Path, instead_of_python) -> None:
+    """More than a pipe holds."""
+    study = scaling.read(write(tmp_path, **SCALE), [])
+    study.directory.mkdir()
+    instead_of_python(processes(1.0, "head -c 200000 /dev/zero >&2"))
+    rows = scaling.measure(study, Console(quiet=True))
+    assert [row["result"]["seconds"] for row in rows[1:]] == [None] * 8
+
+
+@pytest.mark.parametrize(("axes", "pictures"), [({"env.num_envs": [4]}, 4), ({}, 1)], ids=["beside rates", "alone"])
+def test_a_study_of_a_grid_writes_its_part_of_the_report(
+    tmp_path: Path, instead_of_python, axes: dict[str, Any], pictures: int
+) -> None:
+    instead_of_python(processes(6.0))
+    path = write(tmp_path, **SCALE, axes=axes)
     assert scaling.main(path, [], as_json=False, quiet=True) == 0
     text = (tmp_path / "out" / "report.md").read_text()
     assert "| 8 | 2 | 2 of 2 | 7.0 | 8 | 4 |" in text
     assert (tmp_path / "out" / "grid.csv").read_text().count("\n") == 5
-    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == 4
+    assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == pictures
+    assert f"![Figure {pictures}](isoefficiency.png)" in text
+    assert ("## Rates" in text) == bool(axes)
     assert scaling.measure(scaling.read(path, []), Console(quiet=True))[-1]["result"]["seconds"] == 9.0

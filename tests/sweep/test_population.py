@@ -231,6 +231,8 @@ def test_a_lost_worker_costs_the_time_since_its_checkpoint(tmp_path: Path) -> No
         ({"trials_per_program": 3}, "trials_per_program: populations of 3 do not make up the 4 trials"),
         ({"pbt": {"copy": ["replays"]}}, "pbt.copy: unknown value 'replays'; choose from optimizer, replay"),
         ({"pbt": {"quantile": 0.6}}, "pbt.quantile: must be at most 0.5"),
+        ({"pbt": {"first": 99}}, "pbt.first: must be below the "),
+        ({"pbt": {"every": 99}}, "pbt.every: must be below the "),
         ({"pbt": {"evry": 1}}, "pbt.evry: unknown key; did you mean every?"),
         pytest.param({"metric": "eval/x"}, "metric: the runs have no 'eval/x'", marks=pytest.mark.slow),
         (

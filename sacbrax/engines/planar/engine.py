@@ -37,7 +37,9 @@ class FusedPlanar(FusedTree):
 
     def _derived_at(self, qpos: Array, qvel: Array) -> Derived:
         q, v = list(qpos[:, None]), list(qvel[:, None])
-        _, a = acceleration(self.mechanism, q, v, [0.0] * len(self.mechanism.motors), [jnp.zeros_like(x) for x in v], 0)
+        near, _ = from_the_origin(self.mechanism, q)
+        unknown, idle = [jnp.zeros_like(x) for x in v], [0.0] * len(self.mechanism.motors)
+        _, a = acceleration(self.mechanism, near, v, idle, unknown, 0)
         return derive(self.mechanism, qpos, qvel, q, v, a)
 
     def _derived(self, qpos: Array, qvel: Array, last: Array) -> Derived:
