@@ -15,10 +15,10 @@ PICTURE = "isoefficiency.png"
 TEMPLATE = """
 ## All combinations, to a return of {mark:g}
 
-Every combination of {axes}: {seeds} runs of each, with seeds from {first_seed} on, one after the other, each at most
-about {updates:,} gradient steps long, with an evaluation about every {eval_updates:,}. Costs are medians over the
-runs, in which one that never came to the mark counts as infinity: "not reached" is of half of the runs or more.
-Seconds are from the start of the process, without compilation.
+Runs of every combination of {axes}, {seeds} of each with seeds from {first_seed} on, one after the other, each at most
+about {updates:,} gradient steps long, with an evaluation about every {eval_updates:,}. Costs are medians over the runs,
+in which one that never came to the mark counts as infinity: "not reached" is of half of the runs or more. Seconds are
+from the start of the process, without compilation.
 
 ![Figure {figure}]({picture})
 
