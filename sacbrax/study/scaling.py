@@ -9,6 +9,7 @@ and a study that is started again goes on.
 import dataclasses
 import itertools
 import json
+import operator
 import shlex
 import subprocess
 import sys
@@ -30,9 +31,8 @@ from sacbrax.study.places import refuse_shared
 from sacbrax.sweep import spec
 
 JOURNAL = "points.jsonl"
-DOTTED = tuple(
-    f"scales.*.{part}" for part in ("fixed", "per_env", "axes", "mark_axes", "grid.axes")
-)  # of configuration keys
+KEYED = ("fixed", "per_env", "axes", "mark_axes", "grid.axes")  # parts of a scale that have configuration keys
+DOTTED = tuple(f"scales.*.{part}" for part in KEYED)
 TO_THE_MARK = ("mark", "grid")  # kinds of points that train until the mark
 OWN = {  # keys that the study sets, and how to say what is wanted
     "run.dir": "use dir=DIRECTORY",
@@ -162,9 +162,8 @@ def read(path: Path, overrides: Sequence[str]) -> Study:
 
 def _refuse_own(scale: Scale, where: str) -> None:
     """Raise ConfigError for a key that is given and would be overwritten."""
-    parts = {name: getattr(scale, name) for name in ("fixed", "per_env", "axes", "mark_axes")}
-    for part, keys in (parts | {"grid.axes": scale.grid.axes}).items():
-        for key in keys:
+    for part in KEYED:
+        for key in operator.attrgetter(part)(scale):
             name, own = f"{where}.{part}.{key}", OF_A_GRID if part == "grid.axes" else OWN
             if key in own:
                 raise ConfigError(f"{name}: set by the study; {own[key]}")

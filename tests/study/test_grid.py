@@ -1,16 +1,14 @@
 """All combinations of some settings run to a mark: the points, medians over seeds, the best, their text and figure."""
 
-import json
 import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import yaml
 from PIL import Image
 from rich.console import Console
-from tiny_config import TINY
+from studies import processes, write_study
 
 from sacbrax.config import ConfigError
 from sacbrax.core.errors import RunError
@@ -21,16 +19,8 @@ GRID = {"axes": {"env.num_envs": [4, 8], "train.updates_per_step": [1, 2]}, "see
 SCALE = {"mark": 5, "grid": GRID | {"eval_updates": 10}, "per_env": {"replay.capacity": 16}}
 
 
-def write(folder: Path, **scale: Any) -> Path:
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    path = folder / "study.yaml"
-    keys = {"study": "scaling", "base": "tiny.yaml", "scales": {"cpu": scale}, "dir": str(folder / "out")}
-    path.write_text(yaml.safe_dump(keys))
-    return path
-
-
 def test_all_combinations_with_one_seed_come_before_the_next_seed(tmp_path: Path) -> None:
-    study = scaling.read(write(tmp_path, **SCALE), [])
+    study = scaling.read(write_study(tmp_path, **SCALE), [])
     assert [point.kind for point in study.points] == ["roofline", *["grid"] * 8]
     configs = [point.config for point in study.points[1:] if point.config is not None]
     settings = [(c.train.seed, c.env.num_envs, c.train.updates_per_step) for c in configs]
@@ -76,7 +66,7 @@ def test_all_combinations_with_one_seed_come_before_the_next_seed(tmp_path: Path
     ],
 )
 def test_a_mistake_is_one_line(tmp_path: Path, override: str, line: str, capsys: pytest.CaptureFixture[str]) -> None:
-    path = write(tmp_path, **SCALE)
+    path = write_study(tmp_path, **SCALE)
     assert door.main([str(path), override]) == 2
     error = capsys.readouterr().err
     assert line in error
@@ -123,7 +113,7 @@ def test_the_best_by_each_cost() -> None:
 
 
 def test_the_text_and_the_rows(tmp_path: Path) -> None:
-    scale = scaling.read(write(tmp_path, **SCALE), []).scale
+    scale = scaling.read(write_study(tmp_path, **SCALE), []).scale
     text = grid_text.section(scale, grid.cells(RUNS), first_seed=0, figure=4, table=2)
     assert "| 16 | 40.0 (1) | 400 (1) | 900 (1) |" in text
     assert "| 64 | 20.0 (1) | 300 (4) | 300 (1) |" in text
@@ -147,41 +137,16 @@ def test_what_suits_every_combination_need_not_suit_the_base(tmp_path: Path) -> 
     """Whose four environments explore too little for a minibatch of 32."""
     scale = SCALE | {"per_env": {"train.exploration_env_steps": 4}, "fixed": {"train.batch_size": 32, "train.seed": 7}}
     scale["grid"] = GRID | {"axes": {"env.num_envs": [8, 16], "train.updates_per_step": [1, "2"]}}
-    study = scaling.read(write(tmp_path, **scale), [])
+    study = scaling.read(write_study(tmp_path, **scale), [])
     found = [(p.config.train.seed, p.config.train.updates_per_step) for p in study.points if p.config is not None]
     assert found == [(seed, updates) for seed in (7, 8) for _ in (8, 16) for updates in (1, 2)]
 
 
-RUN = """
-for word; do case "$word" in run.dir=*) run="${{word#run.dir=}}";; esac; done
-case "$*" in
-*"bench roofline"*) echo '{roof}';;
-*"bench train"*) echo '{rates}';;
-*)  mkdir -p "$run"
-    echo '{{"best_return": 6.0, "compile_seconds": 2.0}}' > "$run/summary.json"
-    echo '{row}' > "$run/metrics.jsonl"
-    {end};;
-esac
-"""
-ROW = '{"env_steps": 8, "gradient_steps": 4, "wall_seconds": 9.0, "eval/return_mean": %s}'
-
-
-def processes(value: float, end: str = ":") -> str:
-    """What stands for every process of a study: a run has one evaluation of that return."""
-    roof: dict[str, Any] = {"matmul_flops_per_second": 1.0, "matmul_size": 8}
-    roof |= {"machine": {"platform": "cpu", "device": "d", "cpus": 2}}
-    roof |= {"bytes_per_second": {"memory": 1.0, "cache": 2.0}, "triad_bytes": {"memory": 8, "cache": 4}}
-    rates: dict[str, Any] = {"env_steps_per_second": 2.0, "gradient_steps_per_second": 1.0, "compile_seconds": 1.0}
-    rates |= {"vector_steps_per_second": {"median": 2.0, "lowest": 2.0, "highest": 2.0}}
-    rates |= {"predicted_bytes": 8, "peak_device_bytes": None, "peak_rss_bytes": 8}
-    return RUN.format(roof=json.dumps(roof), rates=json.dumps(rates), row=ROW % value, end=end)
-
-
 def test_a_run_that_fails_is_no_run_below_the_mark(tmp_path: Path, instead_of_python) -> None:
     """Though it has evaluations: it would be kept, and never run again."""
-    study = scaling.read(write(tmp_path, **SCALE), [])
+    study = scaling.read(write_study(tmp_path, **SCALE), [])
     study.directory.mkdir()
-    instead_of_python(processes(1.0, "echo killed >&2; exit 137"))
+    instead_of_python(processes(tmp_path, ["1.0"], "echo killed >&2; exit 137"))
     with pytest.raises(RunError, match="ended with 137: killed"):
         scaling.measure(study, Console(quiet=True))
     assert (study.directory / "points.jsonl").read_text().count("\n") == 1
@@ -189,9 +154,9 @@ def test_a_run_that_fails_is_no_run_below_the_mark(tmp_path: Path, instead_of_py
 
 def test_a_run_may_say_much(tmp_path: Path, instead_of_python) -> None:
     """More than a pipe holds."""
-    study = scaling.read(write(tmp_path, **SCALE), [])
+    study = scaling.read(write_study(tmp_path, **SCALE), [])
     study.directory.mkdir()
-    instead_of_python(processes(1.0, "head -c 200000 /dev/zero >&2"))
+    instead_of_python(processes(tmp_path, ["1.0"], "head -c 200000 /dev/zero >&2"))
     rows = scaling.measure(study, Console(quiet=True))
     assert [row["result"]["seconds"] for row in rows[1:]] == [None] * 8
 
@@ -200,13 +165,19 @@ def test_a_run_may_say_much(tmp_path: Path, instead_of_python) -> None:
 def test_a_study_of_a_grid_writes_its_part_of_the_report(
     tmp_path: Path, instead_of_python, axes: dict[str, Any], pictures: int
 ) -> None:
-    instead_of_python(processes(6.0))
-    path = write(tmp_path, **SCALE, axes=axes)
+    machine = {"platform": "cpu", "device": "d", "cpus": 2}
+    roof: dict[str, Any] = {"matmul_flops_per_second": 1.0, "matmul_size": 8, "machine": machine}
+    roof |= {"bytes_per_second": {"memory": 1.0, "cache": 2.0}, "triad_bytes": {"memory": 8, "cache": 4}}
+    rates: dict[str, Any] = {"env_steps_per_second": 2.0, "gradient_steps_per_second": 1.0, "compile_seconds": 1.0}
+    rates |= {"vector_steps_per_second": {"median": 2.0, "lowest": 2.0, "highest": 2.0}}
+    rates |= {"predicted_bytes": 8, "peak_device_bytes": None, "peak_rss_bytes": 8}
+    instead_of_python(processes(tmp_path, ["1.0", "6.0"], "exit 0", roof, rates))
+    path = write_study(tmp_path, **SCALE, axes=axes)
     assert scaling.main(path, [], as_json=False, quiet=True) == 0
     text = (tmp_path / "out" / "report.md").read_text()
-    assert "| 8 | 2 | 2 of 2 | 7.0 | 8 | 4 |" in text
+    assert "| 8 | 2 | 2 of 2 | 0.0 | 2 | 2 |" in text
     assert (tmp_path / "out" / "grid.csv").read_text().count("\n") == 5
     assert (tmp_path / "out" / "report.html").read_text().count("data:image/png") == pictures
     assert f"![Figure {pictures}](isoefficiency.png)" in text
     assert ("## Rates" in text) == bool(axes)
-    assert scaling.measure(scaling.read(path, []), Console(quiet=True))[-1]["result"]["seconds"] == 9.0
+    assert scaling.measure(scaling.read(path, []), Console(quiet=True))[-1]["result"]["seconds"] == 2.0

@@ -9,6 +9,7 @@ import pytest
 import yaml
 from PIL import Image
 from rich.console import Console
+from studies import processes, write_study
 from tiny_config import TINY, make_tiny
 
 from sacbrax.bench.roofline import bound
@@ -19,14 +20,6 @@ from sacbrax.study import figures, report, scaling
 from sacbrax.sweep import __main__ as door
 
 SHIPPED = Path(__file__).parents[2] / "configs" / "scaling.yaml"
-
-
-def write(folder: Path, **scale: Any) -> Path:
-    (folder / "tiny.yaml").write_text(yaml.safe_dump(TINY))
-    path = folder / "study.yaml"
-    keys = {"study": "scaling", "base": "tiny.yaml", "scales": {"cpu": scale}, "repeats": 2, "seconds": 0.05}
-    path.write_text(yaml.safe_dump(keys | {"dir": str(folder / "out")}))
-    return path
 
 
 AXES = {"env.num_envs": [4, 8], "network.hidden_sizes": [[8], [16]]}
@@ -54,7 +47,7 @@ def test_a_point_is_under_the_lower_roof() -> None:
 
 
 def test_points_of_a_study(tmp_path: Path) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     assert [point.kind for point in study.points] == ["roofline", "rates", "rates", "rates", "mark"]
     base = study.points[1]
     assert base.axes == ("env.num_envs", "network.hidden_sizes"), "the base point is measured once"
@@ -107,12 +100,12 @@ def test_the_shipped_study(scale: str) -> None:
 def test_a_mistake_is_one_line_and_status_2(
     tmp_path: Path, overrides: list[str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert door.main([str(write(tmp_path, **SMALL)), *overrides]) == 2
+    assert door.main([str(write_study(tmp_path, **SMALL)), *overrides]) == 2
     error = capsys.readouterr().err
     assert line in error
     assert error.count("\n") == 1
     with pytest.raises(ConfigError):
-        scaling.read(write(tmp_path, **SMALL), overrides)
+        scaling.read(write_study(tmp_path, **SMALL), overrides)
 
 
 def results(study: scaling.Study) -> list[dict[str, Any]]:
@@ -131,7 +124,7 @@ def results(study: scaling.Study) -> list[dict[str, Any]]:
 
 
 def test_the_report_of_known_numbers(tmp_path: Path) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     written = report.write(study, results(study), "python -m sacbrax.sweep study.yaml")
     text = (study.directory / "report.md").read_text()
@@ -157,29 +150,8 @@ def test_a_mark_that_nobody_reached_is_drawn_as_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "samples.png").exists()
 
 
-# Stands for every process of a study: prints a result, or writes the log of a run that goes on until it is ended.
-PROCESSES = """
-echo "$*" >> {folder}/started
-for word; do case "$word" in run.dir=*) run="${{word#run.dir=}}";; esac; done
-case "$*" in
-*"bench roofline"*) echo '{{"matmul_flops_per_second": 1.0}}';;
-*"bench train"*) echo "compiling" >&2; echo '{{"env_steps_per_second": 2.0}}';;
-*)  mkdir -p "$run"
-    echo '{{"best_return": 6.0, "compile_seconds": 2.0}}' > "$run/summary.json"
-    printf '{rows}' > "$run/metrics.jsonl"
-    {end};;
-esac
-"""
-LINE = '{{"env_steps": {0}, "gradient_steps": {0}, "wall_seconds": {0}.0, "eval/return_mean": {1}}}\\n'
-
-
-def processes(folder: Path, returns: list[str], end: str) -> str:
-    rows = "".join(LINE.format(i + 1, value) for i, value in enumerate(returns))
-    return PROCESSES.format(folder=folder, rows=rows + '{{"env_st', end=end)  # a line that is being written
-
-
 def test_every_point_is_a_process_and_is_measured_once(tmp_path: Path, instead_of_python) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     instead_of_python(processes(tmp_path, ["1.0", "null", "5.5", "6.0"], "exec sleep 100"))
     rows = scaling.measure(study, Console(quiet=True))
@@ -199,7 +171,7 @@ def test_every_point_is_a_process_and_is_measured_once(tmp_path: Path, instead_o
 
 def test_points_that_were_measured_otherwise_are_refused(tmp_path: Path, instead_of_python) -> None:
     """The base file, the mark, the timing: a point is known by what it varies, and was measured with all of them."""
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     instead_of_python(processes(tmp_path, ["6.0"], "exec sleep 100"))
     rows = scaling.measure(study, Console(quiet=True))
@@ -223,7 +195,7 @@ def test_points_that_were_measured_otherwise_are_refused(tmp_path: Path, instead
 
 
 def test_a_run_that_ends_below_the_mark_has_no_time(tmp_path: Path, instead_of_python) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     instead_of_python(processes(tmp_path, ["1.0", "4.9"], "exit 0"))
     mark = scaling.measure(study, Console(quiet=True))[4]["result"]
@@ -240,7 +212,7 @@ def test_a_run_that_ends_below_the_mark_has_no_time(tmp_path: Path, instead_of_p
     ],
 )
 def test_a_process_that_fails_is_an_error(tmp_path: Path, instead_of_python, script: str, line: str) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     instead_of_python(script)
     with pytest.raises(RunError, match=line):
@@ -248,7 +220,7 @@ def test_a_process_that_fails_is_an_error(tmp_path: Path, instead_of_python, scr
 
 
 def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
-    study = scaling.read(write(tmp_path, **SMALL), [])
+    study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
     (study.directory / "points.jsonl").write_text('{"kind": "rates"}\n')
     with pytest.raises(ConfigError, match=r"^dir: .*points\.jsonl is no journal of a study"):
@@ -258,7 +230,7 @@ def test_a_directory_of_something_else_is_refused(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_small_study_for_real(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """With the swimmer, whose processes need no test module; the second start measures nothing."""
-    path = write(tmp_path, **SMALL | {"mark": -1e9, "mark_updates": 40})
+    path = write_study(tmp_path, **SMALL | {"mark": -1e9, "mark_updates": 40})
     overrides = ["scales.cpu.fixed={env.name: swimmer, eval.every_env_steps: 80}"]
     assert door.main([str(path), "--quiet", "--json", *overrides]) == 0
     rows = json.loads(capsys.readouterr().out)
