@@ -1,8 +1,6 @@
 """The scaling study as a report fit for an appendix: report.md, report.html with everything inside, tables, figures."""
 
 import base64
-import csv
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from datetime import date
@@ -220,12 +218,9 @@ def _tables(table: Table, columns: Any, first: int) -> str:
 
 
 def _csv(path: Path, table: Table, columns: Any) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["axis", "value", *(key for key, _, _ in columns)])
-    for axis, rows in table.items():
-        writer.writerows([axis, row["x"], *(row[key] for key, _, _ in columns)] for row in rows)
-    write_atomically(path, text.getvalue())
+    keys = [key for key, _, _ in columns]
+    rows = ([axis, row["x"], *(row[key] for key in keys)] for axis, own in table.items() for row in own)
+    write_atomically(path, tables.csv_text(["axis", "value", *keys], rows))
 
 
 def _markdown(
