@@ -145,12 +145,13 @@ def marks(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
 def samples(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
     """Environment steps against gradient steps by the return mark: what an axis trades for what.
 
-    Along a dashed line both grow alike; a point is better the further it is to the left and below.
+    Along a dashed line both grow alike; a point is better the further it is to the left and below. What is past the
+    mark before its first update has no place on axes of logarithms.
     """
     plt = load_matplotlib()
     figure, axis = plt.subplots(figsize=(6.4, 4.8), layout="constrained")
     for key, rows in table.items():
-        reached = [row for row in rows if row["seconds"] is not None]
+        reached = [row for row in rows if row["gradient_steps"]]
         x, y = [row["gradient_steps"] for row in reached], [row["env_steps"] for row in reached]
         (line,) = axis.plot(x, y, "o-", label=name(key), alpha=0.8)
         for a, b, row in zip(x, y, reached, strict=True):
@@ -158,7 +159,7 @@ def samples(out: Path, table: Mapping[str, Sequence[Row]], mark: float) -> None:
                 f"{row['x']:g}", (a, b), textcoords="offset points", xytext=(5, 4), fontsize=8, color=line.get_color()
             )
     axis.set(xlabel="gradient steps", ylabel=f"env steps to a return of {mark:g}")
-    if any(row["seconds"] is not None for rows in table.values() for row in rows):
+    if any(row["gradient_steps"] for rows in table.values() for row in rows):
         axis.set(xscale="log", yscale="log")
         x, y = axis.get_xlim(), axis.get_ylim()
         for factor in np.geomspace(y[0] / x[1], y[1] / x[0], 6)[1:-1]:
@@ -184,8 +185,9 @@ def isoefficiency(out: Path, axes: Sequence[str], cells: Sequence[Cell], mark: f
         panel.set_yticks(range(len(lines)), [f"{value:g}" for value in lines])
         panel.set(xlabel=name(axes[0]), ylabel=name(axes[1]), title=f"{title} to {mark:g}")
     last = panels[2]
+    drawn = [cell for cell in cells if 0 < cell.gradient_steps < np.inf]  # as in `samples`
     for i, value in enumerate(columns):
-        own = [cell for cell in cells if cell.values[0] == value and np.isfinite(cell.env_steps)]
+        own = [cell for cell in drawn if cell.values[0] == value]
         last.plot(
             [cell.gradient_steps for cell in own],
             [cell.env_steps for cell in own],
@@ -194,7 +196,7 @@ def isoefficiency(out: Path, axes: Sequence[str], cells: Sequence[Cell], mark: f
             label=f"{value:g}",
         )
     last.set(xlabel="gradient steps", ylabel="environment steps", title=f"by {mark:g}: left and low is better")
-    if any(np.isfinite(cell.env_steps) for cell in cells):
+    if drawn:
         last.set(xscale="log", yscale="log")
         last.tick_params(axis="x", which="both", labelsize="x-small", rotation=45)  # minor ones have numbers too
     last.grid(alpha=0.3, which="both", linewidth=0.4)

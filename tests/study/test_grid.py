@@ -125,7 +125,11 @@ def test_the_text_and_the_rows(tmp_path: Path) -> None:
     assert lines[4] == "64.0,4.0,1,1,30.0,300.0,800.0"
 
 
-@pytest.mark.parametrize("runs", [RUNS, [(values, result(None)) for values, _ in RUNS]], ids=["some", "none"])
+@pytest.mark.parametrize(
+    "runs",
+    [RUNS, [(values, result(None)) for values, _ in RUNS], [(values, result(1.0, 16, 0)) for values, _ in RUNS]],
+    ids=["some", "none", "before the first update"],
+)
 def test_the_figure(tmp_path: Path, runs: Any) -> None:
     axes = ["env.num_envs", "train.updates_per_step"]
     figures.isoefficiency(tmp_path / "grid.png", axes, grid.cells(runs), 5.0)

@@ -150,6 +150,13 @@ def test_a_mark_that_nobody_reached_is_drawn_as_nothing(tmp_path: Path) -> None:
     assert (tmp_path / "samples.png").exists()
 
 
+def test_a_mark_that_was_passed_before_the_first_update_has_no_place(tmp_path: Path) -> None:
+    """On axes of logarithms, of which matplotlib would warn."""
+    row = {"x": 4.0, "seconds": 1.0, "env_steps": 16, "gradient_steps": 0}
+    figures.samples(tmp_path / "samples.png", {"env.num_envs": [row]}, 5.0)
+    assert (tmp_path / "samples.png").exists()
+
+
 def test_every_point_is_a_process_and_is_measured_once(tmp_path: Path, instead_of_python) -> None:
     study = scaling.read(write_study(tmp_path, **SMALL), [])
     study.directory.mkdir()
